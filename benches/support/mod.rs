@@ -1,0 +1,107 @@
+//! What the benchmarks stand on: a durable server, and stores full of sessions.
+
+use r2d2_postgres::PostgresConnectionManager;
+use session_postgres::{
+    Key, PostgresStore, Store,
+    postgres::{Client, NoTls},
+    r2d2::Pool,
+};
+use throwaway_postgres::Server;
+
+/// How many sessions the table holds.
+const SESSIONS: usize = 10_000;
+
+/// The size of a session's value, in bytes.
+const VALUE_BYTES: usize = 200;
+
+/// A server that keeps what it commits (fsync and synchronous_commit are on), and its sessions.
+pub(crate) struct Bench {
+    server: Server,
+    pub(crate) keys: Vec<Key>,
+    pub(crate) value: String,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Bench {
+        let server = Server::builder().durable(true).start().unwrap();
+        let value = "x".repeat(VALUE_BYTES);
+        let store = PostgresStore::connect(server.url()).unwrap();
+        store.create_table().unwrap();
+        let keys = store.generate_many(&vec![(Some(value.as_str()), None); SESSIONS]);
+        let keys = keys.into_iter().map(Result::unwrap).collect();
+        store
+            .with_client(|client| client.batch_execute("VACUUM ANALYZE session"))
+            .unwrap()
+            .unwrap();
+        for setting in ["fsync", "synchronous_commit"] {
+            let sql = format!("SHOW {setting}");
+            let on: String = store
+                .with_client(|client| client.query_one(&sql, &[]).unwrap().get(0))
+                .unwrap();
+            assert_eq!(on, "on", "{setting}");
+        }
+        Bench {
+            server,
+            keys,
+            value,
+        }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.server.url(), NoTls).unwrap()
+    }
+
+    pub(crate) fn single(&self) -> PostgresStore {
+        PostgresStore::from_client(self.client())
+    }
+
+    pub(crate) fn pooled(&self) -> PostgresStore {
+        let manager = PostgresConnectionManager::new(self.server.url().parse().unwrap(), NoTls);
+        let pool = Pool::builder()
+            .max_size(4)
+            .test_on_check_out(false)
+            .build(manager)
+            .unwrap();
+        PostgresStore::from_pool(pool)
+    }
+
+    /// What a caller would write by hand for `get`, on a connection of its own.
+    pub(crate) fn raw_get(&self) -> impl FnMut(&Key) + use<> {
+        let mut client = self.client();
+        let statement = client
+            .prepare(
+                "SELECT session_data, expire_date, now() FROM session \
+                 WHERE session_key = $1 AND expire_date > now()",
+            )
+            .unwrap();
+        move |key| {
+            let row = client
+                .query_opt(&statement, &[&key.as_str()])
+                .unwrap()
+                .unwrap();
+            std::hint::black_box(row.get::<_, String>(0));
+        }
+    }
+
+    /// Goes through the keys in an order that does not repeat soon, `count` at a time.
+    pub(crate) fn batches<'a>(&'a self, count: usize) -> impl FnMut() -> Vec<&'a Key> + use<'a> {
+        let mut next = 0;
+        move || {
+            let batch = (0..count)
+                .map(|i| &self.keys[(next + i * 7) % self.keys.len()])
+                .collect();
+            next = (next + count * 7 + 1) % self.keys.len();
+            batch
+        }
+    }
+
+    /// The arguments of `set_many` for these keys.
+    pub(crate) fn sets<'a>(
+        &'a self,
+        keys: &[&'a Key],
+    ) -> Vec<(&'a Key, &'a str, Option<session_postgres::Period>)> {
+        keys.iter()
+            .map(|key| (*key, self.value.as_str(), None))
+            .collect()
+    }
+}

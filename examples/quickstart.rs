@@ -1,0 +1,101 @@
+//! The life of a session, step by step, in a real PostgreSQL.
+//!
+//! `tests/with-postgres cargo run --example quickstart` runs it on a server that lasts as long as
+//! the program; with `DATABASE_URL` set it runs there, in a table of its own that it drops again.
+
+use std::{error::Error, thread, time::Duration};
+
+use session_postgres::{Key, Period, PostgresStore, Store};
+use throwaway_postgres::Database;
+
+const TABLE: &str = "session_quickstart";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let database = Database::open()?;
+    let store = PostgresStore::builder()
+        .table(TABLE)?
+        .connect(database.url())?;
+    let version: String =
+        store.with_client(|client| client.query_one("SHOW server_version", &[])?.try_get(0))??;
+    println!("Connected to PostgreSQL {version}.");
+
+    store.create_table()?;
+    store.check()?;
+    println!("Made the table {TABLE:?}.\n");
+
+    let outcome = tour(&store);
+    store.with_client(|client| client.batch_execute(&format!("DROP TABLE {TABLE}")))??;
+    println!("\nDropped the table again.");
+    outcome
+}
+
+fn tour(store: &PostgresStore) -> Result<(), Box<dyn Error>> {
+    println!("A visitor comes: a session without a value, for an hour.");
+    let key = store.generate(None, Some(Period::HOUR))?;
+    println!(
+        "  its key has {} characters and goes into the cookie",
+        key.as_str().len()
+    );
+    show(store, "get", &key);
+
+    println!("The visitor orders a lobster.");
+    store.set(&key, "1 lobster", Some(Period::HOUR))?;
+    show(store, "get", &key);
+
+    println!("And a second one: read, edit and write in one step.");
+    let session = store.update(&key, Some(Period::HOUR), &mut |order| {
+        Some(format!("{}, 1 more lobster", order.unwrap_or("nothing")))
+    })?;
+    println!("  update: {:?}", session.value);
+
+    println!("The visitor logs in: the session moves to a new key.");
+    let old = key;
+    let key = store.rotate(&old)?;
+    show(store, "get by the old key", &old);
+    show(store, "get by the new key", &key);
+
+    println!("A session for half a second, read until it has expired.");
+    let short = store.generate(Some("in a hurry"), Some(Period::milliseconds(500)))?;
+    show(store, "get", &short);
+    while store.get(&short).is_ok() {
+        thread::sleep(Duration::from_millis(10));
+    }
+    show(store, "get", &short);
+    println!(
+        "  set: {}",
+        describe(store.set(&short, "too late", None).map(|()| "done".into()))
+    );
+
+    println!("A thousand sessions, made and read in one round trip each.");
+    let made = store.generate_many(&[(Some("one of many"), None); 1000]);
+    let keys = made.iter().flatten().collect::<Vec<_>>();
+    let found = store.get_many(&keys);
+    println!(
+        "  made {}, found {}",
+        keys.len(),
+        found.iter().flatten().count()
+    );
+
+    println!("The visitor logs out.");
+    store.clear(&key)?;
+    show(store, "get", &key);
+    Ok(())
+}
+
+fn show(store: &PostgresStore, what: &str, key: &Key) {
+    println!(
+        "  {what}: {}",
+        describe(store.get(key).map(|session| format!(
+            "{:?}, {:.1} s left",
+            session.value,
+            session.period.as_seconds_f64()
+        )))
+    );
+}
+
+fn describe(result: Result<String, session_postgres::Error>) -> String {
+    match result {
+        Ok(found) => found,
+        Err(error) => format!("{error:?}: {error}"),
+    }
+}

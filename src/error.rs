@@ -1,0 +1,177 @@
+//! What can go wrong, as callers see it.
+
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+
+use postgres::error::SqlState;
+
+use crate::{InvalidKey, Period};
+
+/// Why a call did not do what was asked.
+///
+/// Every variant but [`Disconnected`](Error::Disconnected) means that the call changed nothing. No
+/// error's text, `Debug` or source holds a key, a value or a password.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no session of this key: it never was, was cleared, or has expired.
+    #[error("no such session: the key is unknown, cleared or expired")]
+    NotFound,
+
+    /// The session is there, but nobody has set a value yet.
+    #[error("the session has no value yet")]
+    NotSet,
+
+    /// [`insert`](crate::Store::insert) of a key that a living session has.
+    #[error("a living session has this key already")]
+    KeyExists,
+
+    /// The text is no key that a store could have made.
+    #[error("invalid session key")]
+    InvalidKey(#[from] InvalidKey),
+
+    /// The value cannot be stored as it is, and is not cut to fit.
+    #[error("invalid value: {0}")]
+    InvalidValue(&'static str),
+
+    /// The period is outside of [`MIN_PERIOD`](crate::MIN_PERIOD) to
+    /// [`MAX_PERIOD`](crate::MAX_PERIOD).
+    #[error("period of {} s is out of range: at most 290,000 years, at least -6,000 years", period.whole_seconds())]
+    PeriodOutOfRange {
+        /// The period that was asked for.
+        period: Period,
+    },
+
+    /// The store was asked to be built with something that cannot be.
+    #[error("invalid option: {0}")]
+    InvalidOption(String),
+
+    /// No connection could be had in time, so nothing was sent.
+    #[error("no connection within {waited:?}: {reason}")]
+    TimedOut {
+        /// How long the call waited.
+        waited: Duration,
+        /// What the pool said, with its last failure to connect.
+        reason: String,
+    },
+
+    /// The connection broke, and no fresh one could answer instead.
+    ///
+    /// Where the call was a write, the server may or may not have carried it out: nobody can know.
+    #[error("the connection to PostgreSQL broke; a write may or may not have taken effect")]
+    Disconnected(#[source] DatabaseError),
+
+    /// The sessions table is not there.
+    #[error(
+        "table {table} does not exist: make it with `PostgresStore::create_table` or sql/create.sql, \
+         or name the right one with `PostgresStore::builder().schema(…).table(…)`"
+    )]
+    MissingTable {
+        /// The table's name, quoted.
+        table: String,
+        /// What the server said.
+        source: DatabaseError,
+    },
+
+    /// The sessions table is not as the store needs it; see
+    /// [`check`](crate::PostgresStore::check).
+    #[error("table {table} cannot hold sessions: {}", problems.join("; "))]
+    UnfitTable {
+        /// The table's name, quoted.
+        table: String,
+        /// One sentence a fault: what is wrong, and what would be right.
+        problems: Vec<String>,
+    },
+
+    /// PostgreSQL refused, or could not be connected to.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+
+    /// The operating system gave no randomness for a key.
+    #[error("no randomness from the operating system: {0}")]
+    Randomness(String),
+
+    /// A failure of a [`Store`](crate::Store) that is not of this crate.
+    #[error(transparent)]
+    Other(Arc<dyn StdError + Send + Sync>),
+}
+
+impl Error {
+    /// Wraps the failure of another backend.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let error = session_postgres::Error::other("the disk is full");
+    /// assert_eq!(error.to_string(), "the disk is full");
+    /// ```
+    pub fn other(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        Error::Other(Arc::from(error.into()))
+    }
+
+    /// The SQLSTATE that the server gave, where it gave one.
+    pub fn sqlstate(&self) -> Option<&SqlState> {
+        match self {
+            Error::Database(e) | Error::Disconnected(e) => e.code(),
+            Error::MissingTable { source, .. } => source.code(),
+            _ => None,
+        }
+    }
+}
+
+/// What PostgreSQL or the connection to it said: enough to act on, and nothing of what was stored.
+///
+/// The server's DETAIL, HINT and CONTEXT are left out, for they may quote the row.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseError {
+    code: Option<SqlState>,
+    message: String,
+}
+
+impl DatabaseError {
+    /// The SQLSTATE, where it was the server that spoke.
+    pub fn code(&self) -> Option<&SqlState> {
+        self.code.as_ref()
+    }
+
+    /// The server's primary message, or what failed on the way to it.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for DatabaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.code {
+            Some(code) => write!(f, "PostgreSQL: {} (SQLSTATE {})", self.message, code.code()),
+            None => write!(f, "PostgreSQL: {}", self.message),
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseError({self})")
+    }
+}
+
+impl StdError for DatabaseError {}
+
+impl From<&postgres::Error> for DatabaseError {
+    fn from(error: &postgres::Error) -> Self {
+        if let Some(server) = error.as_db_error() {
+            return DatabaseError {
+                code: Some(server.code().clone()),
+                message: server.message().to_owned(),
+            };
+        }
+        // The causes are the network's, TLS's or the driver's own: they know places, not contents.
+        let message = match error.source() {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        };
+        DatabaseError {
+            code: None,
+            message,
+        }
+    }
+}

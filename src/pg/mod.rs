@@ -1,0 +1,206 @@
+//! The PostgreSQL backend, in the order of a call: [`store`] has the verbs, [`attempt`] lends them a
+//! connection and tries again, [`source`] has the connections, [`connection`] sends a statement of
+//! [`sql`], and [`row`] reads what comes back. [`batch`] is for many calls at once, [`update`] for
+//! the one transaction, and [`schema`] for the table itself.
+
+mod attempt;
+mod batch;
+mod builder;
+mod connection;
+mod row;
+mod schema;
+mod source;
+mod sql;
+mod store;
+mod table;
+mod update;
+
+use std::{fmt, time::Duration};
+
+use postgres::Client;
+use r2d2::{ManageConnection, Pool};
+
+pub use self::builder::Builder;
+use self::{source::Source, sql::Statements, table::Table};
+use crate::{Error, Store, period::DefaultPeriod};
+
+/// Sessions in a PostgreSQL table, through blocking calls.
+///
+/// It works with what there is: one `postgres::Client` ([`from_client`](Self::from_client)),
+/// anybody's `r2d2` pool of them ([`from_pool`](Self::from_pool)), or a pool of its own
+/// ([`connect`](Self::connect)). [`builder`](Self::builder) has the options.
+///
+/// # Round trips
+///
+/// A call is one statement and one round trip, and a `_many` call is too, for up to 4,096 calls or
+/// 16 MiB of values; each statement is its own transaction. [`update`](Store::update) is a
+/// transaction of four round trips. The first use of a statement on a connection prepares it, which
+/// costs one more.
+///
+/// A pool that tests its connections at checkout, as `r2d2` does unless told otherwise, adds a round
+/// trip to each call. The store needs no such test: build the pool with `test_on_check_out(false)`.
+///
+/// In a `_many` call, further [`set`](Store::set), [`touch`](Store::touch) or
+/// [`insert`](Store::insert) calls for one key go in statements of their own, after the first.
+///
+/// # Broken connections
+///
+/// Where a connection breaks under an operation, it runs again on a fresh one from the pool, until
+/// the [`timeout`](Builder::timeout) has passed. No operation is carried out twice by that:
+/// `generate` and `rotate` keep the key they chose, `update` asks the server what became of its
+/// transaction, and the others come out the same. Only `insert` cannot tell its own row from
+/// another's; where it finds one after such a break it says [`Error::Disconnected`].
+///
+/// A single client is not replaced: once it is broken, each call is [`Error::Disconnected`].
+///
+/// # Panics
+///
+/// `postgres::Client` blocks on a runtime of its own when it connects, queries and is dropped, and
+/// panics where that happens on an async task. In async code, call the store and drop it on
+/// blocking threads only.
+pub struct PostgresStore {
+    source: Box<dyn Source>,
+    table: Table,
+    sql: Statements,
+    prepares: bool,
+    timeout: Duration,
+    default_period: DefaultPeriod,
+}
+
+impl PostgresStore {
+    /// A store with other than the default options.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use session_postgres::{Period, PostgresStore};
+    ///
+    /// let store = PostgresStore::builder()
+    ///     .schema("auth")?
+    ///     .table("web_session")?
+    ///     .default_period(Period::hours(8))
+    ///     .connect("host=/run/postgresql user=web dbname=app")?;
+    /// # Ok::<(), session_postgres::Error>(())
+    /// ```
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A store on a pool of its own, with the table `session`.
+    ///
+    /// It takes what `postgres::Config` parses, `key=value` pairs or a URL, and connects without
+    /// TLS; see [`Builder::connect_with`] for TLS, and [`Builder`] for the other options.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] where the text is no connection string, [`Error::Database`] where
+    /// the server refuses or cannot be reached.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_postgres::{PostgresStore, Store};
+    ///
+    /// # let server = throwaway_postgres::Server::start()?;
+    /// # let url = server.url();
+    /// let store = PostgresStore::connect(url)?;
+    /// store.create_table()?;
+    /// let key = store.generate(Some("lobster"), None)?;
+    /// assert_eq!(store.get(&key)?.value, "lobster");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn connect(params: &str) -> Result<PostgresStore, Error> {
+        PostgresStore::builder().connect(params)
+    }
+
+    /// A store on one connection that is already there, with the table `session`. Its calls take
+    /// turns, as in the original, and each waits for those before it as long as they take.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_postgres::{PostgresStore, Store, postgres::{Client, NoTls}};
+    ///
+    /// # let server = throwaway_postgres::Server::start()?;
+    /// # let url = server.url();
+    /// let store = PostgresStore::from_client(Client::connect(url, NoTls)?);
+    /// store.create_table()?;
+    /// assert!(store.generate(None, None).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_client(client: Client) -> PostgresStore {
+        PostgresStore::builder().from_client(client)
+    }
+
+    /// A store on a pool that is already there, of any manager of `postgres` clients, with the table
+    /// `session`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use r2d2_postgres::PostgresConnectionManager;
+    /// use session_postgres::{PostgresStore, Store, postgres::NoTls, r2d2::Pool};
+    ///
+    /// # let server = throwaway_postgres::Server::start()?;
+    /// # let url = server.url();
+    /// let manager = PostgresConnectionManager::new(url.parse()?, NoTls);
+    /// let pool = Pool::builder().max_size(4).test_on_check_out(false).build(manager)?;
+    ///
+    /// let store = PostgresStore::from_pool(pool.clone());
+    /// store.create_table()?;
+    /// assert!(store.generate(None, None).is_ok());
+    /// // The rest of the program goes on using `pool`.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_pool<M>(pool: Pool<M>) -> PostgresStore
+    where
+        M: ManageConnection<Connection = Client>,
+    {
+        PostgresStore::builder().from_pool(pool)
+    }
+
+    /// Lends a connection of the store to the caller's own code, alive as of now, which costs a
+    /// round trip.
+    ///
+    /// End what you begin: a transaction left open would take the store's next statements in.
+    /// Calling a store on a single client from within waits for itself for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] or [`Error::Disconnected`] where no connection could be had, and then
+    /// `work` was not run.
+    ///
+    /// # Panics
+    ///
+    /// Where `work` does; the connection serves on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_postgres::PostgresStore;
+    ///
+    /// # let server = throwaway_postgres::Server::start()?;
+    /// # let url = server.url();
+    /// let store = PostgresStore::connect(url)?;
+    /// store.create_table()?;
+    /// let count: i64 = store.with_client(|client| {
+    ///     client.query_one("SELECT count(*) FROM session", &[])?.try_get(0)
+    /// })??;
+    /// assert_eq!(count, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_client<T>(&self, work: impl FnOnce(&mut Client) -> T) -> Result<T, Error> {
+        Ok(work(self.lease_alive()?.client()))
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore")
+            .field("table", &format_args!("{}", self.table))
+            .field("prepares", &self.prepares)
+            .field("timeout", &self.timeout)
+            .field("default_period", &self.default_period())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,183 @@
+//! The table itself: making it, and checking one that is there.
+
+use postgres::{Row, types::Type};
+
+use super::{PostgresStore, connection::Connection};
+use crate::{Error, Key};
+
+/// The recommended table; its name is `"session"` there.
+const CREATE: &str = include_str!("../../sql/create.sql");
+
+/// Held while the table is made, for `IF NOT EXISTS` alone fails where two do it at once. The number
+/// is only the same for all who make sessions tables.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(7305793421985162861);";
+
+/// Parameters: the quoted name.
+const EXISTS: &str = "SELECT to_regclass($1) IS NOT NULL";
+
+/// Fails where the table is missing. Parameters: the quoted name.
+const COLUMNS: &str = "SELECT attname::text, format_type(atttypid, atttypmod), \
+     attnotnull AND NOT atthasdef AND attidentity = '' AND attgenerated = '' \
+     FROM pg_attribute \
+     WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped \
+     ORDER BY attnum";
+
+/// Parameters: the quoted name.
+const PRIVILEGES: &str = "SELECT privilege \
+     FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege \
+     WHERE NOT has_table_privilege($1::text::regclass, privilege)";
+
+impl PostgresStore {
+    /// Makes the table as `sql/create.sql` has it, if it is not there.
+    ///
+    /// Any number of processes may do this at once, and a role that may not create tables may do it
+    /// where the table is there. A table that is there stays as it is; [`check`](Self::check) says
+    /// whether it fits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`], for example where the role may not create tables or the schema is
+    /// missing.
+    pub fn create_table(&self) -> Result<(), Error> {
+        let create = CREATE.replace("\"session\"", &self.table.to_string());
+        self.run(|connection| {
+            let exists = self.ask(connection, EXISTS)?;
+            if exists.first().map_or(Ok(false), |row| row.try_get(0))? {
+                return Ok(());
+            }
+            // Sent as one, the two are one transaction.
+            connection
+                .client()
+                .batch_execute(&format!("{LOCK}\n{create}"))
+        })
+    }
+
+    /// Checks that the table is there, that its columns can hold sessions, and that the role may
+    /// read and write it. Nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingTable`]; [`Error::UnfitTable`] with a sentence for each fault; or
+    /// [`Error::Database`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_postgres::{Error, PostgresStore};
+    ///
+    /// # let server = throwaway_postgres::Server::start()?;
+    /// # let url = server.url();
+    /// let store = PostgresStore::connect(url)?;
+    /// assert!(matches!(store.check(), Err(Error::MissingTable { .. })));
+    /// store.create_table()?;
+    /// store.check()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn check(&self) -> Result<(), Error> {
+        let problems = self.run(|connection| {
+            let columns = self.ask(connection, COLUMNS)?;
+            let columns = columns
+                .iter()
+                .map(Column::read)
+                .collect::<Result<Vec<_>, _>>()?;
+            let mut problems = column_problems(&columns);
+            for row in self.ask(connection, PRIVILEGES)? {
+                let privilege: String = row.try_get(0)?;
+                problems.push(format!(
+                    "the role lacks {privilege} on it: see sql/grant.sql"
+                ));
+            }
+            Ok(problems)
+        })?;
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::UnfitTable {
+                table: self.table.to_string(),
+                problems,
+            })
+        }
+    }
+
+    /// Asks the catalog about the table.
+    fn ask(&self, connection: &mut Connection<'_>, sql: &str) -> Result<Vec<Row>, postgres::Error> {
+        connection
+            .client()
+            .query_typed(sql, &[(&self.table.to_string(), Type::TEXT)])
+    }
+}
+
+struct Column {
+    name: String,
+    /// As SQL writes it, `character(40)`.
+    ty: String,
+    /// An insert that does not name the column fails.
+    must_be_given: bool,
+}
+
+impl Column {
+    fn read(row: &Row) -> Result<Column, postgres::Error> {
+        Ok(Column {
+            name: row.try_get(0)?,
+            ty: row.try_get(1)?,
+            must_be_given: row.try_get(2)?,
+        })
+    }
+
+    /// How many characters the column takes, if it is one for text.
+    fn text_length(&self) -> Option<usize> {
+        let (ty, length) = match self.ty.split_once('(') {
+            Some((ty, length)) => (ty, length.trim_end_matches(')').parse().ok()),
+            None => (self.ty.as_str(), None),
+        };
+        match ty {
+            "text" | "character varying" | "bpchar" => Some(length.unwrap_or(usize::MAX)),
+            "character" => Some(length.unwrap_or(1)),
+            _ => None,
+        }
+    }
+}
+
+/// What a column must be for the store: its name, a test, and the type to tell of.
+type Need = (&'static str, fn(&Column) -> bool, &'static str);
+
+const NEEDS: [Need; 3] = [
+    (
+        "session_key",
+        |c| c.text_length().is_some_and(|n| n >= Key::MAX_LEN),
+        "char(40)",
+    ),
+    (
+        "expire_date",
+        |c| c.ty.starts_with("timestamp") && c.ty.ends_with("with time zone"),
+        "timestamp (2) with time zone",
+    ),
+    (
+        "session_data",
+        |c| c.text_length() == Some(usize::MAX),
+        "text",
+    ),
+];
+
+fn column_problems(columns: &[Column]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (name, fits, ty) in NEEDS {
+        match columns.iter().find(|column| column.name == name) {
+            None => problems.push(format!("column {name} is missing, it should be {ty}")),
+            Some(column) if !fits(column) => {
+                problems.push(format!("column {name} is {}, it should be {ty}", column.ty));
+            }
+            Some(_) => {}
+        }
+    }
+    let others = columns
+        .iter()
+        .filter(|column| NEEDS.iter().all(|need| need.0 != column.name));
+    for column in others.filter(|column| column.must_be_given) {
+        problems.push(format!(
+            "column {} is NOT NULL without a default, so no session can be added",
+            column.name
+        ));
+    }
+    problems
+}

@@ -1,0 +1,112 @@
+//! Many at once, where the server has something against some of them.
+
+use session_postgres::{Error, Key, Store};
+
+use crate::support::database::Schema;
+
+fn generated(store: &impl Store, count: usize) -> Vec<Key> {
+    let keys = store.generate_many(&vec![(Some("old"), None); count]);
+    keys.into_iter().map(Result::unwrap).collect()
+}
+
+#[test]
+fn a_call_that_the_server_refuses_spoils_no_other() {
+    let schema = Schema::new();
+    let store = schema.store();
+    let keys = generated(&store, 100);
+    schema.run("ALTER TABLE session ADD CHECK (session_data <> 'bad')");
+
+    let is_bad = |i: usize| [0, 41, 42, 99].contains(&i);
+    let value = |i| if is_bad(i) { "bad" } else { "new" };
+    let calls: Vec<_> = keys
+        .iter()
+        .enumerate()
+        .map(|(i, key)| (key, value(i), None))
+        .collect();
+    for (i, result) in store.set_many(&calls).into_iter().enumerate() {
+        match result {
+            Ok(()) => assert!(!is_bad(i)),
+            Err(error) => {
+                assert!(is_bad(i), "{error}");
+                assert_eq!(error.sqlstate().unwrap().code(), "23514");
+            }
+        }
+    }
+    for (i, key) in keys.iter().enumerate() {
+        assert_eq!(
+            store.get(key).unwrap().value,
+            if is_bad(i) { "old" } else { "new" }
+        );
+    }
+
+    let made = store.generate_many(&[(Some("good"), None), (Some("bad"), None), (None, None)]);
+    assert!(made[0].is_ok() && made[1].is_err() && made[2].is_ok());
+    assert_eq!(schema.count("true"), 102);
+    let new: Vec<_> = (0..3).map(|_| Key::generate().unwrap()).collect();
+    let calls: Vec<_> = new
+        .iter()
+        .zip(["good", "bad", "good"])
+        .map(|(key, v)| (key, Some(v), None))
+        .collect();
+    let inserted = store.insert_many(&calls);
+    assert!(inserted[0].is_ok() && inserted[1].is_err() && inserted[2].is_ok());
+    assert_eq!(schema.count("true"), 104);
+}
+
+#[test]
+fn an_exception_of_a_trigger_reaches_the_call_that_raised_it() {
+    let schema = Schema::new();
+    let store = schema.store();
+    let keys = generated(&store, 3);
+    schema.run(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF NEW.session_data = 'bad' THEN RAISE 'not this one'; END IF; RETURN NEW; \
+         END $$; \
+         CREATE TRIGGER refuse BEFORE UPDATE ON session FOR EACH ROW EXECUTE FUNCTION refuse()",
+    );
+    let results = store.set_many(&[
+        (&keys[0], "a", None),
+        (&keys[1], "bad", None),
+        (&keys[2], "c", None),
+    ]);
+    assert!(results[0].is_ok() && results[2].is_ok());
+    let error = results[1].as_ref().unwrap_err();
+    assert!(error.to_string().contains("not this one"), "{error}");
+}
+
+#[test]
+fn a_failure_of_the_whole_reaches_every_call() {
+    let schema = Schema::new();
+    let store = schema.store();
+    let keys = generated(&store, 3);
+    schema.run("DROP TABLE session");
+    let keys: Vec<_> = keys.iter().collect();
+    for result in store.get_many(&keys) {
+        assert!(matches!(result, Err(Error::MissingTable { .. })));
+    }
+    for result in store.clear_many(&keys) {
+        assert!(matches!(result, Err(Error::MissingTable { .. })));
+    }
+}
+
+#[test]
+fn values_of_many_megabytes_go_together() {
+    let schema = Schema::new();
+    let store = schema.store();
+    let keys = generated(&store, 5);
+    let large = "0123456789abcdef".repeat(1 << 19);
+    let values: Vec<_> = (0..5).map(|i| format!("{i}{large}")).collect();
+    let calls: Vec<_> = keys
+        .iter()
+        .zip(&values)
+        .map(|(key, v)| (key, v.as_str(), None))
+        .collect();
+    assert!(store.set_many(&calls).iter().all(Result::is_ok));
+    for (found, value) in store
+        .get_many(&keys.iter().collect::<Vec<_>>())
+        .into_iter()
+        .zip(&values)
+    {
+        assert!(found.unwrap().value == *value);
+    }
+}

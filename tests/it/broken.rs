@@ -1,0 +1,366 @@
+//! Connections that break: killed by the server, cut in the middle, gone with a restart.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+use session_postgres::{Error, Key, PostgresStore, Store, postgres::NoTls, r2d2::Pool};
+use throwaway_postgres::Server;
+
+use crate::support::{
+    database::{Manager, ORIGINAL, Schema},
+    proxy::{Break, Proxy},
+    wait_until,
+};
+
+/// Ends every server process that serves this schema's connections, but the caller's own.
+fn kill_backends(schema: &Schema) -> usize {
+    let mut client = schema.client();
+    let path: String = client.query_one("SHOW search_path", &[]).unwrap().get(0);
+    let name = format!("killer of {path}");
+    client
+        .execute("SELECT set_config('application_name', $1, false)", &[&name])
+        .unwrap();
+    let killed = client
+        .query(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
+             WHERE pid <> pg_backend_pid() AND application_name = $1",
+            &[&schema.name()],
+        )
+        .unwrap();
+    killed.len()
+}
+
+/// A pool whose connections are known to the server by the schema's name.
+fn named_pool(schema: &Schema, size: u32) -> Pool<Manager> {
+    let mut config = schema.config();
+    config.application_name(schema.name());
+    let pool = Pool::builder().max_size(size).test_on_check_out(false);
+    pool.build(Manager::new(config, NoTls)).unwrap()
+}
+
+#[test]
+fn no_call_fails_when_the_server_kills_every_connection() {
+    let schema = Schema::new();
+    let store = schema.builder().from_pool(named_pool(&schema, 8));
+    store.create_table().unwrap();
+    let key = store.generate(Some("lobster"), None).unwrap();
+    for round in 0..3 {
+        let killed = kill_backends(&schema);
+        assert!(
+            killed == 8 || round > 0 && killed > 0,
+            "{killed} connections were there to kill"
+        );
+        assert_eq!(store.get(&key).unwrap().value, "lobster");
+        store.set(&key, "lobster", None).unwrap();
+    }
+}
+
+/// The whole story: every backend is killed and the server restarted, while 8 threads call.
+#[test]
+fn a_thousand_calls_from_8_threads_outlive_kills_and_a_restart() {
+    // Else a crash may lose what was committed.
+    let server = Server::builder()
+        .setting("synchronous_commit", "on")
+        .start()
+        .unwrap();
+    for legacy in [false, true] {
+        let schema = Schema::on(server.url());
+        let store = schema.builder().from_pool(named_pool(&schema, 8));
+        if legacy {
+            schema.run(ORIGINAL);
+        } else {
+            store.create_table().unwrap();
+        }
+        let counter = store.generate(Some("0"), None).unwrap();
+
+        kill_backends(&schema);
+        server.restart().unwrap();
+        let done = AtomicUsize::new(0);
+        let kept: Vec<Key> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|thread| {
+                    let (store, done, counter) = (&store, &done, &counter);
+                    scope.spawn(move || {
+                        (0..125)
+                            .map(|i| a_life(store, counter, thread, i, done))
+                            .collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            // More of the same while they are at it.
+            wait_until("some calls", || done.load(Ordering::Relaxed) > 200);
+            kill_backends(&schema);
+            wait_until("more calls", || done.load(Ordering::Relaxed) > 400);
+            server.restart().unwrap();
+            wait_until("more calls", || done.load(Ordering::Relaxed) > 600);
+            server.kill().unwrap();
+            server.start_again().unwrap();
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().unwrap())
+                .collect()
+        });
+
+        // Nothing is lost, nothing is doubled.
+        assert_eq!(kept.len(), 1000);
+        for key in &kept {
+            assert_eq!(store.get(key).unwrap().value, format!("final {key}"));
+        }
+        assert_eq!(store.get(&counter).unwrap().value, "1000");
+        assert_eq!(schema.count("true"), 1001);
+    }
+}
+
+/// One session through every verb; none may fail.
+fn a_life(
+    store: &PostgresStore,
+    counter: &Key,
+    thread: usize,
+    i: usize,
+    done: &AtomicUsize,
+) -> Key {
+    let first = format!("{thread}.{i}");
+    let key = store.generate(Some(&first), None).unwrap();
+    assert_eq!(store.get(&key).unwrap().value, first);
+    store.touch(&key, None).unwrap();
+    let key = store.rotate(&key).unwrap();
+    let value = format!("final {key}");
+    store.set(&key, &value, None).unwrap();
+    store
+        .update(counter, None, &mut |count| {
+            Some((count.unwrap().parse::<u32>().unwrap() + 1).to_string())
+        })
+        .unwrap();
+    let gone = store.generate_many(&[(Some("gone"), None), (None, None)]);
+    for key in gone {
+        store.clear(&key.unwrap()).unwrap();
+    }
+    done.fetch_add(1, Ordering::Relaxed);
+    key
+}
+
+/// A store whose every connection goes through a proxy, on the recommended or the original's table.
+fn behind_proxy(legacy: bool) -> (Schema, Proxy, PostgresStore) {
+    let schema = Schema::new();
+    if legacy {
+        schema.run(ORIGINAL);
+    } else {
+        schema.store();
+    }
+    let proxy = Proxy::to(&schema.config());
+    let pool = Pool::builder().max_size(2).test_on_check_out(false);
+    let pool = pool
+        .build(Manager::new(proxy.config(&schema.config()), NoTls))
+        .unwrap();
+    let store = schema.builder().from_pool(pool);
+    (schema, proxy, store)
+}
+
+/// Runs `check` with the connection cut before and after the server does a statement, on either
+/// table.
+fn cut_around_statements(check: impl Fn(&PostgresStore, &dyn Fn(), &Schema)) {
+    for legacy in [false, true] {
+        let (schema, proxy, store) = behind_proxy(legacy);
+        for cut in [Break::BeforeStatement, Break::AfterStatement] {
+            check(&store, &|| proxy.break_at(cut), &schema);
+            assert!(proxy.has_broken(), "the call was not cut");
+        }
+    }
+}
+
+#[test]
+fn a_generate_that_is_cut_makes_one_session() {
+    cut_around_statements(|store, cut, schema| {
+        let before = schema.count("true");
+        cut();
+        let key = store.generate(Some("lobster"), None).unwrap();
+        assert_eq!(store.get(&key).unwrap().value, "lobster");
+        assert_eq!(schema.count("true"), before + 1);
+
+        cut();
+        let keys = store.generate_many(&[(Some("a"), None), (Some("b"), None)]);
+        let keys: Vec<_> = keys.into_iter().map(Result::unwrap).collect();
+        assert_eq!(store.get(&keys[1]).unwrap().value, "b");
+        assert_eq!(schema.count("true"), before + 3);
+    });
+}
+
+#[test]
+fn a_get_set_touch_or_clear_that_is_cut_is_done() {
+    cut_around_statements(|store, cut, _| {
+        let key = store.generate(Some("lobster"), None).unwrap();
+        cut();
+        assert_eq!(store.get(&key).unwrap().value, "lobster");
+        cut();
+        store.set(&key, "crab", None).unwrap();
+        cut();
+        store.touch(&key, None).unwrap();
+        assert_eq!(store.get(&key).unwrap().value, "crab");
+        cut();
+        store.clear(&key).unwrap();
+        assert!(matches!(store.get(&key), Err(Error::NotFound)));
+    });
+}
+
+#[test]
+fn a_rotate_that_is_cut_moves_the_session_once() {
+    cut_around_statements(|store, cut, schema| {
+        let before = schema.count("true");
+        let old = store.generate(Some("lobster"), None).unwrap();
+        cut();
+        let new = store.rotate(&old).unwrap();
+        assert_eq!(store.get(&new).unwrap().value, "lobster");
+        assert!(matches!(store.get(&old), Err(Error::NotFound)));
+        assert_eq!(schema.count("true"), before + 1);
+        cut();
+        assert!(matches!(store.rotate(&old), Err(Error::NotFound)));
+    });
+}
+
+#[test]
+fn an_insert_that_is_cut_says_what_it_knows() {
+    for legacy in [false, true] {
+        let (schema, proxy, store) = behind_proxy(legacy);
+        let key = Key::generate().unwrap();
+        proxy.break_at(Break::BeforeStatement);
+        store.insert(&key, Some("lobster"), None).unwrap();
+        assert_eq!(store.get(&key).unwrap().value, "lobster");
+
+        // The row is there, and nobody can know whose it is.
+        let key = Key::generate().unwrap();
+        proxy.break_at(Break::AfterStatement);
+        let result = store.insert(&key, Some("crab"), None);
+        assert!(matches!(result, Err(Error::Disconnected(_))), "{result:?}");
+        assert_eq!(store.get(&key).unwrap().value, "crab");
+        assert_eq!(schema.count("true"), 2);
+    }
+}
+
+#[test]
+fn an_update_that_is_cut_is_done_once() {
+    for legacy in [false, true] {
+        let (_schema, proxy, store) = behind_proxy(legacy);
+        let key = store.generate(Some("0"), None).unwrap();
+        let add = |value: Option<&str>| {
+            let value: u32 = value.unwrap().parse().unwrap();
+            Some((value + 1).to_string())
+        };
+        let cuts = [
+            Break::BeforeText("START"),
+            Break::AfterText("START"),
+            Break::BeforeStatement,
+            Break::AfterStatement,
+            Break::BeforeText("COMMIT"),
+            Break::AfterText("COMMIT"),
+        ];
+        for (done, cut) in cuts.into_iter().enumerate() {
+            proxy.break_at(cut);
+            let session = store.update(&key, None, &mut { add }).unwrap();
+            assert!(proxy.has_broken());
+            assert_eq!(session.value, (done + 1).to_string());
+            assert_eq!(store.get(&key).unwrap().value, session.value);
+        }
+    }
+}
+
+#[test]
+fn a_single_client_that_broke_says_so_each_time_and_nothing_panics() {
+    let schema = Schema::new();
+    let mut config = schema.config();
+    config.application_name(schema.name());
+    let store = schema.builder().from_client(config.connect(NoTls).unwrap());
+    store.create_table().unwrap();
+    let key = store.generate(Some("lobster"), None).unwrap();
+    assert_eq!(kill_backends(&schema), 1);
+    for _ in 0..3 {
+        assert!(matches!(store.get(&key), Err(Error::Disconnected(_))));
+        assert!(matches!(
+            store.set(&key, "crab", None),
+            Err(Error::Disconnected(_))
+        ));
+        assert!(matches!(
+            store.update(&key, None, &mut |_| None),
+            Err(Error::Disconnected(_))
+        ));
+        assert!(matches!(
+            store.get_many(&[&key, &key])[1],
+            Err(Error::Disconnected(_))
+        ));
+        assert!(matches!(
+            store.with_client(|_| ()),
+            Err(Error::Disconnected(_))
+        ));
+    }
+}
+
+#[test]
+fn a_server_that_stays_away_is_an_error_in_time() {
+    let server = Server::start().unwrap();
+    let schema = Schema::on(server.url());
+    let store = schema
+        .builder()
+        .timeout(Duration::from_millis(500))
+        .from_pool(schema.pool(2));
+    store.create_table().unwrap();
+    let key = store.generate(Some("lobster"), None).unwrap();
+    server.stop().unwrap();
+    // The first call has sent something; the next find no connection to send anything.
+    assert!(matches!(
+        store.set(&key, "crab", None),
+        Err(Error::Disconnected(_))
+    ));
+    let away = store.set(&key, "crab", None);
+    assert!(
+        matches!(away, Err(Error::TimedOut { .. } | Error::Disconnected(_))),
+        "{away:?}"
+    );
+    assert!(matches!(
+        store.set(&key, "crab", None),
+        Err(Error::TimedOut { .. })
+    ));
+    assert!(matches!(
+        store.with_client(|_| ()),
+        Err(Error::TimedOut { .. })
+    ));
+    // It comes back by itself.
+    server.start_again().unwrap();
+    wait_until("the store to serve again", || store.get(&key).is_ok());
+    assert_eq!(store.get(&key).unwrap().value, "lobster");
+}
+
+#[test]
+fn the_users_own_code_gets_a_living_connection() {
+    let schema = Schema::new();
+    let store = schema.builder().from_pool(named_pool(&schema, 4));
+    store.create_table().unwrap();
+    kill_backends(&schema);
+    let ran = AtomicBool::new(false);
+    let one: i32 = store
+        .with_client(|client| {
+            assert!(!ran.swap(true, Ordering::Relaxed), "it runs once");
+            client.query_one("SELECT 1", &[]).unwrap().get(0)
+        })
+        .unwrap();
+    assert_eq!(one, 1);
+}
+
+#[test]
+fn statements_that_somebody_discarded_are_prepared_again() {
+    let schema = Schema::new();
+    let store = schema.builder().from_client(schema.client());
+    store.create_table().unwrap();
+    let key = store.generate(Some("lobster"), None).unwrap();
+    store.get(&key).unwrap();
+    store
+        .with_client(|client| client.batch_execute("DISCARD ALL").unwrap())
+        .unwrap();
+    assert_eq!(store.get(&key).unwrap().value, "lobster");
+    store.set(&key, "crab", None).unwrap();
+
+    // A column that changed its type under a prepared statement.
+    schema.run("ALTER TABLE session ALTER COLUMN session_data TYPE varchar");
+    assert_eq!(store.get(&key).unwrap().value, "crab");
+}

@@ -1,0 +1,105 @@
+//! What errors say, and to whom.
+
+use std::{error::Error as _, time::Instant};
+
+use session_postgres::{Error, InvalidKey, Key, MemoryStore, PostgresStore, Store};
+use throwaway_postgres::Server;
+
+use crate::support::database::Schema;
+
+#[test]
+fn a_text_that_no_store_could_have_made_is_no_key() {
+    let long = "x".repeat(41);
+    for (text, fault) in [
+        ("", InvalidKey::Empty),
+        (long.as_str(), InvalidKey::TooLong(41)),
+        ("two words", InvalidKey::InvalidByte(3)),
+        ("trailing ", InvalidKey::InvalidByte(8)),
+        ("nul\0", InvalidKey::InvalidByte(3)),
+        ("tab\t", InvalidKey::InvalidByte(3)),
+        ("é", InvalidKey::InvalidByte(0)),
+        ("\u{7f}", InvalidKey::InvalidByte(0)),
+    ] {
+        assert_eq!(text.parse::<Key>().unwrap_err(), fault);
+        assert_eq!(Key::try_from(text).unwrap_err(), fault);
+        assert_eq!(Key::try_from(text.to_owned()).unwrap_err(), fault);
+        let error = Error::from(fault);
+        assert_eq!(error.source().unwrap().to_string(), fault.to_string());
+    }
+    assert!("x".repeat(40).parse::<Key>().is_ok());
+}
+
+#[test]
+fn a_text_that_is_no_connection_string_is_said_so() {
+    for text in [
+        "host=localhost port=abc",
+        "postgres://",
+        "host",
+        "nonsense=1",
+        "host='open",
+    ] {
+        let error = PostgresStore::connect(text).unwrap_err();
+        match &error {
+            Error::InvalidOption(_) => {}
+            // The shortest URL names no host.
+            Error::Database(_) => assert_eq!(text, "postgres://"),
+            _ => panic!("{text}: {error:?}"),
+        }
+    }
+    let error = PostgresStore::connect("host=localhost port=abc").unwrap_err();
+    assert!(error.to_string().contains("`port`"), "{error}");
+}
+
+#[test]
+fn a_server_that_refuses_is_quoted_at_once() {
+    let server = Server::start().unwrap();
+    let begun = Instant::now();
+    let url = server
+        .url()
+        .replace("user=postgres", "user=nobody_of_this_name");
+    let error = PostgresStore::connect(&url).unwrap_err();
+    assert_eq!(error.sqlstate().unwrap().code(), "28000", "{error}");
+    assert!(error.to_string().contains("nobody_of_this_name"), "{error}");
+    server.stop().unwrap();
+    let error = PostgresStore::connect(server.url()).unwrap_err();
+    assert!(matches!(error, Error::Database(_)), "{error:?}");
+    assert!(error.sqlstate().is_none());
+    // Far less than the pool would go on trying.
+    assert!(begun.elapsed().as_secs() < 25);
+}
+
+#[test]
+fn an_error_of_another_backend_keeps_its_source_and_text() {
+    let cause = "x".parse::<u8>().unwrap_err();
+    let error = Error::other(cause.clone());
+    assert_eq!(error.to_string(), cause.to_string());
+    assert!(
+        matches!(&error, Error::Other(e) if e.downcast_ref::<std::num::ParseIntError>() == Some(&cause))
+    );
+}
+
+#[test]
+fn what_may_cross_threads_does() {
+    fn crosses<T: Send + Sync + 'static>() {}
+    crosses::<PostgresStore>();
+    crosses::<MemoryStore>();
+    crosses::<Key>();
+    crosses::<session_postgres::Session>();
+    crosses::<Error>();
+    crosses::<session_postgres::Builder>();
+    crosses::<Box<dyn Store>>();
+}
+
+#[test]
+fn the_servers_own_refusals_carry_their_sqlstate() {
+    let schema = Schema::new();
+    let store = schema.store();
+    schema.run("ALTER TABLE session ADD CHECK (session_data <> 'bad')");
+    let error = store.generate(Some("bad"), None).unwrap_err();
+    assert!(matches!(error, Error::Database(_)));
+    assert_eq!(error.sqlstate().unwrap().code(), "23514");
+    assert!(
+        error.to_string().contains("violates check constraint"),
+        "{error}"
+    );
+}

@@ -1,0 +1,18 @@
+//! Tests on a real PostgreSQL: `DATABASE_URL`, or a throwaway server.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
+
+mod support;
+
+mod batch;
+mod broken;
+mod concurrent;
+mod conformance;
+mod docs;
+mod errors;
+mod model;
+mod pools;
+mod round_trips;
+mod schema;
+mod secrets;
+mod shared_table;

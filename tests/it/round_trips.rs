@@ -1,0 +1,168 @@
+//! What goes over the wire, counted by a proxy.
+
+use std::time::Duration;
+
+use session_postgres::{Error, Key, PostgresStore, Store, postgres::NoTls, r2d2::Pool};
+
+use crate::support::{
+    database::{Manager, Schema},
+    proxy::Proxy,
+};
+
+/// A store through the proxy, by the pool's own options.
+fn through(
+    proxy: &Proxy,
+    schema: &Schema,
+    prepared: bool,
+    test_on_check_out: bool,
+) -> PostgresStore {
+    let manager = Manager::new(proxy.config(&schema.config()), NoTls);
+    let pool = Pool::builder()
+        .max_size(1)
+        .test_on_check_out(test_on_check_out);
+    schema
+        .builder()
+        .prepared(prepared)
+        .from_pool(pool.build(manager).unwrap())
+}
+
+/// A verb: its name, how many round trips it takes, and a call, which is given 300 living keys.
+type Verb = (&'static str, usize, fn(&PostgresStore, &[Key]));
+
+const VERBS: [Verb; 14] = [
+    ("generate", 1, |store, _| {
+        drop(store.generate(Some("x"), None).unwrap())
+    }),
+    ("get", 1, |store, keys| drop(store.get(&keys[0]).unwrap())),
+    ("set", 1, |store, keys| {
+        store.set(&keys[0], "x", None).unwrap()
+    }),
+    ("touch", 1, |store, keys| {
+        store.touch(&keys[0], None).unwrap()
+    }),
+    ("insert", 1, |store, _| {
+        store.insert(&Key::generate().unwrap(), None, None).unwrap()
+    }),
+    ("rotate", 1, |store, _| {
+        assert!(store.rotate(&Key::generate().unwrap()).is_err())
+    }),
+    ("update", 4, |store, keys| {
+        store
+            .update(&keys[0], None, &mut |_| Some("x".into()))
+            .unwrap();
+    }),
+    ("generate_many", 1, |store, _| {
+        all_ok(store.generate_many(&[(None, None); 300]))
+    }),
+    ("get_many", 1, |store, keys| {
+        all_ok(store.get_many(&keys.iter().collect::<Vec<_>>()))
+    }),
+    ("set_many", 1, |store, keys| {
+        all_ok(store.set_many(&keys.iter().map(|key| (key, "x", None)).collect::<Vec<_>>()));
+    }),
+    ("touch_many", 1, |store, keys| {
+        all_ok(store.touch_many(&keys.iter().map(|key| (key, None)).collect::<Vec<_>>()));
+    }),
+    ("insert_many", 1, |store, _| {
+        let keys: Vec<_> = (0..300).map(|_| Key::generate().unwrap()).collect();
+        all_ok(store.insert_many(&keys.iter().map(|key| (key, None, None)).collect::<Vec<_>>()));
+    }),
+    ("clear", 1, |store, keys| store.clear(&keys[0]).unwrap()),
+    ("clear_many", 1, |store, keys| {
+        all_ok(store.clear_many(&keys.iter().collect::<Vec<_>>()))
+    }),
+];
+
+fn all_ok<T>(results: Vec<Result<T, Error>>) {
+    results.into_iter().for_each(|result| drop(result.unwrap()));
+}
+
+fn generated(store: &PostgresStore, count: usize) -> Vec<Key> {
+    let keys = store.generate_many(&vec![(Some("lobster"), None); count]);
+    keys.into_iter().map(Result::unwrap).collect()
+}
+
+#[test]
+fn a_call_is_one_statement_and_one_round_trip_once_it_is_prepared() {
+    let schema = Schema::new();
+    schema.store();
+    let proxy = Proxy::to(&schema.config());
+    let store = through(&proxy, &schema, true, false);
+    let keys = generated(&store, 300);
+    for (name, trips, call) in VERBS {
+        call(&store, &keys);
+        proxy.counts();
+        call(&store, &keys);
+        assert_eq!(proxy.counts(), (trips, trips), "{name}");
+    }
+}
+
+#[test]
+fn an_unprepared_call_is_one_round_trip_from_the_first() {
+    let schema = Schema::new();
+    schema.store();
+    let proxy = Proxy::to(&schema.config());
+    let store = through(&proxy, &schema, false, false);
+    let keys = generated(&store, 300);
+    for (name, trips, call) in VERBS {
+        proxy.counts();
+        call(&store, &keys);
+        assert_eq!(proxy.counts(), (trips, trips), "{name}");
+    }
+}
+
+#[test]
+fn preparing_costs_one_round_trip_a_statement_and_connection() {
+    let schema = Schema::new();
+    let key = schema.store().generate(Some("lobster"), None).unwrap();
+    let proxy = Proxy::to(&schema.config());
+    let store = through(&proxy, &schema, true, false);
+    // The connection itself asks nothing.
+    store.get(&key).unwrap();
+    assert_eq!(proxy.counts(), (2, 1));
+}
+
+#[test]
+fn a_pool_that_tests_its_connections_adds_one() {
+    let schema = Schema::new();
+    let key = schema.store().generate(Some("lobster"), None).unwrap();
+    let proxy = Proxy::to(&schema.config());
+    let store = through(&proxy, &schema, true, true);
+    store.get(&key).unwrap();
+    proxy.counts();
+    store.get(&key).unwrap();
+    assert_eq!(proxy.counts(), (2, 2));
+}
+
+#[test]
+fn each_statement_is_one_commit() {
+    let schema = Schema::new();
+    let store = schema.store();
+    let keys = generated(&store, 500);
+    let calls: Vec<_> = keys.iter().map(|key| (key, "x", None)).collect();
+    // All rows of a batch were written by one transaction.
+    store.set_many(&calls);
+    let writers: i64 = schema
+        .client()
+        .query_one("SELECT count(DISTINCT xmin::text) FROM session", &[])
+        .unwrap()
+        .get(0);
+    assert_eq!(writers, 1);
+}
+
+#[test]
+fn two_stores_of_different_tables_share_a_pool() {
+    let schema = Schema::new();
+    let pool = schema.pool(1);
+    let first = schema
+        .builder()
+        .timeout(Duration::from_secs(60))
+        .from_pool(pool.clone());
+    let second = schema.builder().table("other").unwrap().from_pool(pool);
+    first.create_table().unwrap();
+    second.create_table().unwrap();
+    let key = first.generate(Some("first"), None).unwrap();
+    second.insert(&key, Some("second"), None).unwrap();
+    assert_eq!(first.get(&key).unwrap().value, "first");
+    assert_eq!(second.get(&key).unwrap().value, "second");
+}

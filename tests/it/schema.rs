@@ -1,0 +1,302 @@
+//! Making and checking the table.
+
+use std::{sync::Barrier, thread};
+
+use session_postgres::{Error, PostgresStore, Store, postgres::NoTls};
+
+use crate::support::database::Schema;
+
+const GRANT: &str = include_str!("../../sql/grant.sql");
+
+#[test]
+fn creating_the_table_is_idempotent_and_leaves_sessions_alone() {
+    let schema = Schema::new();
+    let store = schema.store();
+    let key = store.generate(Some("lobster"), None).unwrap();
+    store.create_table().unwrap();
+    assert_eq!(store.get(&key).unwrap().value, "lobster");
+    store.check().unwrap();
+}
+
+#[test]
+fn twenty_threads_create_the_table_at_once() {
+    for _ in 0..10 {
+        let schema = Schema::new();
+        let stores: Vec<_> = (0..20)
+            .map(|_| schema.builder().from_client(schema.client()))
+            .collect();
+        let start = Barrier::new(stores.len());
+        thread::scope(|scope| {
+            for store in &stores {
+                scope.spawn(|| {
+                    start.wait();
+                    store.create_table().unwrap();
+                    store.generate(Some("lobster"), None).unwrap();
+                });
+            }
+        });
+        assert_eq!(schema.count("true"), 20);
+    }
+}
+
+#[test]
+fn the_table_and_its_schema_may_have_any_name() {
+    let schema = Schema::new();
+    for name in [
+        "Session",
+        "a.b",
+        "select",
+        "drop\"; --",
+        "ü b",
+        "$1",
+        "{table}",
+        "session",
+    ] {
+        let store = schema
+            .builder()
+            .table(name)
+            .unwrap()
+            .from_pool(schema.pool(1));
+        assert!(
+            matches!(store.check(), Err(Error::MissingTable { .. })),
+            "{name}"
+        );
+        store.create_table().unwrap();
+        store.create_table().unwrap();
+        store.check().unwrap();
+        let key = store.generate(Some(name), None).unwrap();
+        let key = store.rotate(&key).unwrap();
+        assert_eq!(store.get_many(&[&key])[0].as_ref().unwrap().value, name);
+        store.update(&key, None, &mut |_| None).unwrap();
+    }
+}
+
+#[test]
+fn a_name_that_postgresql_would_change_is_refused() {
+    for name in ["", "nul\0", &"x".repeat(64)] {
+        for result in [
+            PostgresStore::builder().table(name),
+            PostgresStore::builder().schema(name),
+        ] {
+            assert!(matches!(result, Err(Error::InvalidOption(_))), "{name:?}");
+        }
+    }
+    assert!(PostgresStore::builder().table(&"x".repeat(63)).is_ok());
+}
+
+#[test]
+fn without_a_schema_the_search_path_finds_the_table() {
+    let schema = Schema::new();
+    let key = schema.store().generate(Some("lobster"), None).unwrap();
+    let store = PostgresStore::from_client(schema.client());
+    assert_eq!(store.get(&key).unwrap().value, "lobster");
+}
+
+#[test]
+fn a_missing_table_is_named_with_the_way_to_make_it() {
+    let schema = Schema::new();
+    let store = schema.builder().from_pool(schema.pool(1));
+    let key = "any".parse().unwrap();
+    for error in [
+        store.get(&key).unwrap_err(),
+        store.generate(None, None).unwrap_err(),
+        store
+            .set_many(&[(&key, "x", None)])
+            .pop()
+            .unwrap()
+            .unwrap_err(),
+        store.update(&key, None, &mut |_| None).unwrap_err(),
+        store.check().unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::MissingTable { .. }), "{error:?}");
+        let text = error.to_string();
+        for part in [
+            &format!("{}.\"session\"", schema.quoted()),
+            "create_table",
+            "sql/create.sql",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(error.sqlstate().unwrap().code(), "42P01");
+    }
+    let nowhere = PostgresStore::builder()
+        .schema("nowhere")
+        .unwrap()
+        .from_pool(schema.pool(1));
+    assert!(matches!(nowhere.check(), Err(Error::MissingTable { .. })));
+    assert!(matches!(nowhere.get(&key), Err(Error::MissingTable { .. })));
+}
+
+#[test]
+fn a_check_says_which_column_is_wrong() {
+    let schema = Schema::new();
+    let store = schema.builder().from_pool(schema.pool(1));
+    let good = [
+        "session_key char(40)",
+        "expire_date timestamptz(2)",
+        "session_data text",
+    ];
+    for (place, column, word) in [
+        (
+            0,
+            "session_key char(39)",
+            "session_key is character(39), it should be char(40)",
+        ),
+        (0, "session_key bytea", "session_key is bytea"),
+        (0, "session_key char", "session_key is character(1)"),
+        (0, "key text", "session_key is missing"),
+        (
+            1,
+            "expire_date timestamp",
+            "expire_date is timestamp without time zone",
+        ),
+        (1, "expire_date date", "expire_date is date"),
+        (
+            2,
+            "session_data varchar(100)",
+            "session_data is character varying(100)",
+        ),
+        (
+            2,
+            "session_data jsonb",
+            "session_data is jsonb, it should be text",
+        ),
+        (
+            2,
+            "session_data text, owner int NOT NULL",
+            "owner is NOT NULL without a default",
+        ),
+    ] {
+        let mut columns = good;
+        columns[place] = column;
+        let columns = columns.join(", ");
+        schema.run(&format!(
+            "DROP TABLE IF EXISTS session; CREATE TABLE session ({columns})"
+        ));
+        match store.check() {
+            Err(Error::UnfitTable { problems, .. }) => {
+                assert!(
+                    problems.iter().any(|p| p.contains(word)),
+                    "{column}: {problems:?}"
+                );
+                let count = if word.contains("missing") {
+                    1
+                } else {
+                    problems.len()
+                };
+                assert_eq!(problems.len(), count, "{problems:?}");
+            }
+            other => panic!("{column}: {other:?}"),
+        }
+    }
+    let columns = good.join(", ");
+    for more in [
+        "",
+        ", owner int",
+        ", owner int NOT NULL DEFAULT 0",
+        ", id bigserial NOT NULL",
+    ] {
+        schema.run(&format!(
+            "DROP TABLE session; CREATE TABLE session ({columns}{more})"
+        ));
+        store.check().unwrap();
+        store.generate(None, None).unwrap();
+    }
+}
+
+/// A role of the test's own, that may log in and use the schema; gone with the test.
+struct Role<'s> {
+    schema: &'s Schema,
+    name: String,
+}
+
+impl<'s> Role<'s> {
+    fn new(schema: &'s Schema) -> Role<'s> {
+        let name = format!("web of {}", schema.name()).replace('"', "");
+        schema.run(&format!(
+            "CREATE ROLE \"{name}\" NOLOGIN; GRANT USAGE ON SCHEMA {} TO \"{name}\"",
+            schema.quoted()
+        ));
+        Role { schema, name }
+    }
+
+    fn grant(&self, sql: &str) {
+        self.schema
+            .run(&sql.replace("TO web", &format!("TO \"{}\"", self.name)));
+    }
+
+    /// A store whose connection is this role's.
+    fn store(&self) -> PostgresStore {
+        let mut client = self.schema.config().connect(NoTls).unwrap();
+        client
+            .batch_execute(&format!("SET ROLE \"{}\"", self.name))
+            .unwrap();
+        self.schema.builder().from_client(client)
+    }
+}
+
+impl Drop for Role<'_> {
+    fn drop(&mut self) {
+        let name = &self.name;
+        self.schema
+            .run(&format!("DROP OWNED BY \"{name}\"; DROP ROLE \"{name}\""));
+    }
+}
+
+#[test]
+fn the_four_privileges_are_enough_for_every_verb() {
+    let schema = Schema::new();
+    schema.store();
+    let role = Role::new(&schema);
+    role.grant(GRANT);
+    let store = role.store();
+    store.check().unwrap();
+    store.create_table().unwrap();
+
+    let key = store.generate(None, None).unwrap();
+    store.set(&key, "lobster", None).unwrap();
+    store.touch(&key, None).unwrap();
+    let key = store.rotate(&key).unwrap();
+    store
+        .update(&key, None, &mut |_| Some("crab".into()))
+        .unwrap();
+    assert_eq!(store.get(&key).unwrap().value, "crab");
+    store.clear(&key).unwrap();
+    store.insert(&key, None, None).unwrap();
+    let made = store.generate_many(&[(None, None), (None, None)]);
+    let keys: Vec<_> = made.iter().map(|key| key.as_ref().unwrap()).collect();
+    assert!(store.set_many(&[(keys[0], "a", None), (keys[1], "b", None)])[1].is_ok());
+    assert!(store.touch_many(&[(keys[0], None)])[0].is_ok());
+    assert!(store.get_many(&keys).iter().all(Result::is_ok));
+    assert!(store.clear_many(&keys).iter().all(Result::is_ok));
+    assert!(store.insert_many(&[(keys[0], None, None)])[0].is_ok());
+
+    // And they are all it has.
+    let denied = store
+        .with_client(|client| client.batch_execute("TRUNCATE session"))
+        .unwrap();
+    assert!(denied.is_err());
+}
+
+#[test]
+fn a_check_says_which_privilege_is_missing() {
+    let schema = Schema::new();
+    schema.store();
+    let role = Role::new(&schema);
+    role.grant("GRANT SELECT, INSERT ON session TO web");
+    match role.store().check() {
+        Err(Error::UnfitTable { problems, .. }) => {
+            assert_eq!(problems.len(), 2, "{problems:?}");
+            assert!(problems[0].contains("UPDATE") && problems[1].contains("DELETE"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_role_that_may_not_create_tables_is_told_so() {
+    let schema = Schema::new();
+    let role = Role::new(&schema);
+    let error = role.store().create_table().unwrap_err();
+    assert_eq!(error.sqlstate().unwrap().code(), "42501", "{error}");
+}

@@ -1,0 +1,134 @@
+//! Keys, values and passwords show up in nothing that could be logged.
+
+use std::error::Error as _;
+
+use session_postgres::{
+    Error, Key, MemoryStore, Period, PostgresStore, Session, Store, postgres::NoTls, r2d2::Pool,
+};
+
+use crate::support::database::{Manager, Schema};
+
+const VALUE: &str = "SecretOfTheLobster";
+
+/// All that an error would leave in a log.
+fn everything(error: &Error) -> String {
+    let mut text = format!("{error} {error:?} {error:#?}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(" {cause} {cause:?}");
+        source = cause.source();
+    }
+    text
+}
+
+#[test]
+fn debug_shows_no_key_and_no_value() {
+    let key = Key::generate().unwrap();
+    assert_eq!(format!("{key:?} {key:#?}"), "Key(..) Key(..)");
+    let session = Session {
+        value: VALUE.into(),
+        period: Period::HOUR,
+    };
+    assert!(!format!("{session:?} {session:#?}").contains(VALUE));
+
+    let schema = Schema::new();
+    for store in [
+        schema.store(),
+        schema.builder().from_client(schema.client()),
+    ] {
+        let key = store.generate(Some(VALUE), None).unwrap();
+        let text = format!("{store:?} {store:#?}");
+        assert!(
+            !text.contains(VALUE) && !text.contains(key.as_str()),
+            "{text}"
+        );
+    }
+    let store = MemoryStore::new();
+    let key = store.generate(Some(VALUE), None).unwrap();
+    let text = format!("{store:?} {store:#?}");
+    assert!(
+        !text.contains(VALUE) && !text.contains(key.as_str()),
+        "{text}"
+    );
+}
+
+#[test]
+fn no_error_of_a_call_shows_its_key_or_value() {
+    let schema = Schema::new();
+    let store = schema.store();
+    let key = store.generate(Some("old"), None).unwrap();
+    schema.run(&format!(
+        "ALTER TABLE session ADD CHECK (session_data <> '{VALUE}')"
+    ));
+    // The server itself would tell: it quotes the row.
+    let told = schema
+        .client()
+        .execute("UPDATE session SET session_data = $1", &[&VALUE])
+        .unwrap_err();
+    assert!(
+        told.as_db_error()
+            .unwrap()
+            .detail()
+            .unwrap()
+            .contains(VALUE)
+    );
+
+    let mut errors = vec![
+        store.set(&key, VALUE, None).unwrap_err(),
+        store.generate(Some(VALUE), None).unwrap_err(),
+        store
+            .insert(&Key::generate().unwrap(), Some(VALUE), None)
+            .unwrap_err(),
+        store.insert(&key, Some(VALUE), None).unwrap_err(),
+        store
+            .update(&key, None, &mut |_| Some(VALUE.into()))
+            .unwrap_err(),
+        store
+            .set_many(&[(&key, VALUE, None)])
+            .pop()
+            .unwrap()
+            .unwrap_err(),
+        store.set(&key, &format!("{VALUE}\0"), None).unwrap_err(),
+        store.set(&key, VALUE, Some(Period::MAX)).unwrap_err(),
+        Error::from(format!("{VALUE} {key}").parse::<Key>().unwrap_err()),
+    ];
+    store.clear(&key).unwrap();
+    errors.push(store.get(&key).unwrap_err());
+    errors.push(store.set(&key, VALUE, None).unwrap_err());
+    schema.run("DROP TABLE session");
+    errors.push(store.get(&key).unwrap_err());
+    errors.push(store.set(&key, VALUE, None).unwrap_err());
+    for error in errors {
+        let text = everything(&error);
+        assert!(
+            !text.contains(VALUE) && !text.contains(key.as_str()),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn no_error_of_connecting_shows_the_password() {
+    let password = "SecretOfTheCrab";
+    for params in [
+        format!("host=/nowhere user=x password={password}"),
+        format!("postgres://x:{password}@127.0.0.1:1/x?connect_timeout=1"),
+        format!("host=x password={password} port=abc"),
+        format!("host=x password=a b{password}=c"),
+        format!("host=x password=a {password}"),
+        format!("host=x password='{password}"),
+        password.to_owned(),
+    ] {
+        let text = everything(&PostgresStore::connect(&params).unwrap_err());
+        assert!(!text.contains(password), "{text}");
+    }
+
+    let schema = Schema::new();
+    let mut config = schema.config();
+    config.password(password);
+    let pool = Pool::builder()
+        .max_size(1)
+        .build(Manager::new(config, NoTls))
+        .unwrap();
+    assert!(!format!("{:?}", schema.builder().from_pool(pool)).contains(password));
+}

@@ -1,0 +1,256 @@
+//! The original's table: what an older service leaves there, and what it finds.
+
+use session_postgres::{Error, Key, Period, PostgresStore, Store};
+
+use crate::support::{
+    database::{ORIGINAL, Schema, UPGRADE},
+    key,
+};
+
+fn original() -> (Schema, PostgresStore) {
+    let schema = Schema::new();
+    schema.run(ORIGINAL);
+    let store = schema.builder().from_pool(schema.pool(2));
+    (schema, store)
+}
+
+/// What OCaml's session-postgresql sends, in its words.
+mod ocaml {
+    pub(super) const GENERATE: &str = "INSERT INTO session(session_key, expire_date, session_data) \
+         VALUES ('ocaml', now() + interval '3600 second', 'lobster')";
+    pub(super) const SET: &str = "UPDATE session SET expire_date = now() + interval '3600 second', \
+         session_data = 'crab' WHERE session_key = 'ocaml'";
+    pub(super) const CLEAR: &str = "DELETE FROM session WHERE session_key = 'ocaml'";
+}
+
+#[test]
+fn sessions_go_both_ways_between_the_original_and_this() {
+    for upgraded in [false, true] {
+        let (schema, store) = original();
+        if upgraded {
+            schema.run(UPGRADE);
+        }
+        let theirs = key("ocaml");
+        schema.run(ocaml::GENERATE);
+        assert_eq!(store.get(&theirs).unwrap().value, "lobster");
+        schema.run(ocaml::SET);
+        assert_eq!(store.get(&theirs).unwrap().value, "crab");
+        store.set(&theirs, "shrimp", None).unwrap();
+        assert_eq!(
+            schema.count("session_key = 'ocaml' AND session_data = 'shrimp'"),
+            1
+        );
+        schema.run(ocaml::CLEAR);
+        assert!(matches!(store.get(&theirs), Err(Error::NotFound)));
+
+        let ours = store.generate(Some("prawn"), Some(Period::HOUR)).unwrap();
+        let seen = format!(
+            "session_key = '{ours}' AND session_data = 'prawn' \
+             AND expire_date BETWEEN now() + interval '59 minutes' AND now() + interval '1 hour'"
+        );
+        assert_eq!(schema.count(&seen), 1);
+    }
+}
+
+#[test]
+fn of_several_rows_the_one_that_lives_longest_counts() {
+    let (schema, store) = original();
+    schema.run(
+        "INSERT INTO session VALUES \
+         ('twice', now() + interval '1 hour', 'short'), \
+         ('twice', now() + interval '3 hours', 'long'), \
+         ('twice', now() + interval '2 hours', 'middle'), \
+         ('twice', now() - interval '1 hour', 'expired'), \
+         ('twice', NULL, 'never')",
+    );
+    let twice = key("twice");
+    let is_long = |session: session_postgres::Session| {
+        assert_eq!(session.value, "long");
+        assert!(session.period > Period::HOUR * 2 && session.period <= Period::HOUR * 3);
+    };
+    is_long(store.get(&twice).unwrap());
+    is_long(store.get_many(&[&twice]).pop().unwrap().unwrap());
+    is_long(store.update(&twice, None, &mut |_| None).unwrap());
+    assert!(matches!(
+        store.insert(&twice, None, None),
+        Err(Error::KeyExists)
+    ));
+}
+
+#[test]
+fn every_verb_takes_all_rows_of_a_key() {
+    let twice = key("twice");
+    let with_two_rows = || {
+        let (schema, store) = original();
+        schema.run(
+            "INSERT INTO session VALUES ('twice', now() + interval '1 hour', 'a'), \
+             ('twice', now() + interval '2 hours', 'b')",
+        );
+        (schema, store)
+    };
+
+    let (schema, store) = with_two_rows();
+    store.set(&twice, "new", None).unwrap();
+    assert_eq!(schema.count("session_data = 'new'"), 2);
+    assert!(store.set_many(&[(&twice, "newer", None)])[0].is_ok());
+    assert_eq!(schema.count("session_data = 'newer'"), 2);
+    store
+        .update(&twice, None, &mut |_| Some("newest".into()))
+        .unwrap();
+    assert_eq!(schema.count("session_data = 'newest'"), 2);
+    // One of them would come to light again if the other went alone.
+    store.touch(&twice, Some(Period::ZERO)).unwrap();
+    assert!(matches!(store.get(&twice), Err(Error::NotFound)));
+    store.insert(&twice, Some("again"), None).unwrap();
+    assert_eq!(schema.count("true"), 1);
+
+    let (_schema, store) = with_two_rows();
+    let new = store.rotate(&twice).unwrap();
+    assert!(matches!(store.get(&twice), Err(Error::NotFound)));
+    assert_eq!(store.get(&new).unwrap().value, "b");
+
+    for clear in [
+        |store: &PostgresStore, key: &Key| store.clear(key),
+        |store: &PostgresStore, key: &Key| store.clear_many(&[key]).pop().unwrap(),
+    ] {
+        let (schema, store) = with_two_rows();
+        clear(&store, &twice).unwrap();
+        assert_eq!(schema.count("true"), 0);
+    }
+}
+
+#[test]
+fn a_null_expiry_is_expired() {
+    let (schema, store) = original();
+    let key = key("null");
+    schema.run("INSERT INTO session VALUES ('null', NULL, 'lobster')");
+    assert!(matches!(store.get(&key), Err(Error::NotFound)));
+    assert!(matches!(store.get_many(&[&key])[0], Err(Error::NotFound)));
+    assert!(matches!(
+        store.set(&key, "crab", None),
+        Err(Error::NotFound)
+    ));
+    assert!(matches!(store.touch(&key, None), Err(Error::NotFound)));
+    assert!(matches!(store.rotate(&key), Err(Error::NotFound)));
+    assert!(matches!(
+        store.update(&key, None, &mut |_| None),
+        Err(Error::NotFound)
+    ));
+    store.insert(&key, Some("new"), None).unwrap();
+    assert_eq!(store.get(&key).unwrap().value, "new");
+    assert_eq!(schema.count("true"), 1);
+}
+
+#[test]
+fn infinity_is_the_longest_period_and_minus_infinity_is_expired() {
+    for upgraded in [false, true] {
+        let (schema, store) = original();
+        schema.run(
+            "INSERT INTO session VALUES ('for ever', 'infinity', 'lobster'); \
+             INSERT INTO session VALUES ('ever', 'infinity', 'crab'); \
+             INSERT INTO session VALUES ('never', '-infinity', 'shrimp')",
+        );
+        if upgraded {
+            schema.run(UPGRADE);
+        }
+        let (ever, never) = (key("ever"), key("never"));
+        assert_eq!(store.get(&ever).unwrap().period, Period::MAX);
+        assert_eq!(
+            store.get_many(&[&ever])[0].as_ref().unwrap().period,
+            Period::MAX
+        );
+        assert_eq!(
+            store.update(&ever, None, &mut |_| None).unwrap().period,
+            Period::MAX
+        );
+        let ever = store.rotate(&ever).unwrap();
+        assert_eq!(store.get(&ever).unwrap().period, Period::MAX);
+        assert!(matches!(store.get(&never), Err(Error::NotFound)));
+        assert!(matches!(store.set(&never, "x", None), Err(Error::NotFound)));
+    }
+}
+
+#[test]
+fn an_expiry_at_the_end_of_time_can_be_read() {
+    let (schema, store) = original();
+    schema.run("INSERT INTO session VALUES ('late', '294276-12-31 23:59:59.99+00', 'lobster')");
+    let session = store.get(&key("late")).unwrap();
+    assert!(session.period > Period::DAY * 365 * 290_000 && session.period < Period::MAX);
+}
+
+#[test]
+fn the_upgrade_keeps_what_counts_and_makes_keys_unique() {
+    let (schema, store) = original();
+    let kept = store.generate(Some("lobster"), None).unwrap();
+    schema.run(
+        "INSERT INTO session VALUES \
+         ('twice', now() + interval '1 hour', 'short'), \
+         ('twice', now() + interval '2 hours', 'long'), \
+         ('twice', now() + interval '2 hours', 'long'), \
+         ('null', NULL, 'x'), ('expired', now() - interval '1 hour', 'x'), \
+         (NULL, now() + interval '1 hour', 'x')",
+    );
+    schema.run(UPGRADE);
+    assert_eq!(store.get(&kept).unwrap().value, "lobster");
+    assert_eq!(store.get(&key("twice")).unwrap().value, "long");
+    assert_eq!(schema.count("true"), 2);
+    store.check().unwrap();
+    let double = "INSERT INTO session VALUES ('twice', now(), '')";
+    assert!(schema.client().batch_execute(double).is_err());
+}
+
+#[test]
+fn pruning_removes_the_expired_and_nothing_else() {
+    let (schema, store) = original();
+    let kept = store.generate(Some("lobster"), None).unwrap();
+    store.generate(Some("crab"), Some(Period::ZERO)).unwrap();
+    schema.run("INSERT INTO session VALUES ('null', NULL, 'x'), ('ever', 'infinity', 'x')");
+    schema.run(include_str!("../../sql/prune.sql"));
+    assert_eq!(store.get(&kept).unwrap().value, "lobster");
+    assert_eq!(schema.count("true"), 2);
+}
+
+#[test]
+fn a_table_with_text_columns_and_no_rounding_works_too() {
+    let schema = Schema::new();
+    for key_type in ["text", "varchar(64)"] {
+        schema.run(&format!(
+            "DROP TABLE IF EXISTS session; CREATE TABLE session ( \
+             session_key {key_type} PRIMARY KEY, expire_date timestamptz, session_data text)"
+        ));
+        let store = schema.builder().from_pool(schema.pool(2));
+        store.check().unwrap();
+        let (long, short) = (store.generate(Some("a"), None).unwrap(), key("short"));
+        store.insert(&short, Some("b"), None).unwrap();
+        assert_eq!(store.get(&short).unwrap().value, "b");
+        let both = [&short, &long];
+        let found = store
+            .get_many(&both)
+            .into_iter()
+            .map(|found| found.unwrap().value);
+        assert_eq!(found.collect::<Vec<_>>(), ["b", "a"]);
+        assert!(
+            store
+                .set_many(&both.map(|key| (key, "c", None)))
+                .iter()
+                .all(Result::is_ok)
+        );
+        assert!(
+            store
+                .touch_many(&both.map(|key| (key, None)))
+                .iter()
+                .all(Result::is_ok)
+        );
+        let again = store.insert_many(&both.map(|key| (key, None, None)));
+        assert!(
+            again
+                .iter()
+                .all(|result| matches!(result, Err(Error::KeyExists)))
+        );
+        assert_eq!(
+            store.get(&store.rotate(&short).unwrap()).unwrap().value,
+            "c"
+        );
+        assert!(store.clear_many(&both).iter().all(Result::is_ok));
+    }
+}

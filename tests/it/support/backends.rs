@@ -1,0 +1,54 @@
+//! A store of every kind, each on a table of its own.
+
+use session_postgres::{MemoryStore, Store};
+
+use super::database::{ORIGINAL, Schema};
+
+/// A store, and what has to live as long.
+pub(crate) struct Backend {
+    pub(crate) store: Box<dyn Store>,
+    _schema: Option<Schema>,
+}
+
+impl Backend {
+    fn on(schema: Schema, store: impl Store) -> Backend {
+        Backend {
+            store: Box::new(store),
+            _schema: Some(schema),
+        }
+    }
+}
+
+pub(crate) fn memory() -> Backend {
+    Backend {
+        store: Box::new(MemoryStore::new()),
+        _schema: None,
+    }
+}
+
+pub(crate) fn pooled() -> Backend {
+    let schema = Schema::new();
+    let store = schema.store();
+    Backend::on(schema, store)
+}
+
+pub(crate) fn single_client() -> Backend {
+    let schema = Schema::new();
+    let store = schema.builder().from_client(schema.client());
+    store.create_table().unwrap();
+    Backend::on(schema, store)
+}
+
+pub(crate) fn legacy_table() -> Backend {
+    let schema = Schema::new();
+    schema.run(ORIGINAL);
+    let store = schema.builder().from_pool(schema.pool(4));
+    Backend::on(schema, store)
+}
+
+pub(crate) fn unprepared() -> Backend {
+    let schema = Schema::new();
+    let store = schema.builder().prepared(false).from_pool(schema.pool(4));
+    store.create_table().unwrap();
+    Backend::on(schema, store)
+}

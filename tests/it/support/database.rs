@@ -1,0 +1,115 @@
+//! The server that the tests share, and a schema of it for each test.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU32, Ordering},
+};
+
+use session_postgres::{
+    Builder, PostgresStore,
+    postgres::{Client, Config, NoTls},
+    r2d2::Pool,
+};
+use throwaway_postgres::Database;
+
+pub(crate) type Manager = r2d2_postgres::PostgresConnectionManager<NoTls>;
+
+/// The original's table, and the recommended one.
+pub(crate) const ORIGINAL: &str = include_str!("../../../sql/original.sql");
+pub(crate) const UPGRADE: &str = include_str!("../../../sql/upgrade.sql");
+
+/// How to connect to the server of all tests.
+pub(crate) fn url() -> &'static str {
+    static DATABASE: OnceLock<Database> = OnceLock::new();
+    DATABASE.get_or_init(|| Database::open().unwrap()).url()
+}
+
+/// A schema of a test's own, whose name needs quotes; dropped with the test.
+pub(crate) struct Schema {
+    name: String,
+    url: String,
+}
+
+impl Schema {
+    pub(crate) fn new() -> Schema {
+        Schema::on(url())
+    }
+
+    /// A schema on the server behind this connection string.
+    pub(crate) fn on(url: &str) -> Schema {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("Test \"{}\" {count}", std::process::id());
+        let schema = Schema {
+            name,
+            url: url.to_owned(),
+        };
+        let sql = format!("CREATE SCHEMA {}", schema.quoted());
+        Client::connect(url, NoTls)
+            .unwrap()
+            .batch_execute(&sql)
+            .unwrap();
+        schema
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn quoted(&self) -> String {
+        format!("\"{}\"", self.name.replace('"', "\"\""))
+    }
+
+    /// How to connect so that plain table names mean this schema's.
+    pub(crate) fn config(&self) -> Config {
+        let mut config: Config = self.url.parse().unwrap();
+        let path = self.quoted().replace('\\', "\\\\").replace(' ', "\\ ");
+        config.options(&format!("-csearch_path={path}"));
+        config
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.config().connect(NoTls).unwrap()
+    }
+
+    /// Runs SQL in which plain table names mean this schema's.
+    pub(crate) fn run(&self, sql: &str) {
+        self.client().batch_execute(sql).unwrap();
+    }
+
+    /// How many rows match.
+    pub(crate) fn count(&self, condition: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM session WHERE {condition}");
+        self.client().query_one(&sql, &[]).unwrap().get(0)
+    }
+
+    pub(crate) fn pool(&self, size: u32) -> Pool<Manager> {
+        let manager = Manager::new(self.config(), NoTls);
+        Pool::builder()
+            .max_size(size)
+            .test_on_check_out(false)
+            .build(manager)
+            .unwrap()
+    }
+
+    /// A builder of stores whose table is in this schema, however they connect.
+    pub(crate) fn builder(&self) -> Builder {
+        PostgresStore::builder().schema(&self.name).unwrap()
+    }
+
+    /// A pooled store with the recommended table.
+    pub(crate) fn store(&self) -> PostgresStore {
+        let store = self.builder().from_pool(self.pool(4));
+        store.create_table().unwrap();
+        store
+    }
+}
+
+impl Drop for Schema {
+    fn drop(&mut self) {
+        // A test that stopped its server for good took the schema along.
+        if let Ok(mut client) = Client::connect(&self.url, NoTls) {
+            let _ = client.batch_execute(&format!("DROP SCHEMA {} CASCADE", self.quoted()));
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What the tests stand on: a database, stores of every kind, and a proxy that breaks connections.
+
+pub(crate) mod backends;
+pub(crate) mod database;
+pub(crate) mod proxy;
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use session_postgres::Key;
+
+/// A condition that does not come true within this is a failure.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until the condition holds.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+pub(crate) fn key(text: &str) -> Key {
+    text.parse().unwrap()
+}

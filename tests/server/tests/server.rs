@@ -1,0 +1,163 @@
+//! What a server does while it is there.
+
+use std::process::{Command, Stdio};
+use std::thread;
+
+use throwaway_postgres::{Builder, Database, Server};
+
+/// Runs SQL with `psql` and returns what it prints.
+fn sql(server: &Server, url: &str, sql: &str) -> String {
+    let mut psql = Command::new(server.bin_dir().join("psql"));
+    let output = psql
+        .args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql, url])
+        .stdin(Stdio::null());
+    let output = output.output().expect("psql, which comes with the server");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn settings(server: &Server, names: &[&str]) -> Vec<String> {
+    names
+        .iter()
+        .map(|name| sql(server, server.url(), &format!("SHOW {name}")))
+        .collect()
+}
+
+#[test]
+fn data_and_socket_stay() {
+    let server = Server::builder().durable(true).start().expect("a server");
+    let url = server.url().to_owned();
+    sql(
+        &server,
+        &url,
+        "CREATE TABLE kept (n int); INSERT INTO kept VALUES (1)",
+    );
+    server.restart().expect("a restart");
+    sql(&server, &url, "INSERT INTO kept VALUES (2)");
+    server.kill().expect("a kill");
+    server.kill().expect("nothing to do");
+    server.stop().expect("nothing to do");
+    assert!(!server.socket_dir().join("data/postmaster.pid").exists());
+    server.start_again().expect("a start");
+    server.start_again().expect("nothing to do");
+    assert_eq!(
+        sql(
+            &server,
+            &url,
+            "SELECT string_agg(n::text, ' ' ORDER BY n) FROM kept"
+        ),
+        "1 2"
+    );
+    assert_eq!(server.url(), url);
+}
+
+#[test]
+fn servers_at_once() {
+    let start = || Server::start().expect("a server");
+    let servers: Vec<Server> = thread::scope(|scope| {
+        let threads = [scope.spawn(start), scope.spawn(start), scope.spawn(start)];
+        threads
+            .map(|thread| thread.join().expect("no panic"))
+            .into()
+    });
+    for (n, server) in servers.iter().enumerate() {
+        sql(
+            server,
+            server.url(),
+            &format!("CREATE TABLE mine AS SELECT {n} AS n"),
+        );
+    }
+    for (n, server) in servers.iter().enumerate() {
+        assert_eq!(
+            sql(server, server.url(), "SELECT n FROM mine"),
+            n.to_string()
+        );
+    }
+}
+
+#[test]
+fn fast_or_durable() {
+    let names = [
+        "fsync",
+        "synchronous_commit",
+        "full_page_writes",
+        "listen_addresses",
+        "work_mem",
+    ];
+    let server = Server::start().expect("a server");
+    assert_eq!(settings(&server, &names), ["off", "off", "off", "", "4MB"]);
+    assert_eq!(server.tcp_url(), None);
+    let durable = Server::builder()
+        .durable(true)
+        .setting("work_mem", "5MB")
+        .start()
+        .expect("a server");
+    assert_eq!(settings(&durable, &names), ["on", "on", "on", "", "5MB"]);
+    assert_eq!(durable.version(), server.version());
+    let version = sql(&server, server.url(), "SHOW server_version");
+    assert!(
+        server
+            .version()
+            .contains(version.split(' ').next().expect("a number"))
+    );
+}
+
+#[test]
+fn over_tcp() {
+    let server = Server::builder().tcp(true).start().expect("a server");
+    let url = server.tcp_url().expect("a second url").to_owned();
+    for url in [&url, server.url()] {
+        assert_eq!(sql(&server, url, "SELECT current_user"), "postgres");
+    }
+    server.restart().expect("a restart");
+    assert_eq!(sql(&server, &url, "SELECT 1"), "1");
+}
+
+#[test]
+fn an_error_has_the_log() {
+    for server in [Server::builder(), Server::builder().tcp(true)] {
+        let error = Builder::setting(server, "work_mem", "lots")
+            .start()
+            .expect_err("no server");
+        assert!(
+            error
+                .to_string()
+                .contains(r#"invalid value for parameter "work_mem": "lots""#),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_ended_by_itself_starts_again() {
+    let server = Server::start().expect("a server");
+    let pid =
+        std::fs::read_to_string(server.socket_dir().join("data/postmaster.pid")).expect("its file");
+    let pid = pid.lines().next().expect("a pid");
+    assert!(
+        Command::new("/bin/sh")
+            .args(["-c", "kill -s INT $0", pid])
+            .status()
+            .expect("a shell")
+            .success()
+    );
+    server.stop().expect("an end, whoever asked for it");
+    server.start_again().expect("a start");
+    assert_eq!(sql(&server, server.url(), "SELECT 1"), "1");
+}
+
+#[test]
+fn the_database_of_the_environment_comes_first() {
+    let database = Database::open().expect("a database");
+    match (std::env::var("DATABASE_URL"), &database) {
+        (Ok(told), Database::External { url }) => {
+            assert_eq!((&told, database.url()), (url, &*told))
+        }
+        (_, Database::Own(server)) => assert_eq!(sql(server, database.url(), "SELECT 1"), "1"),
+        other => panic!("{other:?}"),
+    }
+}
