@@ -21,6 +21,9 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection may take to show that it is alive, or dead.
 const PROBE: Duration = Duration::from_secs(5);
 
+/// What a timeout comes to that is longer than the clock can count; the pool adds it to the time.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// What to do about a failed try.
 enum Verdict {
     /// The connection is gone; what was sent may have been carried out.
@@ -43,7 +46,9 @@ impl PostgresStore {
     ) -> Result<T, Error> {
         let deadline = Deadline::after(self.timeout);
         let mut interrupted = None;
-        for tries in 1.. {
+        let mut tries = 0;
+        loop {
+            tries += 1;
             let mut lease = match self.source.lease(deadline.left()) {
                 Ok(lease) => lease,
                 Err(timed_out) => return Err(interrupted.map_or(timed_out, Error::Disconnected)),
@@ -64,7 +69,6 @@ impl PostgresStore {
             drop(lease);
             deadline.pause(tries);
         }
-        unreachable!("the loop has no end")
     }
 
     /// A connection that has just answered.
@@ -142,7 +146,7 @@ impl Deadline {
     fn left(&self) -> Duration {
         match self.0 {
             Some(end) => end.saturating_duration_since(Instant::now()),
-            None => Duration::MAX,
+            None => FOR_EVER,
         }
     }
 

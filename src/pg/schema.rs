@@ -23,6 +23,13 @@ const COLUMNS: &str = "SELECT attname::text, format_type(atttypid, atttypmod), \
      ORDER BY attnum";
 
 /// Parameters: the quoted name.
+const KEY_HAS_INDEX: &str = "SELECT EXISTS ( \
+         SELECT FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] \
+         WHERE indrelid = $1::text::regclass AND attname = 'session_key' \
+         AND indisvalid AND indpred IS NULL \
+     )";
+
+/// Parameters: the quoted name.
 const PRIVILEGES: &str = "SELECT privilege \
      FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege \
      WHERE NOT has_table_privilege($1::text::regclass, privilege)";
@@ -41,8 +48,7 @@ impl PostgresStore {
     pub fn create_table(&self) -> Result<(), Error> {
         let create = CREATE.replace("\"session\"", &self.table.to_string());
         self.run(|connection| {
-            let exists = self.ask(connection, EXISTS)?;
-            if exists.first().map_or(Ok(false), |row| row.try_get(0))? {
+            if self.holds(connection, EXISTS)? {
                 return Ok(());
             }
             // Sent as one, the two are one transaction.
@@ -52,8 +58,8 @@ impl PostgresStore {
         })
     }
 
-    /// Checks that the table is there, that its columns can hold sessions, and that the role may
-    /// read and write it. Nothing is changed.
+    /// Checks that the table is there, that its columns can hold sessions, that an index finds them,
+    /// and that the role may read and write it. Nothing is changed.
     ///
     /// # Errors
     ///
@@ -81,6 +87,11 @@ impl PostgresStore {
                 .map(Column::read)
                 .collect::<Result<Vec<_>, _>>()?;
             let mut problems = column_problems(&columns);
+            if !self.holds(connection, KEY_HAS_INDEX)? {
+                let problem =
+                    "no index begins with session_key, so each call reads the whole table";
+                problems.push(problem.to_owned());
+            }
             for row in self.ask(connection, PRIVILEGES)? {
                 let privilege: String = row.try_get(0)?;
                 problems.push(format!(
@@ -97,6 +108,13 @@ impl PostgresStore {
                 problems,
             })
         }
+    }
+
+    /// Asks the catalog a question about the table that is answered by yes or no.
+    fn holds(&self, connection: &mut Connection<'_>, sql: &str) -> Result<bool, postgres::Error> {
+        self.ask(connection, sql)?
+            .first()
+            .map_or(Ok(false), |row| row.try_get(0))
     }
 
     /// Asks the catalog about the table.

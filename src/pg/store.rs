@@ -52,9 +52,11 @@ impl Store for PostgresStore {
     }
 
     fn insert(&self, key: &Key, value: Option<&str>, expiry: Option<Period>) -> Result<(), Error> {
-        self.insert_many(&[(key, value, expiry)])
-            .pop()
-            .unwrap_or(Err(Error::NotFound))
+        let call = self.write(key, value, expiry)?;
+        self.run(|connection| {
+            let added = self.add_absent(connection, &[&call])?;
+            Ok(inserted(added == [true], connection))
+        })?
     }
 
     fn touch(&self, key: &Key, expiry: Option<Period>) -> Result<(), Error> {
@@ -163,13 +165,10 @@ impl Store for PostgresStore {
         batch::each(writes.collect(), SameKey::TakesTurns, |calls| {
             self.run(|connection| {
                 let added = self.add_absent(connection, calls)?;
-                let result = |added: bool| match connection.interrupted() {
-                    _ if added => Ok(()),
-                    None => Err(Error::KeyExists),
-                    // It may be this call's own session, which an earlier try has put there.
-                    Some(cause) => Err(Error::Disconnected(cause.clone())),
-                };
-                Ok(added.into_iter().map(result).collect())
+                Ok(added
+                    .into_iter()
+                    .map(|added| inserted(added, connection))
+                    .collect())
             })
         })
     }
@@ -239,6 +238,16 @@ impl PostgresStore {
 
 fn reads<'a>(keys: &[&'a Key]) -> Vec<Result<Call<'a>, Error>> {
     keys.iter().map(|key| Ok(Call::of(key))).collect()
+}
+
+/// What an insert says that added its session, or found one there.
+fn inserted(added: bool, connection: &Connection<'_>) -> Result<(), Error> {
+    match connection.interrupted() {
+        _ if added => Ok(()),
+        None => Err(Error::KeyExists),
+        // It may be this call's own session, which an earlier try has put there.
+        Some(cause) => Err(Error::Disconnected(cause.clone())),
+    }
 }
 
 /// What a write says whose statement answers with a row for each session it found.

@@ -180,3 +180,14 @@ fn a_pooled_store_needs_no_more_than_one_connection_at_a_time() {
         .into_iter()
         .for_each(|key| drop(key.unwrap()));
 }
+
+#[test]
+fn a_timeout_may_be_without_end() {
+    let schema = Schema::new();
+    let store = schema
+        .builder()
+        .timeout(Duration::MAX)
+        .from_pool(schema.pool(1));
+    store.create_table().unwrap();
+    store.generate(None, None).unwrap();
+}

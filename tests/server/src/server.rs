@@ -191,7 +191,7 @@ impl Server {
 
     fn end(&self, signal: &str) -> Result<(), Error> {
         let mut supervisor = self.supervisor();
-        if supervisor.running()?.is_some() {
+        if supervisor.is_running()? {
             supervisor.signal(signal)?;
             supervisor.wait("stopping the server", || false)?;
         }
@@ -206,16 +206,15 @@ impl Server {
     /// When the server does not start; the error has the end of its log.
     pub fn start_again(&self) -> Result<(), Error> {
         let mut supervisor = self.supervisor();
-        if supervisor.running()?.is_some() {
+        if supervisor.is_running()? {
             return Ok(());
         }
-        supervisor.run(
+        let pid = supervisor.run(
             &self.binaries.dir,
             "postgres",
             &self.args,
             self.user.as_ref(),
         )?;
-        let pid = supervisor.running()?.unwrap_or_default();
         match supervisor.wait("starting the server", || self.is_ready(pid))? {
             Some(status) => Err(supervisor.failed(&format!("the server did not start ({status})"))),
             None => Ok(()),

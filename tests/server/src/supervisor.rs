@@ -77,14 +77,14 @@ impl Supervisor {
         &self.folder
     }
 
-    /// Starts `initdb` or `postgres` in the folder.
+    /// Starts `initdb` or `postgres` in the folder; its process id.
     pub(crate) fn run(
         &mut self,
         bin: &Path,
         name: &str,
         args: &[impl AsRef<OsStr>],
         user: Option<&User>,
-    ) -> Result<(), Error> {
+    ) -> Result<u32, Error> {
         let doing = || format!("cannot start {name}");
         let pipe = match &self.pipe {
             Some(pipe) => pipe.as_fd().try_clone_to_owned(),
@@ -110,14 +110,15 @@ impl Supervisor {
         if let Some(user) = user {
             user.run(&mut command);
         }
-        self.program = Some(spawn(&mut command).map_err(Error::io(doing()))?);
-        Ok(())
+        let program = spawn(&mut command).map_err(Error::io(doing()))?;
+        let pid = program.id();
+        self.program = Some(program);
+        Ok(pid)
     }
 
-    /// The process id of what runs.
-    pub(crate) fn running(&mut self) -> Result<Option<u32>, Error> {
+    pub(crate) fn is_running(&mut self) -> Result<bool, Error> {
         self.ended()?;
-        Ok(self.program.as_ref().map(Child::id))
+        Ok(self.program.is_some())
     }
 
     /// How it ended, the first time that is asked after its end.
