@@ -11,8 +11,9 @@ use crate::{Error, Period};
 pub struct Session {
     /// What was stored, to the byte.
     pub value: String,
-    /// What is left of the session's life, as of the moment it was read; always more than zero.
-    /// [`Period::MAX`] for a session that never expires.
+    /// What is left of the session's life, as of the moment it was read or written: more than zero,
+    /// but where an [`update`](crate::Store::update) has just ended the session. [`Period::MAX`] for
+    /// one that never expires.
     pub period: Period,
 }
 

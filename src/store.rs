@@ -84,7 +84,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] where there is no living session: nothing is created. Then
+    /// [`Error::NotFound`] where there is no living session: nothing is created.
     /// [`Error::InvalidValue`], [`Error::PeriodOutOfRange`], or the backend's own failure.
     fn set(&self, key: &Key, value: &str, expiry: Option<Period>) -> Result<(), Error>;
 
@@ -94,7 +94,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyExists`] where a living session has the key, and it stays as it was. Then
+    /// [`Error::KeyExists`] where a living session has the key, and it stays as it was.
     /// [`Error::InvalidValue`], [`Error::PeriodOutOfRange`], or the backend's own failure.
     fn insert(&self, key: &Key, value: Option<&str>, expiry: Option<Period>) -> Result<(), Error>;
 

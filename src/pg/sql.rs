@@ -68,8 +68,9 @@ const OUTCOME: Template = ("SELECT txid_status($1)", &[Type::INT8]);
 // from 1. A place is never found by reading a key back: `char(40)` pads it with blanks.
 //
 // A lateral subquery looks up one key after the other, by the index whatever the planner knows of
-// the table, and locks in the order of the arrays: all batches lock in the order of their keys, so
-// none waits for one that waits for it.
+// the table, and locks in the order of the arrays, which is that of the keys in all batches: so none
+// waits for one that waits for it. Only `INSERT_MANY` goes through its keys twice, expired rows first;
+// where two of them meet on expired rows, the server may have to end one, and it is sent again.
 
 /// Parameters: keys.
 const GET_MANY: Template = (

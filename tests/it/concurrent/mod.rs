@@ -1,0 +1,90 @@
+//! Many threads on one store.
+
+mod checker;
+mod deadlocks;
+mod rounds;
+
+use std::{collections::HashSet, sync::Barrier, thread};
+
+use session_postgres::{Error, Key, Period, Store};
+
+use crate::support::database::Schema;
+
+const THREADS: usize = 8;
+
+/// Runs a closure in each of so many threads, all begun at once, and collects what they return.
+fn at_once<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let start = Barrier::new(threads);
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..threads)
+            .map(|thread| {
+                let (start, work) = (&start, &work);
+                scope.spawn(move || {
+                    start.wait();
+                    work(thread)
+                })
+            })
+            .collect();
+        let joined = running.into_iter().map(|thread| thread.join().unwrap());
+        joined.collect()
+    })
+}
+
+#[test]
+fn an_insert_is_won_by_exactly_one_of_many_threads() {
+    let schema = Schema::new();
+    let store = schema.builder().from_pool(schema.pool(THREADS as u32));
+    store.create_table().unwrap();
+    for round in 0..100 {
+        let key = Key::generate().unwrap();
+        let was_there = round % 2 == 1;
+        if was_there {
+            store
+                .insert(&key, Some("over"), Some(Period::ZERO))
+                .unwrap();
+        }
+        let results = at_once(THREADS, |thread| {
+            store.insert(&key, Some(&thread.to_string()), None)
+        });
+        let winners: Vec<_> = (0..THREADS)
+            .filter(|thread| results[*thread].is_ok())
+            .collect();
+        assert_eq!(winners.len(), 1, "expired: {was_there}; {results:?}");
+        for result in results {
+            assert!(
+                matches!(result, Ok(()) | Err(Error::KeyExists)),
+                "{result:?}"
+            );
+        }
+        assert_eq!(store.get(&key).unwrap().value, winners[0].to_string());
+    }
+}
+
+#[test]
+fn updates_from_many_threads_lose_nothing() {
+    let schema = Schema::new();
+    let store = schema.builder().from_pool(schema.pool(THREADS as u32));
+    store.create_table().unwrap();
+    let key = store.generate(None, None).unwrap();
+    at_once(THREADS, |_| {
+        for _ in 0..50 {
+            let mut add_one = |count: Option<&str>| {
+                let count: usize = count.map_or(0, |count| count.parse().unwrap());
+                Some((count + 1).to_string())
+            };
+            store.update(&key, None, &mut add_one).unwrap();
+        }
+    });
+    assert_eq!(store.get(&key).unwrap().value, (THREADS * 50).to_string());
+}
+
+#[test]
+fn generated_keys_never_repeat() {
+    const EACH: usize = 20_000;
+    let keys = at_once(THREADS, |_| {
+        let keys = (0..EACH).map(|_| Key::generate().unwrap());
+        keys.collect::<Vec<_>>()
+    });
+    let distinct: HashSet<Key> = keys.into_iter().flatten().collect();
+    assert_eq!(distinct.len(), THREADS * EACH);
+}

@@ -1,0 +1,337 @@
+//! Random calls of many threads on few keys: every result must fit some order of them.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use session_postgres::{Error, Key, MemoryStore, Period, Store};
+
+use super::{
+    THREADS, at_once,
+    checker::{Answer, Event, Verb, fits_some_order},
+};
+use crate::support::{backends, database::Schema};
+
+/// A small generator of random numbers (SplitMix64), so that the calls of a round can be made again
+/// from its seed; when they run is up to the threads.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % end as u64) as usize
+    }
+
+    fn one_in(&mut self, many: usize) -> bool {
+        self.below(many) == 0
+    }
+}
+
+fn seed() -> u64 {
+    let key = Key::generate().unwrap();
+    let bytes = key.as_str().bytes();
+    bytes.fold(0, |seed, byte| (seed << 6) ^ u64::from(byte))
+}
+
+/// A key that threads may use, and the one it was rotated from at the very first. A rotation moves a
+/// session only within such a family, so each family has an order of its own.
+#[derive(Clone)]
+struct Known {
+    key: Key,
+    family: usize,
+}
+
+/// One round: all threads at once, each with some calls.
+struct Round<'a> {
+    store: &'a dyn Store,
+    known: Mutex<Vec<Known>>,
+    events: Mutex<Vec<Event>>,
+    clock: AtomicU64,
+    values: AtomicUsize,
+}
+
+const KEYS: usize = 2;
+const CALLS: usize = 5;
+
+impl<'a> Round<'a> {
+    fn run(store: &'a dyn Store, seed: u64) -> Round<'a> {
+        let known = |family| Known {
+            key: Key::generate().unwrap(),
+            family,
+        };
+        let round = Round {
+            store,
+            known: Mutex::new((0..KEYS).map(known).collect()),
+            events: Mutex::default(),
+            clock: AtomicU64::new(0),
+            values: AtomicUsize::new(0),
+        };
+        for key in 0..KEYS {
+            let value = Some(round.new_value());
+            round.call(THREADS, key, Verb::Insert { value, ends: false });
+        }
+        at_once(THREADS, |thread| {
+            let mut random = Random(seed ^ ((thread as u64) << 56));
+            for _ in 0..CALLS {
+                round.random_call(thread, &mut random);
+            }
+        });
+        let keys = round.known.lock().unwrap().len();
+        for key in 0..keys {
+            round.call(THREADS, key, Verb::Get);
+        }
+        round
+    }
+
+    /// Fails with the seed and what happened, if no order explains it.
+    fn check(&self, seed: u64) {
+        let known = self.known.lock().unwrap();
+        for family in 0..KEYS {
+            let mut events = self.events.lock().unwrap().clone();
+            events.retain(|event| known[event.key].family == family);
+            events.sort_by_key(|event| event.began);
+            if !fits_some_order(&events, known.len()) {
+                let history: String = events.iter().map(|event| format!("{event}\n")).collect();
+                panic!("no order explains this round of seed {seed}:\n{history}");
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::SeqCst)
+    }
+
+    fn new_value(&self) -> u32 {
+        self.values.fetch_add(1, Ordering::Relaxed) as u32
+    }
+
+    fn random_call(&self, thread: usize, random: &mut Random) {
+        let keys = self.known.lock().unwrap().len();
+        let value = self.new_value();
+        let ends = random.one_in(6);
+        let verb = match random.below(12) {
+            0 | 1 => Verb::Get,
+            2 => Verb::Clear,
+            3 | 4 => Verb::Set { value, ends },
+            5 | 6 => {
+                let value = (!random.one_in(4)).then_some(value);
+                Verb::Insert { value, ends }
+            }
+            7 => Verb::Touch { ends },
+            8 => Verb::Rotate,
+            9 => Verb::UpdateToNone,
+            _ => Verb::Update { value, ends },
+        };
+        match verb {
+            Verb::Rotate | Verb::Update { .. } | Verb::UpdateToNone => {
+                self.call(thread, random.below(keys), verb);
+            }
+            _ if random.one_in(3) => {
+                let calls = 1 + random.below(3);
+                let keys: Vec<_> = (0..calls).map(|_| random.below(keys)).collect();
+                self.call_many(thread, &keys, verb);
+            }
+            _ => self.call(thread, random.below(keys), verb),
+        }
+    }
+
+    fn key(&self, key: usize) -> Key {
+        self.known.lock().unwrap()[key].key.clone()
+    }
+
+    fn call(&self, thread: usize, key: usize, verb: Verb) {
+        let (store, name) = (self.store, self.key(key));
+        let began = self.now();
+        let result = match verb {
+            Verb::Get => store.get(&name).map(|found| value_of(&found.value)),
+            Verb::Clear => store.clear(&name).map(done),
+            Verb::Set { value, ends } => {
+                let value = value.to_string();
+                store.set(&name, &value, expiry(ends)).map(done)
+            }
+            Verb::Insert { value, ends } => {
+                let value = value.map(|value| value.to_string());
+                let inserted = store.insert(&name, value.as_deref(), expiry(ends));
+                inserted.map(done)
+            }
+            Verb::Touch { ends } => store.touch(&name, expiry(ends)).map(done),
+            Verb::Rotate => match store.rotate(&name) {
+                Ok(new) => {
+                    let ended = self.now();
+                    let mut known = self.known.lock().unwrap();
+                    let family = known[key].family;
+                    let answer = Answer::Moved(known.len());
+                    known.push(Known { key: new, family });
+                    self.record(Event {
+                        thread,
+                        key,
+                        verb,
+                        answer,
+                        began,
+                        ended,
+                    });
+                    return;
+                }
+                Err(e) => Err(e),
+            },
+            Verb::Update { value, ends } => {
+                let mut old = None;
+                let updated = store.update(&name, expiry(ends), &mut |given| {
+                    old = given.map(|given| given.parse().unwrap());
+                    Some(value.to_string())
+                });
+                updated.map(|_| Answer::Edited(old))
+            }
+            Verb::UpdateToNone => {
+                let kept = store.update(&name, None, &mut |_| None);
+                kept.map(|kept| value_of(&kept.value))
+            }
+        };
+        let ended = self.now();
+        let answer = answer(result);
+        self.record(Event {
+            thread,
+            key,
+            verb,
+            answer,
+            began,
+            ended,
+        });
+    }
+
+    /// The same on many keys: each of the calls took effect at some time of its own.
+    fn call_many(&self, thread: usize, keys: &[usize], verb: Verb) {
+        let store = self.store;
+        let names: Vec<_> = keys.iter().map(|key| self.key(*key)).collect();
+        let names: Vec<_> = names.iter().collect();
+        // Each writes a value of its own.
+        let verbs: Vec<_> = keys
+            .iter()
+            .map(|_| match verb {
+                Verb::Set { ends, .. } => Verb::Set {
+                    value: self.new_value(),
+                    ends,
+                },
+                Verb::Insert { value, ends } => {
+                    let value = value.map(|_| self.new_value());
+                    Verb::Insert { value, ends }
+                }
+                other => other,
+            })
+            .collect();
+        let values: Vec<_> = verbs
+            .iter()
+            .map(|verb| match verb {
+                Verb::Set { value, .. } => Some(value.to_string()),
+                Verb::Insert { value, .. } => value.map(|value| value.to_string()),
+                _ => None,
+            })
+            .collect();
+        let values = values.iter().map(|value| value.as_deref());
+        let named = names.iter().copied();
+
+        let began = self.now();
+        let results: Vec<_> = match verb {
+            Verb::Get => {
+                let found = store.get_many(&names).into_iter();
+                found
+                    .map(|found| found.map(|found| value_of(&found.value)))
+                    .collect()
+            }
+            Verb::Clear => all_done(store.clear_many(&names)),
+            Verb::Set { ends, .. } => {
+                let calls = named.zip(values);
+                let calls: Vec<_> = calls
+                    .map(|(key, value)| (key, value.unwrap(), expiry(ends)))
+                    .collect();
+                all_done(store.set_many(&calls))
+            }
+            Verb::Insert { ends, .. } => {
+                let calls = named.zip(values);
+                let calls: Vec<_> = calls
+                    .map(|(key, value)| (key, value, expiry(ends)))
+                    .collect();
+                all_done(store.insert_many(&calls))
+            }
+            Verb::Touch { ends } => {
+                let calls: Vec<_> = named.map(|key| (key, expiry(ends))).collect();
+                all_done(store.touch_many(&calls))
+            }
+            Verb::Rotate | Verb::Update { .. } | Verb::UpdateToNone => {
+                unreachable!("there are none for many")
+            }
+        };
+        let ended = self.now();
+        assert_eq!(results.len(), keys.len());
+        for ((key, verb), result) in keys.iter().zip(verbs).zip(results) {
+            let (key, answer) = (*key, answer(result));
+            self.record(Event {
+                thread,
+                key,
+                verb,
+                answer,
+                began,
+                ended,
+            });
+        }
+    }
+
+    fn record(&self, event: Event) {
+        self.events.lock().unwrap().push(event);
+    }
+}
+
+fn expiry(ends: bool) -> Option<Period> {
+    Some(if ends { Period::ZERO } else { Period::HOUR })
+}
+
+fn done((): ()) -> Answer {
+    Answer::Done
+}
+
+fn all_done(results: Vec<Result<(), Error>>) -> Vec<Result<Answer, Error>> {
+    results.into_iter().map(|result| result.map(done)).collect()
+}
+
+fn value_of(text: &str) -> Answer {
+    Answer::Value(text.parse().unwrap())
+}
+
+fn answer(result: Result<Answer, Error>) -> Answer {
+    match result {
+        Ok(answer) => answer,
+        Err(Error::NotFound) => Answer::NotFound,
+        Err(Error::NotSet) => Answer::NotSet,
+        Err(Error::KeyExists) => Answer::KeyExists,
+        Err(other) => panic!("no call may fail so: {other}"),
+    }
+}
+
+fn every_result_fits_some_order(store: &dyn Store) {
+    let first = seed();
+    for seed in (0..150).map(|round| first.wrapping_add(round)) {
+        Round::run(store, seed).check(seed);
+    }
+}
+
+#[test]
+fn every_result_fits_some_order_in_a_pooled_store() {
+    let schema = Schema::new();
+    let store = schema.builder().from_pool(schema.pool(THREADS as u32));
+    store.create_table().unwrap();
+    every_result_fits_some_order(&store);
+}
+
+#[test]
+fn every_result_fits_some_order_in_a_store_of_one_client() {
+    every_result_fits_some_order(&*backends::single_client().store);
+}
+
+#[test]
+fn every_result_fits_some_order_in_memory() {
+    every_result_fits_some_order(&MemoryStore::new());
+}
