@@ -17,7 +17,7 @@ pub use crate::{
     key::{InvalidKey, Key},
     memory::MemoryStore,
     period::{DEFAULT_PERIOD, MAX_PERIOD, MIN_PERIOD, Period},
-    pg::{Builder, PostgresStore},
+    pg::{PostgresStore, PostgresStoreBuilder},
     session::{MAX_VALUE_BYTES, Session},
     store::Store,
 };

@@ -20,7 +20,7 @@ use crate::{DEFAULT_PERIOD, Error, Period, error::DatabaseError, period::Default
 /// Options for a [`PostgresStore`]; made by [`PostgresStore::builder`].
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until a store is made of it"]
-pub struct Builder {
+pub struct PostgresStoreBuilder {
     table: Table,
     prepared: bool,
     timeout: Duration,
@@ -28,9 +28,9 @@ pub struct Builder {
     max_connections: u32,
 }
 
-impl Default for Builder {
+impl Default for PostgresStoreBuilder {
     fn default() -> Self {
-        Builder {
+        PostgresStoreBuilder {
             table: Table::session(),
             prepared: true,
             timeout: Duration::from_secs(30),
@@ -40,7 +40,7 @@ impl Default for Builder {
     }
 }
 
-impl Builder {
+impl PostgresStoreBuilder {
     /// Sets the name of the sessions table, as it is: it is quoted, so case and dots count.
     ///
     /// Defaults to `session`.
@@ -49,7 +49,7 @@ impl Builder {
     ///
     /// [`Error::InvalidOption`] where PostgreSQL has no such names: empty, over 63 bytes, or with a
     /// NUL.
-    pub fn table(mut self, name: &str) -> Result<Builder, Error> {
+    pub fn table(mut self, name: &str) -> Result<Self, Error> {
         self.table.set_name(name)?;
         Ok(self)
     }
@@ -60,8 +60,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] as for [`table`](Builder::table).
-    pub fn schema(mut self, name: &str) -> Result<Builder, Error> {
+    /// [`Error::InvalidOption`] as for [`table`](Self::table).
+    pub fn schema(mut self, name: &str) -> Result<Self, Error> {
         self.table.set_schema(name)?;
         Ok(self)
     }
@@ -73,7 +73,7 @@ impl Builder {
     /// somebody else's. A call is one round trip all the same, and the server plans it each time.
     ///
     /// Defaults to `true`.
-    pub fn prepared(mut self, on: bool) -> Builder {
+    pub fn prepared(mut self, on: bool) -> Self {
         self.prepared = on;
         self
     }
@@ -82,7 +82,7 @@ impl Builder {
     /// trying where connections break. It does not interrupt a statement that the server is running.
     ///
     /// Defaults to 30 seconds.
-    pub fn timeout(mut self, timeout: Duration) -> Builder {
+    pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
@@ -90,21 +90,21 @@ impl Builder {
     /// Sets the store's default period; see [`Store::default_period`](crate::Store::default_period).
     ///
     /// Defaults to [`DEFAULT_PERIOD`], one week.
-    pub fn default_period(mut self, period: Period) -> Builder {
+    pub fn default_period(mut self, period: Period) -> Self {
         self.default_period = period;
         self
     }
 
-    /// Sets how many connections there are at most in the pool that [`connect`](Builder::connect)
-    /// and [`connect_with`](Builder::connect_with) make; a pool that is given has its own size.
-    /// They are opened as calls need them.
+    /// Sets how many connections there are at most in the pool that [`connect`](Self::connect) and
+    /// [`connect_with`](Self::connect_with) make; a pool that is given has its own size. They are
+    /// opened as calls need them.
     ///
     /// Defaults to 10.
     ///
     /// # Panics
     ///
     /// If it is 0.
-    pub fn max_connections(mut self, count: u32) -> Builder {
+    pub fn max_connections(mut self, count: u32) -> Self {
         assert!(count > 0, "a pool needs at least one connection");
         self.max_connections = count;
         self
@@ -129,7 +129,7 @@ impl Builder {
     /// # Errors
     ///
     /// [`Error::InvalidOption`] where the text is no connection string, and those of
-    /// [`connect_with`](Builder::connect_with).
+    /// [`connect_with`](Self::connect_with).
     pub fn connect(self, params: &str) -> Result<PostgresStore, Error> {
         let config = params
             .parse()

@@ -20,7 +20,7 @@ use std::{fmt, time::Duration};
 use postgres::Client;
 use r2d2::{ManageConnection, Pool};
 
-pub use self::builder::Builder;
+pub use self::builder::PostgresStoreBuilder;
 use self::{source::Source, sql::Statements, table::Table};
 use crate::{Error, Store, period::DefaultPeriod};
 
@@ -46,8 +46,8 @@ use crate::{Error, Store, period::DefaultPeriod};
 /// # Broken connections
 ///
 /// Where a connection breaks under an operation, it runs again on a fresh one from the pool, until
-/// the [`timeout`](Builder::timeout) has passed. No operation is carried out twice by that:
-/// `generate` and `rotate` keep the key they chose, `update` asks the server what became of its
+/// the [`timeout`](PostgresStoreBuilder::timeout) has passed. No operation is carried out twice by
+/// that: `generate` and `rotate` keep the key they chose, `update` asks the server what became of its
 /// transaction, and the others come out the same. Only `insert` cannot tell its own row from
 /// another's; where it finds one after such a break it says [`Error::Disconnected`].
 ///
@@ -82,14 +82,14 @@ impl PostgresStore {
     ///     .connect("host=/run/postgresql user=web dbname=app")?;
     /// # Ok::<(), session_postgres::Error>(())
     /// ```
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> PostgresStoreBuilder {
+        PostgresStoreBuilder::default()
     }
 
     /// A store on a pool of its own, with the table `session`.
     ///
     /// It takes what `postgres::Config` parses, `key=value` pairs or a URL, and connects without
-    /// TLS; see [`Builder::connect_with`] for TLS, and [`Builder`] for the other options.
+    /// TLS; see [`PostgresStoreBuilder`] for TLS and the other options.
     ///
     /// # Errors
     ///

@@ -86,7 +86,7 @@ fn what_may_cross_threads_does() {
     crosses::<Key>();
     crosses::<session_postgres::Session>();
     crosses::<Error>();
-    crosses::<session_postgres::Builder>();
+    crosses::<session_postgres::PostgresStoreBuilder>();
     crosses::<Box<dyn Store>>();
 }
 

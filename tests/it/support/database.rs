@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use session_postgres::{
-    Builder, PostgresStore,
+    PostgresStore, PostgresStoreBuilder,
     postgres::{Client, Config, NoTls},
     r2d2::Pool,
 };
@@ -93,7 +93,7 @@ impl Schema {
     }
 
     /// A builder of stores whose table is in this schema, however they connect.
-    pub(crate) fn builder(&self) -> Builder {
+    pub(crate) fn builder(&self) -> PostgresStoreBuilder {
         PostgresStore::builder().schema(&self.name).unwrap()
     }
 
