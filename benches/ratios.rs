@@ -7,77 +7,83 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use session_postgres::Store;
+use session_postgres::{PostgresStore, Store, postgres::Client};
 
-use support::Bench;
+use support::{Bench, get_by_hand, prepare_get};
 
 fn main() {
     // Cargo says so when the benchmarks are only to be tried.
     let trying = std::env::args().any(|arg| arg == "--test");
-    let bench = Bench::new();
-    let (single, pooled) = (bench.single(), bench.pooled());
     let turns = if trying { 1 } else { 101 };
     let calls = if trying { 1 } else { 200 };
+    let bench = Bench::new();
+    let (single, pooled) = (bench.single(), bench.pooled());
+    let get = |store: &PostgresStore, count: usize| {
+        let mut next = bench.batches(1);
+        time(count, || drop(store.get(next()[0]).unwrap()))
+    };
+    let set = |count: usize| {
+        let mut next = bench.batches(1);
+        time(count, || single.set(next()[0], &bench.value, None).unwrap())
+    };
 
     println!(
         "{:<52} {:>7} {:>16} {:>12}",
         "ratio", "median", "10% to 90%", "bar"
     );
-    let mut raw = bench.raw_get();
-    let mut next = bench.batches(1);
-    let by_hand = &mut || raw(next()[0]);
-    let mut next = bench.batches(1);
-    let get = &mut || drop(single.get(next()[0]).unwrap());
-    Ratio::of(turns, calls, get, by_hand).print("time of get on a client / query_opt", "<= 1.15");
-    let mut next = bench.batches(1);
-    let get_pooled = &mut || drop(pooled.get(next()[0]).unwrap());
-    Ratio::of(turns, calls, get_pooled, by_hand).print("time of get on a pool / query_opt", "");
-
+    for (name, store, bar) in [("client", &single, "<= 1.15"), ("pool", &pooled, "")] {
+        let statement = store.with_client(prepare_get).unwrap();
+        // On the store's own connection: another's server process may have a better or worse place.
+        let by_hand = || {
+            let mut next = bench.batches(1);
+            let turn =
+                |client: &mut Client| time(calls, || get_by_hand(client, &statement, next()[0]));
+            store.with_client(turn).unwrap()
+        };
+        Ratio::of(turns, || get(store, calls), by_hand)
+            .print(&format!("time of get on a {name} / query_opt"), bar);
+    }
     for (count, bar) in [(16, ""), (64, ""), (256, ">= 8"), (1024, "")] {
         let mut next = bench.batches(count);
-        let many = &mut || drop(single.get_many(&next()));
-        let one_by_one = &mut || (0..count).for_each(|_| get());
-        Ratio::of(turns, 1, one_by_one, many)
+        let many = || time(1, || drop(single.get_many(&next())));
+        Ratio::of(turns, || get(&single, count), many)
             .print(&format!("sessions a second, get_many({count}) / get"), bar);
     }
     for (count, bar) in [(16, ""), (64, ""), (256, ">= 15"), (1024, "")] {
-        let (mut next, mut next_one) = (bench.batches(count), bench.batches(1));
-        let many = &mut || drop(single.set_many(&bench.sets(&next())));
-        let one_by_one = &mut || {
-            (0..count).for_each(|_| single.set(next_one()[0], &bench.value, None).unwrap());
-        };
-        Ratio::of(turns.min(31), 1, one_by_one, many)
+        let mut next = bench.batches(count);
+        let many = || time(1, || drop(single.set_many(&bench.sets(&next()))));
+        Ratio::of(turns.min(31), || set(count), many)
             .print(&format!("sessions a second, set_many({count}) / set"), bar);
     }
+}
+
+/// How long so many calls take.
+fn time(calls: usize, mut call: impl FnMut()) -> Duration {
+    let begun = Instant::now();
+    (0..calls).for_each(|_| call());
+    begun.elapsed()
 }
 
 /// The ratio of two times, turn by turn, in ascending order.
 struct Ratio(Vec<f64>);
 
 impl Ratio {
-    /// Times `calls` calls of each in every turn.
-    fn of(turns: usize, calls: usize, a: &mut dyn FnMut(), b: &mut dyn FnMut()) -> Ratio {
-        let time = |work: &mut dyn FnMut()| -> Duration {
-            let begun = Instant::now();
-            (0..calls).for_each(|_| work());
-            begun.elapsed()
+    fn of(turns: usize, mut a: impl FnMut() -> Duration, mut b: impl FnMut() -> Duration) -> Ratio {
+        // Statements get prepared, caches warm.
+        a();
+        b();
+        let turn = |turn: usize| {
+            // Who goes first changes with each turn.
+            let (a, b) = if turn % 2 == 0 {
+                let a = a();
+                (a, b())
+            } else {
+                let b = b();
+                (a(), b)
+            };
+            a.as_secs_f64() / b.as_secs_f64()
         };
-        // Statements are prepared, caches are warm.
-        time(a);
-        time(b);
-        let mut ratios: Vec<f64> = (0..turns)
-            .map(|turn| {
-                // Who goes first changes with each turn.
-                let (a, b) = if turn % 2 == 0 {
-                    let a = time(a);
-                    (a, time(b))
-                } else {
-                    let b = time(b);
-                    (time(a), b)
-                };
-                a.as_secs_f64() / b.as_secs_f64()
-            })
-            .collect();
+        let mut ratios: Vec<f64> = (0..turns).map(turn).collect();
         ratios.sort_by(f64::total_cmp);
         Ratio(ratios)
     }

@@ -12,15 +12,18 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use session_postgres::Store;
 
-use support::Bench;
+use support::{Bench, get_by_hand, prepare_get};
 
 fn one(c: &mut Criterion) {
     let bench = Bench::new();
     let (single, pooled) = (bench.single(), bench.pooled());
     let mut group = c.benchmark_group("one");
-    let mut raw = bench.raw_get();
+    let mut client = bench.client();
+    let statement = prepare_get(&mut client);
     let mut next = bench.batches(1);
-    group.bench_function("get/raw query_opt", |b| b.iter(|| raw(next()[0])));
+    group.bench_function("get/raw query_opt", |b| {
+        b.iter(|| get_by_hand(&mut client, &statement, next()[0]))
+    });
     group.bench_function("get/client", |b| b.iter(|| single.get(next()[0]).unwrap()));
     group.bench_function("get/pool", |b| b.iter(|| pooled.get(next()[0]).unwrap()));
     group.bench_function("set/client", |b| {

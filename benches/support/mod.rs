@@ -3,7 +3,7 @@
 use r2d2_postgres::PostgresConnectionManager;
 use session_postgres::{
     Key, PostgresStore, Store,
-    postgres::{Client, NoTls},
+    postgres::{Client, NoTls, Statement},
     r2d2::Pool,
 };
 use throwaway_postgres::Server;
@@ -55,32 +55,15 @@ impl Bench {
         PostgresStore::from_client(self.client())
     }
 
+    /// A store on a pool of one connection.
     pub(crate) fn pooled(&self) -> PostgresStore {
         let manager = PostgresConnectionManager::new(self.server.url().parse().unwrap(), NoTls);
         let pool = Pool::builder()
-            .max_size(4)
+            .max_size(1)
             .test_on_check_out(false)
             .build(manager)
             .unwrap();
         PostgresStore::from_pool(pool)
-    }
-
-    /// What a caller would write by hand for `get`, on a connection of its own.
-    pub(crate) fn raw_get(&self) -> impl FnMut(&Key) + use<> {
-        let mut client = self.client();
-        let statement = client
-            .prepare(
-                "SELECT session_data, expire_date, now() FROM session \
-                 WHERE session_key = $1 AND expire_date > now()",
-            )
-            .unwrap();
-        move |key| {
-            let row = client
-                .query_opt(&statement, &[&key.as_str()])
-                .unwrap()
-                .unwrap();
-            std::hint::black_box(row.get::<_, String>(0));
-        }
     }
 
     /// Goes through the keys in an order that does not repeat soon, `count` at a time.
@@ -104,4 +87,22 @@ impl Bench {
             .map(|key| (*key, self.value.as_str(), None))
             .collect()
     }
+}
+
+/// What a caller would write by hand for `get`.
+pub(crate) fn prepare_get(client: &mut Client) -> Statement {
+    client
+        .prepare(
+            "SELECT session_data, expire_date, now() FROM session \
+             WHERE session_key = $1 AND expire_date > now()",
+        )
+        .unwrap()
+}
+
+pub(crate) fn get_by_hand(client: &mut Client, statement: &Statement, key: &Key) {
+    let row = client
+        .query_opt(statement, &[&key.as_str()])
+        .unwrap()
+        .unwrap();
+    std::hint::black_box(row.get::<_, String>(0));
 }
