@@ -1,9 +1,9 @@
--- Makes of the original's table what create.sql makes. Writers wait while it runs; the original
--- goes on working with the result. What no reader could find is removed first: rows without a key,
--- expired rows, and of each key all rows but the one that lives longest.
+-- Makes of the original's table what create.sql makes. Readers and writers wait while it runs; the
+-- original goes on working with the result. What no reader could find is removed first: rows without
+-- a key, expired rows, and of each key all rows but the one that lives longest.
 BEGIN;
 
-LOCK TABLE "session" IN SHARE ROW EXCLUSIVE MODE;
+LOCK TABLE "session" IN ACCESS EXCLUSIVE MODE;
 
 DELETE FROM "session"
 WHERE session_key IS NULL OR expire_date IS NULL OR expire_date <= now();

@@ -9,7 +9,8 @@ use crate::{InvalidKey, Period};
 /// Why a call did not do what was asked.
 ///
 /// Every variant but [`Disconnected`](Error::Disconnected) means that the call changed nothing. No
-/// error's text, `Debug` or source holds a key, a value or a password.
+/// error's text, `Debug` or source holds a key, a value or a password; only what a trigger of your
+/// own raises is passed on as it is.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -54,7 +55,8 @@ pub enum Error {
         reason: String,
     },
 
-    /// The connection broke, and no fresh one could answer instead.
+    /// The connection broke, and no fresh one could answer instead, or none could say what had become
+    /// of the call.
     ///
     /// Where the call was a write, the server may or may not have carried it out: nobody can know.
     #[error("the connection to PostgreSQL broke; a write may or may not have taken effect")]
@@ -128,6 +130,13 @@ pub struct DatabaseError {
 }
 
 impl DatabaseError {
+    pub(crate) fn new(message: &str) -> DatabaseError {
+        DatabaseError {
+            code: None,
+            message: message.to_owned(),
+        }
+    }
+
     /// The SQLSTATE, where it was the server that spoke.
     pub fn code(&self) -> Option<&SqlState> {
         self.code.as_ref()
@@ -165,10 +174,12 @@ impl From<&postgres::Error> for DatabaseError {
             };
         }
         // The causes are the network's, TLS's or the driver's own: they know places, not contents.
-        let message = match error.source() {
-            Some(cause) => format!("{error}: {cause}"),
-            None => error.to_string(),
-        };
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            message += &format!(": {error}");
+            cause = error.source();
+        }
         DatabaseError {
             code: None,
             message,

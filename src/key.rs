@@ -81,6 +81,12 @@ impl AsRef<str> for Key {
     }
 }
 
+impl From<Key> for String {
+    fn from(key: Key) -> String {
+        key.0.into()
+    }
+}
+
 /// Why a text is no key. It never repeats the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

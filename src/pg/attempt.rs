@@ -21,16 +21,18 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection may take to show that it is alive, or dead.
 const PROBE: Duration = Duration::from_secs(5);
 
-/// What a timeout comes to that is longer than the clock can count; the pool adds it to the time.
+/// What a longer timeout comes to: the pool adds it to the time, which has an end.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What to do about a failed try.
 enum Verdict {
-    /// The connection is gone; what was sent may have been carried out.
+    /// The connection is gone, and what was sent may have been carried out.
     Broken,
-    /// Nothing was done, and the same may well succeed now.
+    /// The connection is gone, and what was sent was not carried out.
+    Gone,
+    /// What was sent was not carried out, and the same may well succeed now.
     Repeat,
-    /// Nothing was done, and nothing else is to be expected.
+    /// What was sent was not carried out, and nothing else is to be expected.
     Final,
 }
 
@@ -49,22 +51,31 @@ impl PostgresStore {
         let mut tries = 0;
         loop {
             tries += 1;
-            let mut lease = match self.source.lease(deadline.left()) {
+            let mut lease = match self.lease(&deadline) {
                 Ok(lease) => lease,
                 Err(timed_out) => return Err(interrupted.map_or(timed_out, Error::Disconnected)),
             };
-            let mut connection = Connection::new(&mut *lease, self.prepares, interrupted.as_ref());
+            let mut connection = Connection::new(&mut *lease, self.prepared, interrupted.as_ref());
             let error = match work(&mut connection) {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            match judge(&error, &mut *lease) {
-                Verdict::Broken if self.source.renews() && !deadline.passed() => {
-                    interrupted = Some(DatabaseError::from(&error));
-                }
-                Verdict::Broken => return Err(Error::Disconnected((&error).into())),
-                Verdict::Repeat if tries < MAX_REPEATS && !deadline.passed() => {}
-                Verdict::Repeat | Verdict::Final => return Err(self.explain(&error)),
+            let verdict = judge(&error, &mut *lease);
+            let again = match verdict {
+                Verdict::Broken | Verdict::Gone => self.source.renews(),
+                Verdict::Repeat => tries < MAX_REPEATS,
+                Verdict::Final => false,
+            };
+            if matches!(verdict, Verdict::Broken) {
+                interrupted = Some(DatabaseError::from(&error));
+            }
+            if !again || deadline.passed() {
+                // Whatever this try came to, an earlier one may have been carried out.
+                return Err(match (interrupted, verdict) {
+                    (Some(cause), _) => Error::Disconnected(cause),
+                    (None, Verdict::Gone) => Error::Disconnected((&error).into()),
+                    (None, _) => self.explain(&error),
+                });
             }
             drop(lease);
             deadline.pause(tries);
@@ -75,7 +86,7 @@ impl PostgresStore {
     pub(super) fn lease_alive(&self) -> Result<Box<dyn Lease + '_>, Error> {
         let deadline = Deadline::after(self.timeout);
         loop {
-            let mut lease = self.source.lease(deadline.left())?;
+            let mut lease = self.lease(&deadline)?;
             match lease.client().is_valid(PROBE) {
                 Ok(()) => return Ok(lease),
                 Err(error) if !self.source.renews() || deadline.passed() => {
@@ -84,6 +95,15 @@ impl PostgresStore {
                 Err(_) => {}
             }
         }
+    }
+
+    fn lease(&self, deadline: &Deadline) -> Result<Box<dyn Lease + '_>, Error> {
+        self.source
+            .lease(deadline.left())
+            .map_err(|reason| Error::TimedOut {
+                waited: deadline.begun.elapsed(),
+                reason,
+            })
     }
 
     fn explain(&self, error: &postgres::Error) -> Error {
@@ -107,7 +127,8 @@ fn judge(error: &postgres::Error, lease: &mut dyn Lease) -> Verdict {
         );
         if fatal || server.code().code().starts_with("08") {
             // The client learns that its socket is closed only by using it, and the pool keeps it
-            // until the client knows.
+            // until the client knows. The driver tells this news before the answer to a statement,
+            // where both are there.
             let _ = lease.client().is_valid(PROBE);
             return Verdict::Broken;
         }
@@ -126,28 +147,34 @@ fn judge(error: &postgres::Error, lease: &mut dyn Lease) -> Verdict {
     let network = error
         .source()
         .and_then(|cause| cause.downcast_ref::<io::Error>())
-        // The driver also says so of a message that is too large to be sent.
-        .is_some_and(|e| e.kind() != io::ErrorKind::InvalidInput);
-    if error.is_closed() || network || lease.client().is_closed() {
-        Verdict::Broken
-    } else {
-        Verdict::Final
+        .map(io::Error::kind);
+    match network {
+        // The driver says so of a message that is too large to be sent.
+        Some(io::ErrorKind::InvalidInput) => Verdict::Final,
+        // What could not be written to the end was not carried out.
+        Some(io::ErrorKind::BrokenPipe) => Verdict::Gone,
+        Some(_) => Verdict::Broken,
+        None if error.is_closed() || lease.client().is_closed() => Verdict::Broken,
+        None => Verdict::Final,
     }
 }
 
 /// When an operation gives up.
-pub(super) struct Deadline(Option<Instant>);
+struct Deadline {
+    begun: Instant,
+    timeout: Duration,
+}
 
 impl Deadline {
     fn after(timeout: Duration) -> Deadline {
-        Deadline(Instant::now().checked_add(timeout))
+        Deadline {
+            begun: Instant::now(),
+            timeout: timeout.min(FOR_EVER),
+        }
     }
 
     fn left(&self) -> Duration {
-        match self.0 {
-            Some(end) => end.saturating_duration_since(Instant::now()),
-            None => FOR_EVER,
-        }
+        self.timeout.saturating_sub(self.begun.elapsed())
     }
 
     fn passed(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use postgres::{Row, error::SqlState};
 
+use super::secret::Secret;
 use crate::{Error, Key, Period};
 
 /// The most calls that share a statement.
@@ -22,6 +23,14 @@ pub(super) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
+    pub(super) fn key(&self) -> Secret<'a> {
+        Secret(self.key.as_str())
+    }
+
+    pub(super) fn value(&self) -> Option<Secret<'a>> {
+        self.value.map(Secret)
+    }
+
     /// A call that names a session and writes nothing.
     pub(super) fn of(key: &'a Key) -> Call<'a> {
         Call {
@@ -43,16 +52,16 @@ pub(super) fn micros(period: Period) -> i64 {
     period.whole_microseconds().try_into().unwrap_or(i64::MAX)
 }
 
-pub(super) fn keys<'a>(calls: &[&Call<'a>]) -> Vec<&'a str> {
-    calls.iter().map(|call| call.key.as_str()).collect()
+pub(super) fn keys<'a>(calls: &[&Call<'a>]) -> Vec<Secret<'a>> {
+    calls.iter().map(|call| call.key()).collect()
 }
 
 pub(super) fn periods(calls: &[&Call<'_>]) -> Vec<i64> {
     calls.iter().map(|call| call.micros).collect()
 }
 
-pub(super) fn values<'a>(calls: &[&Call<'a>]) -> Vec<Option<&'a str>> {
-    calls.iter().map(|call| call.value).collect()
+pub(super) fn values<'a>(calls: &[&Call<'a>]) -> Vec<Option<Secret<'a>>> {
+    calls.iter().map(|call| call.value()).collect()
 }
 
 /// The call that a row speaks of, by the place in this column, counted from 0.
@@ -76,8 +85,8 @@ type Placed<'a> = (usize, Call<'a>);
 /// Runs `statement` for all calls that are fit to be sent, and gives each call its own result, in
 /// the order of the calls.
 ///
-/// `statement` is handed calls in the order of their keys, and returns a result for each. It is one
-/// unit: where it fails as a whole, nothing of it was done.
+/// `statement` is handed calls in the order of their keys, and returns a result for each. Where it
+/// fails as a whole, nothing of it was done, unless the error is [`Error::Disconnected`].
 pub(super) fn each<T>(
     calls: Vec<Result<Call<'_>, Error>>,
     same_key: SameKey,

@@ -11,11 +11,12 @@ use r2d2_postgres::PostgresConnectionManager;
 
 use super::{
     PostgresStore,
+    manager::Manager,
     source::{Single, Source},
     sql::Statements,
     table::Table,
 };
-use crate::{DEFAULT_PERIOD, Error, Period, error::DatabaseError, period::DefaultPeriod};
+use crate::{DEFAULT_PERIOD, Error, Period, period::DefaultPeriod};
 
 /// Options for a [`PostgresStore`]; made by [`PostgresStore::builder`].
 #[derive(Debug, Clone)]
@@ -79,7 +80,8 @@ impl PostgresStoreBuilder {
     }
 
     /// Sets how long an operation waits for a connection from the pool, and for how long it goes on
-    /// trying where connections break. It does not interrupt a statement that the server is running.
+    /// trying where connections break. It does not interrupt a statement that was sent, and calls on
+    /// a single client wait for each other without it.
     ///
     /// Defaults to 30 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -140,8 +142,9 @@ impl PostgresStoreBuilder {
     /// Connects with this configuration and TLS, and makes the store on a pool of its own.
     ///
     /// One connection is made at once, so that a wrong password or address shows here and not in
-    /// the first call. Where the configuration has no `connect_timeout`, the store's timeout is
-    /// taken.
+    /// the first call. Where the configuration has no `connect_timeout` or `tcp_user_timeout`, the
+    /// store's timeout is taken, at least a second: with the latter a call does not hang for long
+    /// where the network swallows what it sends.
     ///
     /// # Errors
     ///
@@ -166,14 +169,17 @@ impl PostgresStoreBuilder {
         T::Stream: Send,
         <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
     {
+        // To the driver, a timeout of nothing is none.
+        let timeout = self.timeout.max(Duration::from_secs(1));
         if config.get_connect_timeout().is_none() {
-            config.connect_timeout(self.timeout);
+            config.connect_timeout(timeout);
         }
-        let manager = PostgresConnectionManager::new(config, tls);
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(timeout);
+        }
+        let manager = Manager(PostgresConnectionManager::new(config, tls));
         // The pool would try again for its whole timeout, and tell little of why.
-        manager
-            .connect()
-            .map_err(|e| Error::Database(DatabaseError::from(&e)))?;
+        manager.connect()?;
         let pool = Pool::builder()
             .max_size(self.max_connections)
             .min_idle(Some(0))
@@ -187,7 +193,7 @@ impl PostgresStoreBuilder {
             source: Box::new(source),
             sql: Statements::new(&self.table),
             table: self.table,
-            prepares: self.prepared,
+            prepared: self.prepared,
             timeout: self.timeout,
             default_period: DefaultPeriod::new(self.default_period),
         }

@@ -8,19 +8,19 @@ use crate::error::DatabaseError;
 /// A connection for the length of one try at an operation.
 pub(super) struct Connection<'a> {
     lease: &'a mut dyn Lease,
-    prepares: bool,
+    prepared: bool,
     interrupted: Option<&'a DatabaseError>,
 }
 
 impl<'a> Connection<'a> {
     pub(super) fn new(
         lease: &'a mut dyn Lease,
-        prepares: bool,
+        prepared: bool,
         interrupted: Option<&'a DatabaseError>,
     ) -> Self {
         Connection {
             lease,
-            prepares,
+            prepared,
             interrupted,
         }
     }
@@ -46,7 +46,7 @@ impl<'a> Connection<'a> {
 
     /// The statement as [`query`](Self::query) sends it, for use in a transaction.
     pub(super) fn ready<'s>(&mut self, sql: &'s Sql) -> Result<Ready<'s>, Error> {
-        if !self.prepares {
+        if !self.prepared {
             return Ok(Ready::Typed(sql));
         }
         if let Some(statement) = self.lease.prepared(&sql.text) {

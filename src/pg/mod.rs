@@ -1,14 +1,17 @@
 //! The PostgreSQL backend, in the order of a call: [`store`] has the verbs, [`attempt`] lends them a
 //! connection and tries again, [`source`] has the connections, [`connection`] sends a statement of
-//! [`sql`], and [`row`] reads what comes back. [`batch`] is for many calls at once, [`update`] for
-//! the one transaction, and [`schema`] for the table itself.
+//! [`sql`], and [`row`] reads what comes back. [`batch`] is for many calls at once, [`insert`] and
+//! [`update`] for what takes more than a statement, and [`schema`] for the table itself.
 
 mod attempt;
 mod batch;
 mod builder;
 mod connection;
+mod insert;
+mod manager;
 mod row;
 mod schema;
+mod secret;
 mod source;
 mod sql;
 mod store;
@@ -32,10 +35,10 @@ use crate::{Error, Store, period::DefaultPeriod};
 ///
 /// # Round trips
 ///
-/// A call is one statement and one round trip, and a `_many` call is too, for up to 4,096 calls or
-/// 16 MiB of values; each statement is its own transaction. [`update`](Store::update) is a
-/// transaction of four round trips. The first use of a statement on a connection prepares it, which
-/// costs one more.
+/// A call is one statement and one round trip, and a `_many` call is too, for up to 4,096 calls, and
+/// for writes up to 16 MiB of values; each statement is its own transaction. [`update`](Store::update)
+/// is a transaction of four round trips. The first use of a statement on a connection prepares it,
+/// which costs one more.
 ///
 /// A pool that tests its connections at checkout, as `r2d2` does unless told otherwise, adds a round
 /// trip to each call. The store needs no such test: build the pool with `test_on_check_out(false)`.
@@ -43,13 +46,22 @@ use crate::{Error, Store, period::DefaultPeriod};
 /// In a `_many` call, further [`set`](Store::set), [`touch`](Store::touch) or
 /// [`insert`](Store::insert) calls for one key go in statements of their own, after the first.
 ///
+/// # Time
+///
+/// The table keeps expiry dates to the hundredth of a second, rounded: a life may be longer or shorter
+/// by 5 ms than what was asked for.
+///
 /// # Broken connections
 ///
 /// Where a connection breaks under an operation, it runs again on a fresh one from the pool, until
-/// the [`timeout`](PostgresStoreBuilder::timeout) has passed. No operation is carried out twice by
-/// that: `generate` and `rotate` keep the key they chose, `update` asks the server what became of its
-/// transaction, and the others come out the same. Only `insert` cannot tell its own row from
-/// another's; where it finds one after such a break it says [`Error::Disconnected`].
+/// the [`timeout`](PostgresStoreBuilder::timeout) has passed. Where the break came so late that the
+/// server may have carried out the first try unseen:
+///
+/// - `generate` and `rotate` make one session, for they keep the key they chose, and `update` is done
+///   once, for the server is asked what became of its transaction;
+/// - `set`, `touch` and `clear` may be done twice, the second time over what others wrote in between;
+/// - `insert` that then finds its key taken, and `set` or `touch` that then find no session, cannot
+///   know whether that is their own doing, and say [`Error::Disconnected`].
 ///
 /// A single client is not replaced: once it is broken, each call is [`Error::Disconnected`].
 ///
@@ -62,7 +74,7 @@ pub struct PostgresStore {
     source: Box<dyn Source>,
     table: Table,
     sql: Statements,
-    prepares: bool,
+    prepared: bool,
     timeout: Duration,
     default_period: DefaultPeriod,
 }
@@ -135,6 +147,9 @@ impl PostgresStore {
     /// A store on a pool that is already there, of any manager of `postgres` clients, with the table
     /// `session`.
     ///
+    /// Whoever else uses the pool must give back connections without an open transaction: the store's
+    /// statements would become part of it.
+    ///
     /// # Examples
     ///
     /// ```
@@ -198,7 +213,7 @@ impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresStore")
             .field("table", &format_args!("{}", self.table))
-            .field("prepares", &self.prepares)
+            .field("prepared", &self.prepared)
             .field("timeout", &self.timeout)
             .field("default_period", &self.default_period())
             .finish_non_exhaustive()

@@ -16,8 +16,8 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(7305793421985162861);";
 const EXISTS: &str = "SELECT to_regclass($1) IS NOT NULL";
 
 /// Fails where the table is missing. Parameters: the quoted name.
-const COLUMNS: &str = "SELECT attname::text, format_type(atttypid, atttypmod), \
-     attnotnull AND NOT atthasdef AND attidentity = '' AND attgenerated = '' \
+const COLUMNS: &str = "SELECT attname::text, format_type(atttypid, atttypmod), attnotnull, \
+     atthasdef OR attidentity <> '' OR attgenerated <> '' \
      FROM pg_attribute \
      WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped \
      ORDER BY attnum";
@@ -129,8 +129,8 @@ struct Column {
     name: String,
     /// As SQL writes it, `character(40)`.
     ty: String,
-    /// An insert that does not name the column fails.
-    must_be_given: bool,
+    not_null: bool,
+    has_default: bool,
 }
 
 impl Column {
@@ -138,7 +138,8 @@ impl Column {
         Ok(Column {
             name: row.try_get(0)?,
             ty: row.try_get(1)?,
-            must_be_given: row.try_get(2)?,
+            not_null: row.try_get(2)?,
+            has_default: row.try_get(3)?,
         })
     }
 
@@ -167,7 +168,12 @@ const NEEDS: [Need; 3] = [
     ),
     (
         "expire_date",
-        |c| c.ty.starts_with("timestamp") && c.ty.ends_with("with time zone"),
+        // Coarser ones would round a life of nothing up to one that can be seen.
+        |c| {
+            ["", "(2)", "(3)", "(4)", "(5)", "(6)"]
+                .iter()
+                .any(|precision| c.ty == format!("timestamp{precision} with time zone"))
+        },
         "timestamp (2) with time zone",
     ),
     (
@@ -185,13 +191,18 @@ fn column_problems(columns: &[Column]) -> Vec<String> {
             Some(column) if !fits(column) => {
                 problems.push(format!("column {name} is {}, it should be {ty}", column.ty));
             }
+            Some(column) if name == "session_data" && column.not_null => {
+                problems.push(format!(
+                    "column {name} is NOT NULL, so no session can be unset"
+                ));
+            }
             Some(_) => {}
         }
     }
     let others = columns
         .iter()
         .filter(|column| NEEDS.iter().all(|need| need.0 != column.name));
-    for column in others.filter(|column| column.must_be_given) {
+    for column in others.filter(|column| column.not_null && !column.has_default) {
         problems.push(format!(
             "column {} is NOT NULL without a default, so no session can be added",
             column.name

@@ -9,8 +9,6 @@ use std::{
 use postgres::{Client, Statement};
 use r2d2::{ManageConnection, Pool, PooledConnection};
 
-use crate::Error;
-
 /// The statements prepared on one connection, by their text: they live and end with it, and stores
 /// of different tables can share a pool.
 #[derive(Default)]
@@ -29,8 +27,8 @@ impl Prepared {
 /// Lends connections.
 pub(super) trait Source: Send + Sync {
     /// A connection for nobody else, until it is dropped. Waits for one, as long as `wait` in a
-    /// pool.
-    fn lease(&self, wait: Duration) -> Result<Box<dyn Lease + '_>, Error>;
+    /// pool; the error is what the pool says then.
+    fn lease(&self, wait: Duration) -> Result<Box<dyn Lease + '_>, String>;
 
     /// Whether a broken connection is replaced by a fresh one.
     fn renews(&self) -> bool;
@@ -67,7 +65,7 @@ impl Single {
 }
 
 impl Source for Single {
-    fn lease(&self, _wait: Duration) -> Result<Box<dyn Lease + '_>, Error> {
+    fn lease(&self, _wait: Duration) -> Result<Box<dyn Lease + '_>, String> {
         // A panic came out of a caller's closure, between statements: the client is whole.
         Ok(Box::new(
             self.0.lock().unwrap_or_else(PoisonError::into_inner),
@@ -98,13 +96,10 @@ impl Lease for MutexGuard<'_, Owned> {
 }
 
 impl<M: ManageConnection<Connection = Client>> Source for Pool<M> {
-    fn lease(&self, wait: Duration) -> Result<Box<dyn Lease + '_>, Error> {
+    fn lease(&self, wait: Duration) -> Result<Box<dyn Lease + '_>, String> {
         match self.get_timeout(wait) {
             Ok(connection) => Ok(Box::new(connection)),
-            Err(e) => Err(Error::TimedOut {
-                waited: wait,
-                reason: e.to_string(),
-            }),
+            Err(e) => Err(e.to_string()),
         }
     }
 

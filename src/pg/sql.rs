@@ -2,8 +2,12 @@
 //!
 //! `{table}` stands for the table's quoted name.
 //!
-//! The clock is the server's: `now()` where a statement only reads, and `clock_timestamp()` where it
-//! may have waited for a lock, for it must not judge by the time before the wait.
+//! The clock is the server's, as it stands when a row is looked at: a statement that has waited for
+//! a lock must not judge by the time before. So what writes takes its locks first, judges the rows as
+//! it then finds them, and writes; PostgreSQL itself looks again after a wait only where a row was
+//! changed. `expire_date > now()` beside that leaves out what an expired second row of a key holds.
+//!
+//! The names of subqueries begin with `sp__`, so as not to hide a table.
 
 use postgres::types::Type;
 
@@ -13,8 +17,8 @@ type Template = (&'static str, &'static [Type]);
 
 /// Parameters: key.
 const GET: Template = (
-    "SELECT session_data, expire_date, now() FROM {table} \
-     WHERE session_key = $1 AND expire_date > now()",
+    "SELECT session_data, expire_date, clock_timestamp() FROM {table} \
+     WHERE session_key = $1 AND expire_date > clock_timestamp()",
     &[Type::BPCHAR],
 );
 
@@ -27,17 +31,30 @@ const GENERATE: Template = (
 
 /// Parameters: key, microseconds, value.
 const SET: Template = (
-    "UPDATE {table} \
+    "WITH sp__locked AS MATERIALIZED ( \
+         SELECT session_key, expire_date FROM {table} WHERE session_key = $1 FOR NO KEY UPDATE \
+     ) \
+     UPDATE {table} \
      SET expire_date = clock_timestamp() + $2 * interval '1 microsecond', session_data = $3 \
-     WHERE session_key = $1 AND expire_date > clock_timestamp() \
+     WHERE session_key = ANY (ARRAY( \
+         SELECT session_key FROM sp__locked WHERE expire_date > clock_timestamp() \
+     )) \
+     AND expire_date > now() \
      RETURNING expire_date, clock_timestamp()",
     &[Type::BPCHAR, Type::INT8, Type::TEXT],
 );
 
 /// Parameters: key, microseconds.
 const TOUCH: Template = (
-    "UPDATE {table} SET expire_date = clock_timestamp() + $2 * interval '1 microsecond' \
-     WHERE session_key = $1 AND expire_date > clock_timestamp() RETURNING 1",
+    "WITH sp__locked AS MATERIALIZED ( \
+         SELECT session_key, expire_date FROM {table} WHERE session_key = $1 FOR NO KEY UPDATE \
+     ) \
+     UPDATE {table} SET expire_date = clock_timestamp() + $2 * interval '1 microsecond' \
+     WHERE session_key = ANY (ARRAY( \
+         SELECT session_key FROM sp__locked WHERE expire_date > clock_timestamp() \
+     )) \
+     AND expire_date > now() \
+     RETURNING 1",
     &[Type::BPCHAR, Type::INT8],
 );
 
@@ -49,15 +66,25 @@ const CLEAR: Template = (
 
 /// Parameters: key, new key.
 const ROTATE: Template = (
-    "UPDATE {table} SET session_key = $2 \
-     WHERE session_key = $1 AND expire_date > clock_timestamp() RETURNING 1",
+    "WITH sp__locked AS MATERIALIZED ( \
+         SELECT session_key, expire_date FROM {table} WHERE session_key = $1 FOR UPDATE \
+     ) \
+     UPDATE {table} SET session_key = $2 \
+     WHERE session_key = ANY (ARRAY( \
+         SELECT session_key FROM sp__locked WHERE expire_date > clock_timestamp() \
+     )) \
+     AND expire_date > now() \
+     RETURNING 1",
     &[Type::BPCHAR, Type::BPCHAR],
 );
 
-/// Reads as [`GET`], locks the row, and names the transaction. Parameters: key.
+/// Reads as [`GET`], under the row's lock, and names the transaction. Parameters: key.
 const LOCK: Template = (
-    "SELECT session_data, expire_date, clock_timestamp(), txid_current() FROM {table} \
-     WHERE session_key = $1 AND expire_date > clock_timestamp() FOR UPDATE",
+    "WITH sp__locked AS MATERIALIZED ( \
+         SELECT session_data, expire_date FROM {table} WHERE session_key = $1 FOR UPDATE \
+     ) \
+     SELECT session_data, expire_date, clock_timestamp(), txid_current() FROM sp__locked \
+     WHERE expire_date > clock_timestamp()",
     &[Type::BPCHAR],
 );
 
@@ -67,18 +94,19 @@ const OUTCOME: Template = ("SELECT txid_status($1)", &[Type::INT8]);
 // The statements for many take arrays, and answer with the places of the calls they speak of, counted
 // from 1. A place is never found by reading a key back: `char(40)` pads it with blanks.
 //
-// A lateral subquery looks up one key after the other, by the index whatever the planner knows of
-// the table, and locks in the order of the arrays, which is that of the keys in all batches: so none
-// waits for one that waits for it. Only `INSERT_MANY` goes through its keys twice, expired rows first;
-// where two of them meet on expired rows, the server may have to end one, and it is sent again.
+// A lateral subquery looks up one key after the other, and so locks in the order of the arrays, which
+// is that of the keys in all batches: none waits for one that waits for it. Only `INSERT_MANY` goes
+// through its keys twice, expired rows first; where two of them meet on expired rows, the server may
+// have to end one, and it is sent again. The array of what was locked is complete before a row is
+// written, and makes the planner use the index, whatever it knows of the table.
 
 /// Parameters: keys.
 const GET_MANY: Template = (
-    "SELECT row.session_data, row.expire_date, now(), wanted.place \
-     FROM unnest($1) WITH ORDINALITY AS wanted (key, place) \
+    "SELECT row.session_data, row.expire_date, clock_timestamp(), sp__call.place \
+     FROM unnest($1) WITH ORDINALITY AS sp__call (key, place) \
      CROSS JOIN LATERAL ( \
          SELECT session_data, expire_date FROM {table} \
-         WHERE session_key = wanted.key AND expire_date > now() OFFSET 0 \
+         WHERE session_key = sp__call.key AND expire_date > clock_timestamp() OFFSET 0 \
      ) AS row",
     &[Type::BPCHAR_ARRAY],
 );
@@ -87,54 +115,60 @@ const GET_MANY: Template = (
 const GENERATE_MANY: Template = (
     "INSERT INTO {table} (session_key, expire_date, session_data) \
      SELECT key, clock_timestamp() + micros * interval '1 microsecond', value \
-     FROM unnest($1, $2, $3) AS new (key, micros, value)",
+     FROM unnest($1, $2, $3) AS sp__call (key, micros, value)",
     &[Type::BPCHAR_ARRAY, Type::INT8_ARRAY, Type::TEXT_ARRAY],
 );
 
 /// Parameters: keys, microseconds, values; no key twice.
 const SET_MANY: Template = (
-    "WITH locked AS MATERIALIZED ( \
-         SELECT wanted.* \
-         FROM unnest($1, $2, $3) WITH ORDINALITY AS wanted (key, micros, value, place) \
+    "WITH sp__locked AS MATERIALIZED ( \
+         SELECT row.*, sp__call.* \
+         FROM unnest($1, $2, $3) WITH ORDINALITY AS sp__call (key, micros, value, place) \
          CROSS JOIN LATERAL ( \
-             SELECT 1 FROM {table} WHERE session_key = wanted.key FOR NO KEY UPDATE \
+             SELECT session_key, expire_date FROM {table} WHERE session_key = sp__call.key \
+             FOR NO KEY UPDATE \
          ) AS row \
      ) \
      UPDATE {table} AS session \
      SET expire_date = clock_timestamp() + locked.micros * interval '1 microsecond', \
          session_data = locked.value \
-     FROM locked \
-     WHERE session.session_key = locked.key AND session.expire_date > clock_timestamp() \
+     FROM sp__locked AS locked \
+     WHERE session.session_key = ANY (ARRAY(SELECT session_key FROM sp__locked)) \
+     AND session.session_key = locked.session_key \
+     AND locked.expire_date > clock_timestamp() AND session.expire_date > now() \
      RETURNING locked.place",
     &[Type::BPCHAR_ARRAY, Type::INT8_ARRAY, Type::TEXT_ARRAY],
 );
 
 /// Parameters: keys, microseconds; no key twice.
 const TOUCH_MANY: Template = (
-    "WITH locked AS MATERIALIZED ( \
-         SELECT wanted.* \
-         FROM unnest($1, $2) WITH ORDINALITY AS wanted (key, micros, place) \
+    "WITH sp__locked AS MATERIALIZED ( \
+         SELECT row.*, sp__call.* \
+         FROM unnest($1, $2) WITH ORDINALITY AS sp__call (key, micros, place) \
          CROSS JOIN LATERAL ( \
-             SELECT 1 FROM {table} WHERE session_key = wanted.key FOR NO KEY UPDATE \
+             SELECT session_key, expire_date FROM {table} WHERE session_key = sp__call.key \
+             FOR NO KEY UPDATE \
          ) AS row \
      ) \
      UPDATE {table} AS session \
      SET expire_date = clock_timestamp() + locked.micros * interval '1 microsecond' \
-     FROM locked \
-     WHERE session.session_key = locked.key AND session.expire_date > clock_timestamp() \
+     FROM sp__locked AS locked \
+     WHERE session.session_key = ANY (ARRAY(SELECT session_key FROM sp__locked)) \
+     AND session.session_key = locked.session_key \
+     AND locked.expire_date > clock_timestamp() AND session.expire_date > now() \
      RETURNING locked.place",
     &[Type::BPCHAR_ARRAY, Type::INT8_ARRAY],
 );
 
 /// Parameters: keys.
 const CLEAR_MANY: Template = (
-    "WITH locked AS MATERIALIZED ( \
-         SELECT wanted.key FROM unnest($1) AS wanted (key) \
+    "WITH sp__locked AS MATERIALIZED ( \
+         SELECT row.session_key FROM unnest($1) AS sp__call (key) \
          CROSS JOIN LATERAL ( \
-             SELECT 1 FROM {table} WHERE session_key = wanted.key FOR UPDATE \
+             SELECT session_key FROM {table} WHERE session_key = sp__call.key FOR UPDATE \
          ) AS row \
      ) \
-     DELETE FROM {table} AS session USING locked WHERE session.session_key = locked.key",
+     DELETE FROM {table} WHERE session_key = ANY (ARRAY(SELECT session_key FROM sp__locked))",
     &[Type::BPCHAR_ARRAY],
 );
 
@@ -144,39 +178,42 @@ const CLEAR_MANY: Template = (
 ///
 /// Parameters: keys, microseconds, values; no key twice.
 const INSERT_MANY: Template = (
-    "WITH new AS MATERIALIZED ( \
-         SELECT * FROM unnest($1, $2, $3) WITH ORDINALITY AS new (key, micros, value, place) \
+    "WITH sp__new AS MATERIALIZED ( \
+         SELECT * FROM unnest($1, $2, $3) WITH ORDINALITY AS sp__call (key, micros, value, place) \
      ), \
-     locked AS MATERIALIZED ( \
-         SELECT new.key FROM new \
+     sp__expired AS MATERIALIZED ( \
+         SELECT row.session_key FROM sp__new \
          CROSS JOIN LATERAL ( \
-             SELECT 1 FROM {table} WHERE session_key = new.key \
+             SELECT session_key FROM {table} WHERE session_key = sp__new.key \
              AND (expire_date > clock_timestamp()) IS NOT TRUE FOR UPDATE \
          ) AS row \
      ), \
-     removed AS ( \
-         DELETE FROM {table} AS session USING locked \
-         WHERE session.session_key = locked.key \
-         AND (session.expire_date > clock_timestamp()) IS NOT TRUE \
+     sp__removed AS ( \
+         DELETE FROM {table} \
+         WHERE session_key = ANY (ARRAY(SELECT session_key FROM sp__expired)) \
+         AND (expire_date > clock_timestamp()) IS NOT TRUE \
          RETURNING 1 \
      ), \
-     added AS ( \
+     sp__added AS ( \
          INSERT INTO {table} (session_key, expire_date, session_data) \
-         SELECT key, clock_timestamp() + micros * interval '1 microsecond', value FROM new \
-         WHERE (SELECT count(*) FROM removed) >= 0 \
+         SELECT key, clock_timestamp() + micros * interval '1 microsecond', value \
+         FROM sp__new \
+         WHERE (SELECT count(*) FROM sp__removed) >= 0 \
          AND NOT EXISTS ( \
-             SELECT FROM {table} WHERE session_key = new.key AND expire_date > clock_timestamp() \
+             SELECT FROM {table} WHERE session_key = sp__new.key AND expire_date > clock_timestamp() \
+             OFFSET 0 \
          ) \
          ORDER BY place \
          ON CONFLICT DO NOTHING \
          RETURNING session_key \
      ) \
      SELECT place, \
-            EXISTS (SELECT FROM added WHERE session_key = new.key), \
+            EXISTS (SELECT FROM sp__added WHERE sp__added.session_key = sp__new.key), \
             EXISTS ( \
-                SELECT FROM {table} WHERE session_key = new.key AND expire_date > now() \
+                SELECT FROM {table} WHERE session_key = sp__new.key AND expire_date > clock_timestamp() \
+                OFFSET 0 \
             ) \
-     FROM new",
+     FROM sp__new",
     &[Type::BPCHAR_ARRAY, Type::INT8_ARRAY, Type::TEXT_ARRAY],
 );
 

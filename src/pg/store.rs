@@ -1,12 +1,13 @@
 //! The verbs, each as the statement it sends and what its rows mean.
 
-use postgres::{Row, types::ToSql};
+use postgres::Row;
 
 use super::{
     PostgresStore,
     batch::{self, Call, SameKey, micros, periods, place, values},
     connection::Connection,
     row::Found,
+    secret::Secret,
 };
 use crate::{Error, Key, Period, Session, Store, session::check_value};
 
@@ -24,55 +25,60 @@ impl Store for PostgresStore {
         let call = self.write(&key, value, expiry)?;
         self.run(|connection| {
             if connection.interrupted().is_some() {
-                return self.add_absent(connection, &[&call]).map(drop);
+                // It may be there already.
+                return self.insert_pass(connection, &[&call]).map(drop);
             }
-            let params: &[&(dyn ToSql + Sync)] = &[&key.as_str(), &call.micros, &call.value];
-            connection.query(&self.sql.generate, params).map(drop)
+            let (key, value) = (call.key(), call.value());
+            connection
+                .query(&self.sql.generate, &[&key, &call.micros, &value])
+                .map(drop)
         })?;
         Ok(key)
     }
 
     fn clear(&self, key: &Key) -> Result<(), Error> {
-        self.run(|connection| connection.query(&self.sql.clear, &[&key.as_str()]))?;
+        self.run(|connection| connection.query(&self.sql.clear, &[&Secret::of(key)]))?;
         Ok(())
     }
 
     fn get(&self, key: &Key) -> Result<Session, Error> {
-        self.run(|connection| Found::longest(&connection.query(&self.sql.get, &[&key.as_str()])?))?
-            .ok_or(Error::NotFound)?
-            .into_session()
+        self.run(|connection| {
+            Found::longest(&connection.query(&self.sql.get, &[&Secret::of(key)])?)
+        })?
+        .ok_or(Error::NotFound)?
+        .into_session()
     }
 
     fn set(&self, key: &Key, value: &str, expiry: Option<Period>) -> Result<(), Error> {
         let call = self.write(key, Some(value), expiry)?;
-        let rows = self.run(|connection| {
-            connection.query(&self.sql.set, &[&key.as_str(), &call.micros, &call.value])
-        })?;
-        found(&rows)
+        self.run(|connection| {
+            let params = (call.key(), call.value());
+            let rows = connection.query(&self.sql.set, &[&params.0, &call.micros, &params.1])?;
+            Ok(found(!rows.is_empty(), connection))
+        })?
     }
 
     fn insert(&self, key: &Key, value: Option<&str>, expiry: Option<Period>) -> Result<(), Error> {
         let call = self.write(key, value, expiry)?;
-        self.run(|connection| {
-            let added = self.add_absent(connection, &[&call])?;
-            Ok(inserted(added == [true], connection))
-        })?
+        self.insert_absent(&[&call])?.into_iter().collect()
     }
 
     fn touch(&self, key: &Key, expiry: Option<Period>) -> Result<(), Error> {
         let call = self.write(key, None, expiry)?;
-        let rows = self
-            .run(|connection| connection.query(&self.sql.touch, &[&key.as_str(), &call.micros]))?;
-        found(&rows)
+        self.run(|connection| {
+            let rows = connection.query(&self.sql.touch, &[&call.key(), &call.micros])?;
+            Ok(found(!rows.is_empty(), connection))
+        })?
     }
 
     fn rotate(&self, key: &Key) -> Result<Key, Error> {
         let new = Key::generate()?;
         let moved = self.run(|connection| {
-            let rows = connection.query(&self.sql.rotate, &[&key.as_str(), &new.as_str()])?;
+            let rows =
+                connection.query(&self.sql.rotate, &[&Secret::of(key), &Secret::of(&new)])?;
             if rows.is_empty() && connection.interrupted().is_some() {
                 // Nobody else knows the new key: where it is there, an earlier try has put it there.
-                let rows = connection.query(&self.sql.get, &[&new.as_str()])?;
+                let rows = connection.query(&self.sql.get, &[&Secret::of(&new)])?;
                 return Ok(!rows.is_empty());
             }
             Ok(!rows.is_empty())
@@ -102,7 +108,7 @@ impl Store for PostgresStore {
         let done = batch::each(writes.collect(), SameKey::Shares, |calls| {
             self.run(|connection| {
                 if connection.interrupted().is_some() {
-                    self.add_absent(connection, calls)?;
+                    self.insert_pass(connection, calls)?;
                 } else {
                     let params = (batch::keys(calls), periods(calls), values(calls));
                     connection
@@ -147,10 +153,9 @@ impl Store for PostgresStore {
         batch::each(writes.collect(), SameKey::TakesTurns, |calls| {
             let params = (batch::keys(calls), periods(calls), values(calls));
             self.run(|connection| {
-                found_each(
-                    &connection.query(&self.sql.set_many, &[&params.0, &params.1, &params.2])?,
-                    calls,
-                )
+                let rows =
+                    connection.query(&self.sql.set_many, &[&params.0, &params.1, &params.2])?;
+                found_each(&rows, calls, connection)
             })
         })
     }
@@ -163,13 +168,7 @@ impl Store for PostgresStore {
             .iter()
             .map(|(key, value, expiry)| self.write(key, *value, *expiry));
         batch::each(writes.collect(), SameKey::TakesTurns, |calls| {
-            self.run(|connection| {
-                let added = self.add_absent(connection, calls)?;
-                Ok(added
-                    .into_iter()
-                    .map(|added| inserted(added, connection))
-                    .collect())
-            })
+            self.insert_absent(calls)
         })
     }
 
@@ -180,17 +179,12 @@ impl Store for PostgresStore {
         batch::each(writes.collect(), SameKey::TakesTurns, |calls| {
             let params = (batch::keys(calls), periods(calls));
             self.run(|connection| {
-                found_each(
-                    &connection.query(&self.sql.touch_many, &[&params.0, &params.1])?,
-                    calls,
-                )
+                let rows = connection.query(&self.sql.touch_many, &[&params.0, &params.1])?;
+                found_each(&rows, calls, connection)
             })
         })
     }
 }
-
-/// How often an insert is sent again whose row was neither put in nor seen.
-const MAX_ADDS: usize = 10;
 
 impl PostgresStore {
     /// Checks what a caller wants written.
@@ -204,69 +198,34 @@ impl PostgresStore {
         let micros = micros(self.default_period.or_given(expiry)?);
         Ok(Call { key, value, micros })
     }
-
-    /// Adds the sessions whose keys no living session has, and says of each whether it was added.
-    fn add_absent(
-        &self,
-        connection: &mut Connection<'_>,
-        calls: &[&Call<'_>],
-    ) -> Result<Vec<bool>, postgres::Error> {
-        let mut added = vec![false; calls.len()];
-        let mut open: Vec<usize> = (0..calls.len()).collect();
-        for _ in 0..MAX_ADDS {
-            let sent: Vec<&Call<'_>> = open.iter().map(|call| calls[*call]).collect();
-            let params = (batch::keys(&sent), periods(&sent), values(&sent));
-            let rows =
-                connection.query(&self.sql.insert_many, &[&params.0, &params.1, &params.2])?;
-            let mut undecided = Vec::new();
-            for row in &rows {
-                let call = open[place(row, 0)?];
-                let (is_new, is_living): (bool, bool) = (row.try_get(1)?, row.try_get(2)?);
-                added[call] = is_new;
-                if !is_new && !is_living {
-                    undecided.push(call);
-                }
-            }
-            if undecided.is_empty() {
-                break;
-            }
-            open = undecided;
-        }
-        Ok(added)
-    }
 }
 
 fn reads<'a>(keys: &[&'a Key]) -> Vec<Result<Call<'a>, Error>> {
     keys.iter().map(|key| Ok(Call::of(key))).collect()
 }
 
-/// What an insert says that added its session, or found one there.
-fn inserted(added: bool, connection: &Connection<'_>) -> Result<(), Error> {
+/// What a write says that found its session, or not.
+fn found(found: bool, connection: &Connection<'_>) -> Result<(), Error> {
     match connection.interrupted() {
-        _ if added => Ok(()),
-        None => Err(Error::KeyExists),
-        // It may be this call's own session, which an earlier try has put there.
+        _ if found => Ok(()),
+        None => Err(Error::NotFound),
+        // An earlier try may have found it, and ended it.
         Some(cause) => Err(Error::Disconnected(cause.clone())),
     }
 }
 
-/// What a write says whose statement answers with a row for each session it found.
-fn found(rows: &[Row]) -> Result<(), Error> {
-    if rows.is_empty() {
-        Err(Error::NotFound)
-    } else {
-        Ok(())
-    }
-}
-
-/// The same for many: the rows name the calls.
+/// The same for many: the rows name the calls that found theirs.
 fn found_each(
     rows: &[Row],
     calls: &[&Call<'_>],
+    connection: &Connection<'_>,
 ) -> Result<Vec<Result<(), Error>>, postgres::Error> {
-    let mut results: Vec<_> = calls.iter().map(|_| Err(Error::NotFound)).collect();
+    let mut are_found = vec![false; calls.len()];
     for row in rows {
-        results[place(row, 0)?] = Ok(());
+        are_found[place(row, 0)?] = true;
     }
-    Ok(results)
+    Ok(are_found
+        .into_iter()
+        .map(|is_found| found(is_found, connection))
+        .collect())
 }

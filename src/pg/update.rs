@@ -12,6 +12,7 @@ use super::{
     batch::Call,
     connection::Connection,
     row::{self, Found},
+    secret::Secret,
 };
 use crate::{Error, Session, session::check_value};
 
@@ -49,7 +50,7 @@ impl PostgresStore {
             // Dropped without a commit, be it by a panic of `edit`, it is rolled back.
             let mut transaction = connection.client().transaction()?;
 
-            let key = call.key.as_str();
+            let key = call.key();
             let rows = lock.query(&mut transaction, &[&key])?;
             let Some(found) = Found::longest(&rows)? else {
                 return Ok(Err(Error::NotFound));
@@ -60,7 +61,10 @@ impl PostgresStore {
             if let Err(invalid) = check_value(&value) {
                 return Ok(Err(invalid));
             }
-            let written = set.query(&mut transaction, &[&key, &call.micros, &Some(&value)])?;
+            let written = set.query(
+                &mut transaction,
+                &[&key, &call.micros, &Some(Secret(&value))],
+            )?;
             let (Some(locked), Some(written)) = (rows.first(), written.first()) else {
                 return Ok(Err(Error::NotFound));
             };

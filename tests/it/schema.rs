@@ -2,7 +2,7 @@
 
 use std::{sync::Barrier, thread};
 
-use session_postgres::{Error, PostgresStore, Store, postgres::NoTls};
+use session_postgres::{Error, Period, PostgresStore, Store, postgres::NoTls};
 
 use crate::support::database::Schema;
 
@@ -42,7 +42,7 @@ fn twenty_threads_create_the_table_at_once() {
 #[test]
 fn the_table_and_its_schema_may_have_any_name() {
     let schema = Schema::new();
-    for name in [
+    let odd = [
         "Session",
         "a.b",
         "select",
@@ -50,25 +50,56 @@ fn the_table_and_its_schema_may_have_any_name() {
         "ü b",
         "$1",
         "{table}",
-        "session",
-    ] {
-        let store = schema
+    ];
+    // Names that the statements use too.
+    let used = [
+        "session", "row", "new", "wanted", "locked", "added", "removed", "expired",
+    ];
+    for name in odd.into_iter().chain(used) {
+        let pool = schema.pool(1);
+        let named = schema
             .builder()
             .table(name)
             .unwrap()
-            .from_pool(schema.pool(1));
-        assert!(
-            matches!(store.check(), Err(Error::MissingTable { .. })),
-            "{name}"
-        );
-        store.create_table().unwrap();
-        store.create_table().unwrap();
-        store.check().unwrap();
-        let key = store.generate(Some(name), None).unwrap();
-        let key = store.rotate(&key).unwrap();
-        assert_eq!(store.get_many(&[&key])[0].as_ref().unwrap().value, name);
-        store.update(&key, None, &mut |_| None).unwrap();
+            .from_pool(pool.clone());
+        let found = PostgresStore::builder()
+            .table(name)
+            .unwrap()
+            .from_pool(pool);
+        for store in [&named, &found] {
+            assert!(
+                matches!(store.check(), Err(Error::MissingTable { .. })),
+                "{name}"
+            );
+        }
+        named.create_table().unwrap();
+        for store in [&named, &found] {
+            store.create_table().unwrap();
+            store.check().unwrap();
+            every_verb(store);
+        }
     }
+}
+
+/// Uses each verb once, where it finds something to do.
+fn every_verb(store: &PostgresStore) {
+    let key = store.generate(None, None).unwrap();
+    store.set(&key, "lobster", None).unwrap();
+    store.touch(&key, None).unwrap();
+    let key = store.rotate(&key).unwrap();
+    store
+        .update(&key, None, &mut |_| Some("crab".into()))
+        .unwrap();
+    assert_eq!(store.get(&key).unwrap().value, "crab");
+    store.clear(&key).unwrap();
+    store.insert(&key, None, None).unwrap();
+    let made = store.generate_many(&[(None, None), (None, None)]);
+    let keys: Vec<_> = made.iter().map(|key| key.as_ref().unwrap()).collect();
+    assert!(store.set_many(&[(keys[0], "a", None), (keys[1], "b", None)])[1].is_ok());
+    assert!(store.touch_many(&[(keys[0], Some(Period::HOUR))])[0].is_ok());
+    assert!(store.get_many(&keys).iter().all(Result::is_ok));
+    assert!(store.clear_many(&keys).iter().all(Result::is_ok));
+    assert!(store.insert_many(&[(keys[0], None, None)])[0].is_ok());
 }
 
 #[test]
@@ -137,7 +168,7 @@ fn a_check_says_what_is_wrong_and_what_would_be_right() {
         "session_data text",
     ];
     let no_index = "no index begins with session_key, so each call reads the whole table";
-    let cases: [(usize, &str, &[&str]); 10] = [
+    let cases: [(usize, &str, &[&str]); 12] = [
         (
             0,
             "session_key char(39) PRIMARY KEY",
@@ -185,6 +216,18 @@ fn a_check_says_what_is_wrong_and_what_would_be_right() {
             2,
             "session_data text, owner int NOT NULL",
             &["owner is NOT NULL without a default, so no session can be added"],
+        ),
+        (
+            2,
+            "session_data text NOT NULL",
+            &["session_data is NOT NULL, so no session can be unset"],
+        ),
+        (
+            1,
+            "expire_date timestamptz(1)",
+            &[
+                "expire_date is timestamp(1) with time zone, it should be timestamp (2) with time zone",
+            ],
         ),
     ];
     for (place, column, expected) in cases {
@@ -266,24 +309,7 @@ fn the_four_privileges_are_enough_for_every_verb() {
     let store = role.store();
     store.check().unwrap();
     store.create_table().unwrap();
-
-    let key = store.generate(None, None).unwrap();
-    store.set(&key, "lobster", None).unwrap();
-    store.touch(&key, None).unwrap();
-    let key = store.rotate(&key).unwrap();
-    store
-        .update(&key, None, &mut |_| Some("crab".into()))
-        .unwrap();
-    assert_eq!(store.get(&key).unwrap().value, "crab");
-    store.clear(&key).unwrap();
-    store.insert(&key, None, None).unwrap();
-    let made = store.generate_many(&[(None, None), (None, None)]);
-    let keys: Vec<_> = made.iter().map(|key| key.as_ref().unwrap()).collect();
-    assert!(store.set_many(&[(keys[0], "a", None), (keys[1], "b", None)])[1].is_ok());
-    assert!(store.touch_many(&[(keys[0], None)])[0].is_ok());
-    assert!(store.get_many(&keys).iter().all(Result::is_ok));
-    assert!(store.clear_many(&keys).iter().all(Result::is_ok));
-    assert!(store.insert_many(&[(keys[0], None, None)])[0].is_ok());
+    every_verb(&store);
 
     // And they are all it has.
     let denied = store

@@ -1,6 +1,6 @@
 //! Keys, values and passwords show up in nothing that could be logged.
 
-use std::error::Error as _;
+use std::{cell::RefCell, error::Error as _};
 
 use session_postgres::{
     Error, Key, MemoryStore, Period, PostgresStore, Session, Store, postgres::NoTls, r2d2::Pool,
@@ -104,6 +104,74 @@ fn no_error_of_a_call_shows_its_key_or_value() {
             !text.contains(VALUE) && !text.contains(key.as_str()),
             "{text}"
         );
+    }
+}
+
+/// Keeps what the thread logs that listens.
+struct Logs;
+
+thread_local! {
+    static LOGGED: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+impl log::Log for Logs {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        LOGGED.with_borrow(Option::is_some)
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        LOGGED.with_borrow_mut(|logged| {
+            if let Some(logged) = logged {
+                *logged += &format!("{}\n", record.args());
+            }
+        });
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn no_log_shows_a_key_or_value() {
+    log::set_logger(&Logs).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
+    LOGGED.set(Some(String::new()));
+    let value = "SecretOfTheShrimp";
+    let schema = Schema::new();
+    for prepared in [true, false] {
+        let store = schema
+            .builder()
+            .prepared(prepared)
+            .from_pool(schema.pool(1));
+        store.create_table().unwrap();
+        let mut keys = vec![store.generate(Some(value), None).unwrap()];
+        store.set(&keys[0], value, None).unwrap();
+        store.touch(&keys[0], None).unwrap();
+        store
+            .update(&keys[0], None, &mut |_| Some(value.into()))
+            .unwrap();
+        store.get(&keys[0]).unwrap();
+        keys.push(store.rotate(&keys[0]).unwrap());
+        for key in store.generate_many(&[(Some(value), None), (Some(value), None)]) {
+            keys.push(key.unwrap());
+        }
+        store.get_many(&[&keys[2], &keys[3]]);
+        store.set_many(&[(&keys[2], value, None), (&keys[3], value, None)]);
+        store.touch_many(&[(&keys[2], None), (&keys[3], None)]);
+        store
+            .insert_many(&[(&keys[2], Some(value), None)])
+            .pop()
+            .unwrap()
+            .unwrap_err();
+        store.clear_many(&[&keys[2], &keys[3]]);
+        store.clear(&keys[1]).unwrap();
+
+        let logs = LOGGED.take().unwrap();
+        LOGGED.set(Some(String::new()));
+        assert!(logs.contains("session_key"), "the driver logs statements");
+        assert!(!logs.contains(value), "a value was logged");
+        for key in &keys {
+            assert!(!logs.contains(key.as_str()), "a key was logged");
+        }
     }
 }
 

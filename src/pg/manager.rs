@@ -1,0 +1,36 @@
+//! The manager of the store's own pool.
+
+use postgres::{
+    Client, Socket,
+    tls::{MakeTlsConnect, TlsConnect},
+};
+use r2d2::ManageConnection;
+use r2d2_postgres::PostgresConnectionManager;
+
+use crate::error::DatabaseError;
+
+/// As its inner, with errors that name their cause: the pool passes on no more than their text.
+pub(super) struct Manager<T>(pub(super) PostgresConnectionManager<T>);
+
+impl<T> ManageConnection for Manager<T>
+where
+    T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
+    T::TlsConnect: Send,
+    T::Stream: Send,
+    <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+{
+    type Connection = Client;
+    type Error = DatabaseError;
+
+    fn connect(&self) -> Result<Client, DatabaseError> {
+        self.0.connect().map_err(|e| DatabaseError::from(&e))
+    }
+
+    fn is_valid(&self, client: &mut Client) -> Result<(), DatabaseError> {
+        self.0.is_valid(client).map_err(|e| DatabaseError::from(&e))
+    }
+
+    fn has_broken(&self, client: &mut Client) -> bool {
+        self.0.has_broken(client)
+    }
+}

@@ -1,0 +1,60 @@
+//! What the server does with the statements on a large table.
+
+use session_postgres::{Key, Period, Store};
+
+use crate::support::{
+    database::{ORIGINAL, Schema},
+    wait_until,
+};
+
+/// As after a restore: nobody has counted the rows, and a key may have many as far as the planner
+/// knows.
+#[test]
+fn no_verb_reads_the_whole_of_a_table_that_was_never_analysed() {
+    let schema = Schema::new();
+    schema.run(ORIGINAL);
+    schema.run(
+        "ALTER TABLE session SET (autovacuum_enabled = false); \
+         INSERT INTO session SELECT md5(i::text), now() + interval '1 day', 'x' \
+         FROM generate_series(1, 200000) AS i",
+    );
+    for prepared in [true, false] {
+        let store = schema
+            .builder()
+            .prepared(prepared)
+            .from_client(schema.client());
+        let scans = |kind: &str| -> i64 {
+            let sql = format!(
+                "SELECT {kind}_scan FROM pg_stat_all_tables \
+                 WHERE relid = 'session'::regclass"
+            );
+            schema.client().query_one(&sql, &[]).unwrap().get(0)
+        };
+        let (seq, idx) = (scans("seq"), scans("idx"));
+        for _ in 0..8 {
+            let made = store.generate_many(&[(Some("a"), None), (Some("b"), None)]);
+            let keys: Vec<_> = made.iter().map(|key| key.as_ref().unwrap()).collect();
+            assert!(store.set_many(&[(keys[0], "a", None), (keys[1], "b", None)])[1].is_ok());
+            assert!(store.touch_many(&[(keys[0], None), (keys[1], None)])[0].is_ok());
+            assert!(store.get_many(&keys).iter().all(Result::is_ok));
+            let key = Key::generate().unwrap();
+            store.insert(&key, None, Some(Period::ZERO)).unwrap();
+            assert!(store.insert_many(&[(&key, Some("c"), None)])[0].is_ok());
+            store.set(&key, "lobster", None).unwrap();
+            store.touch(&key, None).unwrap();
+            store
+                .update(&key, None, &mut |_| Some("crab".into()))
+                .unwrap();
+            assert!(store.clear_many(&keys).iter().all(Result::is_ok));
+            let key = store.rotate(&key).unwrap();
+            assert_eq!(store.get(&key).unwrap().value, "crab");
+            store.clear(&key).unwrap();
+        }
+        // The server counts what a connection did at the latest when it ends.
+        drop(store);
+        wait_until("the server to have counted", || {
+            scans("idx") >= idx + 8 * 12
+        });
+        assert_eq!(scans("seq"), seq, "prepared: {prepared}");
+    }
+}
