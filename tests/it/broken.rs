@@ -159,6 +159,8 @@ fn behind_proxy(legacy: bool) -> (Schema, Proxy, PostgresStore) {
     (schema, proxy, store)
 }
 
+type Verb = fn(&PostgresStore, &Key) -> Result<(), Error>;
+
 /// Runs `check` on either table, with cuts before and after the server does a statement. `check` is
 /// handed a function that runs a call and cuts its connection.
 fn cut_around_statements(check: impl Fn(&PostgresStore, &Cut, &Schema)) {
@@ -247,7 +249,7 @@ fn a_set_or_touch_that_is_cut_and_then_finds_nothing_says_what_it_knows() {
     cut_around_statements(|store, cut, _| {
         // The first try ended the session, if the server got it; the second cannot tell.
         const END: Option<Period> = Some(Period::ZERO);
-        let ending: [fn(&PostgresStore, &Key) -> Result<(), Error>; 4] = [
+        let ending: [Verb; 4] = [
             |store, key| store.set(key, "over", END),
             |store, key| store.touch(key, END),
             |store, key| store.set_many(&[(key, "over", END)]).pop().unwrap(),

@@ -1,10 +1,10 @@
 //! Calls that wait for a row while its time runs: what counts is how the row is after the wait.
 
-use std::thread;
+use std::{thread, time::SystemTime};
 
 use session_postgres::{
     Error, Key, Period, PostgresStore, Store,
-    postgres::{Client, Transaction},
+    postgres::{Client, GenericClient, Transaction},
 };
 
 use crate::support::{
@@ -33,27 +33,24 @@ const VERBS: [Verb; 6] = [
 /// `meanwhile` is what they do with the row until the verb may go on.
 fn while_locked(
     life: Period,
-    meanwhile: impl Fn(Transaction<'_>),
-    check: impl Fn(&str, &PostgresStore, &Key, Result<(), Error>),
+    meanwhile: impl Fn(Transaction<'_>, &Key) + Sync,
+    check: impl Fn(&str, &PostgresStore, &Key, Result<(), Error>) + Sync,
 ) {
     for legacy in [false, true] {
         let schema = Schema::new();
         if legacy {
             schema.run(ORIGINAL);
+        } else {
+            schema.store();
         }
-        let store = schema.builder().from_client(schema.client());
-        store.create_table().unwrap();
-        let pid: i32 = store
-            .with_client(|client| {
-                client
-                    .query_one("SELECT pg_backend_pid()", &[])
-                    .unwrap()
-                    .get(0)
-            })
-            .unwrap();
-        let mut holder = schema.client();
-        let mut watcher = schema.client();
-        for (name, verb) in VERBS {
+        let wait = |(name, verb): &Verb| {
+            let store = schema.builder().from_client(schema.client());
+            let pid: i32 = store
+                .with_client(|client| client.query_one("SELECT pg_backend_pid()", &[]))
+                .unwrap()
+                .unwrap()
+                .get(0);
+            let (mut holder, mut watcher) = (schema.client(), schema.client());
             let key = store.generate(Some("lobster"), Some(life)).unwrap();
             let mut transaction = holder.transaction().unwrap();
             let lock = "SELECT FROM session WHERE session_key = $1 FOR UPDATE";
@@ -67,11 +64,16 @@ fn while_locked(
                 wait_until("the call to wait for the row", || {
                     is_waiting(&mut watcher, pid)
                 });
-                meanwhile(transaction);
+                meanwhile(transaction, &key);
                 call.join().unwrap()
             });
             check(name, &store, &key, result);
-        }
+        };
+        thread::scope(|scope| {
+            for verb in &VERBS {
+                scope.spawn(|| wait(verb));
+            }
+        });
     }
 }
 
@@ -80,21 +82,26 @@ fn is_waiting(client: &mut Client, pid: i32) -> bool {
     client.query_one(sql, &[&pid]).unwrap().get(0)
 }
 
-/// Waits until every session of a second's life is over.
-fn let_it_expire(transaction: &mut Transaction<'_>) {
-    wait_until("the session to expire", || {
-        let sql = "SELECT count(*) FROM session WHERE expire_date > clock_timestamp() \
-                   AND expire_date < clock_timestamp() + interval '1 minute'";
-        transaction.query_one(sql, &[]).unwrap().get::<_, i64>(0) == 0
+/// Waits until this date of the session is over.
+fn let_pass(client: &mut impl GenericClient, date: SystemTime) {
+    wait_until("the session's first life to be over", || {
+        let sql = "SELECT clock_timestamp() > $1";
+        client.query_one(sql, &[&date]).unwrap().get(0)
     });
+}
+
+fn expire_date(client: &mut impl GenericClient, key: &Key) -> SystemTime {
+    let sql = "SELECT expire_date FROM session WHERE session_key = $1";
+    client.query_one(sql, &[&key.as_str()]).unwrap().get(0)
 }
 
 #[test]
 fn a_session_that_expires_during_the_wait_is_not_found() {
     while_locked(
         Period::seconds(1),
-        |mut transaction| {
-            let_it_expire(&mut transaction);
+        |mut transaction, key| {
+            let date = expire_date(&mut transaction, key);
+            let_pass(&mut transaction, date);
             transaction.rollback().unwrap();
         },
         |name, store, key, result| {
@@ -107,14 +114,13 @@ fn a_session_that_expires_during_the_wait_is_not_found() {
 #[test]
 fn a_session_that_is_renewed_during_the_wait_is_found() {
     while_locked(
-        Period::seconds(1),
-        |mut transaction| {
-            let renew = "UPDATE session SET expire_date = clock_timestamp() + interval '1 day' \
-                         WHERE expire_date < clock_timestamp() + interval '1 minute'";
-            transaction.execute(renew, &[]).unwrap();
-            // Longer than its first life was.
-            let sql = "SELECT pg_sleep(1.1)";
-            transaction.execute(sql, &[]).unwrap();
+        Period::seconds(3),
+        |mut transaction, key| {
+            let date = expire_date(&mut transaction, key);
+            let renew = "UPDATE session SET expire_date = now() + interval '1 day' \
+                         WHERE session_key = $1";
+            transaction.execute(renew, &[&key.as_str()]).unwrap();
+            let_pass(&mut transaction, date);
             transaction.commit().unwrap();
         },
         |name, _, _, result| assert!(result.is_ok(), "{name}: {result:?}"),
@@ -125,8 +131,9 @@ fn a_session_that_is_renewed_during_the_wait_is_found() {
 fn a_session_that_is_cleared_during_the_wait_is_not_found() {
     while_locked(
         Period::HOUR,
-        |mut transaction| {
-            transaction.execute("DELETE FROM session", &[]).unwrap();
+        |mut transaction, key| {
+            let clear = "DELETE FROM session WHERE session_key = $1";
+            transaction.execute(clear, &[&key.as_str()]).unwrap();
             transaction.commit().unwrap();
         },
         |name, _, _, result| {
