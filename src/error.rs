@@ -8,7 +8,8 @@ use crate::{InvalidKey, Period};
 
 /// Why a call did not do what was asked.
 ///
-/// Every variant but [`Disconnected`](Error::Disconnected) means that the call changed nothing. No
+/// Every variant but [`Disconnected`](Error::Disconnected), and a [`TimedOut`](Error::TimedOut) of the
+/// async facade, means that the call changed nothing. No
 /// error's text, `Debug` or source holds a key, a value or a password; only what a trigger of your
 /// own raises is passed on as it is.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -46,14 +47,35 @@ pub enum Error {
     #[error("invalid option: {0}")]
     InvalidOption(String),
 
-    /// No connection could be had in time, so nothing was sent.
-    #[error("no connection within {waited:?}: {reason}")]
+    /// The call was not done in time.
+    ///
+    /// A blocking store says so where it could have no connection, so nothing was sent. Of an
+    /// [`Offload`](crate::Offload) whose own timeout has passed, a write that was under way may or may
+    /// not have taken effect.
+    #[error("not done within {waited:?}: {reason}")]
     TimedOut {
         /// How long the call waited.
         waited: Duration,
-        /// What the pool said, with its last failure to connect.
+        /// What it waited for; of a pool, with its last failure to connect.
         reason: String,
     },
+
+    /// So many calls wait already that this one was turned away, at once.
+    #[error(
+        "{waiting} calls wait already: try again later, or allow more with `OffloadBuilder::max_waiting`"
+    )]
+    Overloaded {
+        /// How many calls wait.
+        waiting: usize,
+    },
+
+    /// The runtime shut down before the call was taken: it was not carried out.
+    #[error("the tokio runtime shut down before the call was taken")]
+    Cancelled,
+
+    /// An async call was made where there is no tokio runtime: it was not carried out.
+    #[error("no tokio runtime here: call from a task, inside `block_on`, or with `Handle::enter`")]
+    NoRuntime,
 
     /// The connection broke, and no fresh one could answer instead, or none could say what had become
     /// of the call.

@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+mod async_store;
 mod error;
 mod key;
 mod memory;
+mod offload;
 mod period;
 mod pg;
 mod session;
@@ -13,9 +15,11 @@ pub use r2d2;
 pub use time;
 
 pub use crate::{
+    async_store::AsyncStore,
     error::{DatabaseError, Error},
     key::{InvalidKey, Key},
     memory::MemoryStore,
+    offload::{Offload, OffloadBuilder, Stats},
     period::{DEFAULT_PERIOD, MAX_PERIOD, MIN_PERIOD, Period},
     pg::{PostgresStore, PostgresStoreBuilder},
     session::{MAX_VALUE_BYTES, Session},

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
+    num::NonZeroUsize,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -131,6 +132,11 @@ impl Store for MemoryStore {
 
     fn set_default_period(&self, period: Period) {
         self.default_period.set(period);
+    }
+
+    /// One: its calls take turns.
+    fn parallelism(&self) -> NonZeroUsize {
+        NonZeroUsize::MIN
     }
 
     fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {

@@ -1,6 +1,6 @@
 //! The contract of every backend.
 
-use std::sync::Arc;
+use std::{num::NonZeroUsize, sync::Arc, thread};
 
 use crate::{Error, Key, Period, Session};
 
@@ -54,6 +54,14 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// A period out of range is taken, and refused by the calls that would use it.
     fn set_default_period(&self, period: Period);
+
+    /// How many calls the store can carry out at the same time: an
+    /// [`Offload`](crate::Offload) makes so many at once.
+    ///
+    /// Provided: the processors that there are.
+    fn parallelism(&self) -> NonZeroUsize {
+        thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+    }
 
     /// Makes a new session and returns its key, which nobody can guess.
     ///
@@ -210,6 +218,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn set_default_period(&self, period: Period) {
         (**self).set_default_period(period);
+    }
+
+    fn parallelism(&self) -> NonZeroUsize {
+        (**self).parallelism()
     }
 
     fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {

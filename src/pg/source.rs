@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    num::NonZeroUsize,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -29,6 +30,9 @@ pub(super) trait Source: Send + Sync {
     /// A connection for nobody else, until it is dropped. Waits for one, as long as `wait` in a
     /// pool; the error is what the pool says then.
     fn lease(&self, wait: Duration) -> Result<Box<dyn Lease + '_>, String>;
+
+    /// How many connections there are at most.
+    fn connections(&self) -> NonZeroUsize;
 
     /// Whether a broken connection is replaced by a fresh one.
     fn renews(&self) -> bool;
@@ -72,6 +76,10 @@ impl Source for Single {
         ))
     }
 
+    fn connections(&self) -> NonZeroUsize {
+        NonZeroUsize::MIN
+    }
+
     fn renews(&self) -> bool {
         false
     }
@@ -101,6 +109,10 @@ impl<M: ManageConnection<Connection = Client>> Source for Pool<M> {
             Ok(connection) => Ok(Box::new(connection)),
             Err(e) => Err(e.to_string()),
         }
+    }
+
+    fn connections(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.max_size() as usize).unwrap_or(NonZeroUsize::MIN)
     }
 
     fn renews(&self) -> bool {

@@ -1,5 +1,7 @@
 //! The verbs, each as the statement it sends and what its rows mean.
 
+use std::num::NonZeroUsize;
+
 use postgres::Row;
 
 use super::{
@@ -18,6 +20,11 @@ impl Store for PostgresStore {
 
     fn set_default_period(&self, period: Period) {
         self.default_period.set(period);
+    }
+
+    /// As many as the pool has connections at most.
+    fn parallelism(&self) -> NonZeroUsize {
+        self.source.connections()
     }
 
     fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {

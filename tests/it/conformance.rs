@@ -16,6 +16,9 @@ macro_rules! rules {
         rules!(single_client: $($rule)*);
         rules!(legacy_table: $($rule)*);
         rules!(unprepared: $($rule)*);
+        rules!(offloaded_memory: $($rule)*);
+        rules!(offloaded: $($rule)*);
+        rules!(offloaded_one_by_one: $($rule)*);
     };
     ($backend:ident: $($rule:ident)*) => {
         mod $backend {

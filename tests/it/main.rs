@@ -11,6 +11,7 @@ mod conformance;
 mod docs;
 mod errors;
 mod model;
+mod offload;
 mod plans;
 mod pools;
 mod round_trips;

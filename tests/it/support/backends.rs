@@ -1,8 +1,11 @@
 //! A store of every kind, each on a table of its own.
 
-use session_postgres::{MemoryStore, Store};
+use session_postgres::{MemoryStore, Offload, OffloadBuilder, Store};
 
-use super::database::{ORIGINAL, Schema};
+use super::{
+    blocking::Blocking,
+    database::{ORIGINAL, Schema},
+};
 
 /// A store, and what has to live as long.
 pub(crate) struct Backend {
@@ -51,4 +54,26 @@ pub(crate) fn unprepared() -> Backend {
     let store = schema.builder().prepared(false).from_pool(schema.pool(4));
     store.create_table().unwrap();
     Backend::on(schema, store)
+}
+
+pub(crate) fn offloaded_memory() -> Backend {
+    let store = Blocking::new(|| Offload::new(MemoryStore::new()));
+    Backend {
+        store: Box::new(store),
+        _schema: None,
+    }
+}
+
+pub(crate) fn offloaded() -> Backend {
+    let schema = Schema::new();
+    let store = schema.store();
+    let builder = OffloadBuilder::default().max_waiting(100_000);
+    Backend::on(schema, Blocking::new(|| builder.build(store)))
+}
+
+pub(crate) fn offloaded_one_by_one() -> Backend {
+    let schema = Schema::new();
+    let store = schema.store();
+    let builder = OffloadBuilder::default().max_batch(1).max_waiting(100_000);
+    Backend::on(schema, Blocking::new(|| builder.build(store)))
 }

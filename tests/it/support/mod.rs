@@ -1,6 +1,7 @@
 //! What the tests stand on: a database, stores of every kind, and a proxy that breaks connections.
 
 pub(crate) mod backends;
+pub(crate) mod blocking;
 pub(crate) mod database;
 pub(crate) mod proxy;
 

@@ -1,0 +1,94 @@
+//! Calls that wait share the trip.
+
+use session_postgres::{AsyncStore, Offload, OffloadBuilder, Store};
+
+use super::{Busy, Gated, spawn};
+
+async fn gets_that_wait(busy: &Busy, count: usize) {
+    busy.taken().await;
+    let calls: Vec<_> = (0..count)
+        .map(|_| {
+            spawn(&busy.store, &busy.key, |store, key| async move {
+                store.get(&key).await
+            })
+        })
+        .collect();
+    busy.waiting(count).await;
+    busy.gate.open();
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().value, "lobster");
+    }
+}
+
+#[tokio::test]
+async fn calls_that_wait_together_make_one_trip() {
+    let busy = Busy::new(OffloadBuilder::default());
+    gets_that_wait(&busy, 50).await;
+    assert_eq!(busy.gate.trips(), [("get", 1), ("get", 50)]);
+    let stats = busy.store.stats();
+    assert_eq!(
+        (stats.calls, stats.batches, stats.largest_batch),
+        (51, 2, 50)
+    );
+}
+
+#[tokio::test]
+async fn no_trip_is_larger_than_the_largest_allowed() {
+    let busy = Busy::new(OffloadBuilder::default().max_batch(20));
+    gets_that_wait(&busy, 50).await;
+    assert_eq!(
+        busy.gate.trips(),
+        [("get", 1), ("get", 20), ("get", 20), ("get", 10)]
+    );
+}
+
+#[tokio::test]
+async fn with_batches_of_one_each_call_goes_alone() {
+    let busy = Busy::new(OffloadBuilder::default().max_batch(1));
+    gets_that_wait(&busy, 10).await;
+    assert_eq!(busy.gate.trips(), vec![("get", 1); 11]);
+}
+
+#[tokio::test]
+async fn a_lone_call_does_not_wait_for_others() {
+    let gate = Gated::default();
+    gate.open();
+    let store = Offload::new(gate.clone());
+    let key = store.generate(Some("lobster"), None).await.unwrap();
+    assert_eq!(store.get(&key).await.unwrap().value, "lobster");
+    assert_eq!(gate.trips(), [("generate", 1), ("get", 1)]);
+}
+
+#[tokio::test]
+async fn a_flood_of_one_verb_starves_no_other() {
+    let busy = Busy::new(OffloadBuilder::default().max_batch(10));
+    busy.taken().await;
+    let flood: Vec<_> = (0..500)
+        .map(|_| {
+            spawn(&busy.store, &busy.key, |store, key| async move {
+                store.set(&key, "crab", None).await
+            })
+        })
+        .collect();
+    busy.waiting(500).await;
+    let touch = spawn(&busy.store, &busy.key, |store, key| async move {
+        store.touch(&key, None).await
+    });
+    let run = spawn(&busy.store, &busy.key, |store, _| async move {
+        store.run(Store::default_period).await
+    });
+    busy.waiting(502).await;
+    busy.gate.open();
+    touch.await.unwrap().unwrap();
+    run.await.unwrap().unwrap();
+    for call in flood {
+        call.await.unwrap().unwrap();
+    }
+    let place = busy
+        .gate
+        .trips()
+        .iter()
+        .position(|(verb, _)| *verb == "touch")
+        .unwrap();
+    assert!(place <= 3, "the touch came after {place} trips");
+}

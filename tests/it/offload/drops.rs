@@ -1,0 +1,87 @@
+//! The last handle, dropped where a `postgres::Client` must not be.
+
+use std::{env, process::Command};
+
+use session_postgres::{AsyncStore, Offload, PostgresStore, postgres::NoTls};
+use tokio::runtime::Builder;
+
+use crate::support::{database::Schema, wait_until};
+
+/// Set for the child process.
+const CHILD: &str = "SESSION_POSTGRES_DROPS_IN_A_CHILD";
+
+/// Without care the child would not panic, but abort: it is a destructor that panics.
+#[test]
+fn the_last_handle_may_be_dropped_anywhere() {
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "offload::drops::in_a_child", "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("all dropped"), "{text}");
+}
+
+#[test]
+fn in_a_child() {
+    if env::var_os(CHILD).is_none() {
+        return;
+    }
+    let schema = Schema::new();
+    let connect = || {
+        let mut config = schema.config();
+        config.application_name(schema.name());
+        let pooled = schema
+            .builder()
+            .connect_with(config.clone(), NoTls)
+            .unwrap();
+        pooled.create_table().unwrap();
+        let single = PostgresStore::from_client(config.connect(NoTls).unwrap());
+        [Offload::new(pooled), Offload::new(single)]
+    };
+    let workers = || {
+        Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_time()
+            .build()
+            .unwrap()
+    };
+    let one_thread = || Builder::new_current_thread().enable_time().build().unwrap();
+
+    for store in connect() {
+        // On a worker.
+        let used = async move { store.generate(None, None).await.map(|_| store) };
+        let runtime = workers();
+        runtime.block_on(async { tokio::spawn(async { drop(used.await) }).await.unwrap() });
+    }
+    for store in connect() {
+        // Inside of block_on.
+        workers().block_on(async move { drop(store) });
+    }
+    for store in connect() {
+        // On a runtime of one thread.
+        one_thread().block_on(async move { drop(store) });
+    }
+    for store in connect() {
+        // With a call under way, which then holds the last handle.
+        let runtime = workers();
+        runtime.block_on(async move {
+            tokio::spawn(async move { store.generate(None, None).await }).abort();
+        });
+    }
+    for store in connect() {
+        // Outside of any runtime.
+        drop(store);
+    }
+    wait_until("all connections to be closed", || {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1";
+        schema
+            .client()
+            .query_one(sql, &[&schema.name()])
+            .unwrap()
+            .get::<_, i64>(0)
+            == 0
+    });
+    eprintln!("all dropped");
+}

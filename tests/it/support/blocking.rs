@@ -1,0 +1,118 @@
+//! An async store as a blocking one, so that the rules of blocking stores hold it too.
+
+use std::{future::Future, sync::mpsc};
+
+use session_postgres::{AsyncStore, Error, Key, Offload, Period, Session, Store};
+use tokio::runtime::{Builder, Runtime};
+
+/// Waits for each call's future on a runtime of its own.
+pub(crate) struct Blocking<S: Store> {
+    store: Offload<S>,
+    runtime: Runtime,
+}
+
+impl<S: Store> Blocking<S> {
+    pub(crate) fn new(make: impl FnOnce() -> Offload<S>) -> Blocking<S> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_time()
+            .build()
+            .unwrap();
+        Blocking {
+            store: make(),
+            runtime,
+        }
+    }
+
+    fn wait<T>(&self, call: impl Future<Output = T>) -> T {
+        self.runtime.block_on(call)
+    }
+}
+
+impl<S: Store> Store for Blocking<S> {
+    fn default_period(&self) -> Period {
+        self.store.default_period()
+    }
+
+    fn set_default_period(&self, period: Period) {
+        self.store.set_default_period(period);
+    }
+
+    fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {
+        self.wait(self.store.generate(value, expiry))
+    }
+
+    fn clear(&self, key: &Key) -> Result<(), Error> {
+        self.wait(self.store.clear(key))
+    }
+
+    fn get(&self, key: &Key) -> Result<Session, Error> {
+        self.wait(self.store.get(key))
+    }
+
+    fn set(&self, key: &Key, value: &str, expiry: Option<Period>) -> Result<(), Error> {
+        self.wait(self.store.set(key, value, expiry))
+    }
+
+    fn insert(&self, key: &Key, value: Option<&str>, expiry: Option<Period>) -> Result<(), Error> {
+        self.wait(self.store.insert(key, value, expiry))
+    }
+
+    fn touch(&self, key: &Key, expiry: Option<Period>) -> Result<(), Error> {
+        self.wait(self.store.touch(key, expiry))
+    }
+
+    fn rotate(&self, key: &Key) -> Result<Key, Error> {
+        self.wait(self.store.rotate(key))
+    }
+
+    /// `edit` stays on this thread: the lane sends it what it is to edit, and waits for what it made.
+    fn update(
+        &self,
+        key: &Key,
+        expiry: Option<Period>,
+        edit: &mut dyn FnMut(Option<&str>) -> Option<String>,
+    ) -> Result<Session, Error> {
+        let (to_edit, old) = mpsc::channel::<Option<String>>();
+        let (edited, new) = mpsc::channel();
+        let (store, key) = (self.store.clone(), key.clone());
+        let call = self.runtime.spawn(async move {
+            let edit = move |old: Option<&str>| {
+                to_edit.send(old.map(str::to_owned)).unwrap();
+                new.recv().expect("edit panicked")
+            };
+            store.update(&key, expiry, edit).await
+        });
+        for old in old {
+            edited.send(edit(old.as_deref())).unwrap();
+        }
+        self.wait(call).unwrap()
+    }
+
+    fn generate_many(&self, calls: &[(Option<&str>, Option<Period>)]) -> Vec<Result<Key, Error>> {
+        self.wait(self.store.generate_many(calls))
+    }
+
+    fn clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
+        self.wait(self.store.clear_many(keys))
+    }
+
+    fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
+        self.wait(self.store.get_many(keys))
+    }
+
+    fn set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
+        self.wait(self.store.set_many(calls))
+    }
+
+    fn insert_many(
+        &self,
+        calls: &[(&Key, Option<&str>, Option<Period>)],
+    ) -> Vec<Result<(), Error>> {
+        self.wait(self.store.insert_many(calls))
+    }
+
+    fn touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
+        self.wait(self.store.touch_many(calls))
+    }
+}
