@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod async_store;
+mod deadline;
 mod error;
 mod key;
 mod memory;

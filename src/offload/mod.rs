@@ -1,31 +1,29 @@
-//! The async facade, in the order of a call: it enters the [`queue`], in the line of its [`verb`]; a
-//! lane, which is a closure on tokio's blocking pool, takes it with others of that verb, carries them
-//! out on the store, and answers each caller.
+//! The async facade, in the order of a call: one of the [`verbs`] makes it, it waits in the [`queue`],
+//! in the line of its [`verb`], and a [`lane`], which is a closure on tokio's blocking pool, carries it
+//! out on the store, together with others of that verb, and answers each caller.
 //!
 //! This is the only place that knows tokio.
 
+mod builder;
+mod elsewhere;
+mod lane;
 mod queue;
+mod stats;
+mod sync;
 mod verb;
+mod verbs;
 
-use std::{
-    fmt,
-    ops::Deref,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fmt, panic::resume_unwind, sync::Arc, time::Duration};
 
-use tokio::{
-    runtime::Handle,
-    sync::oneshot::{self, Receiver},
-};
+use tokio::{runtime::Handle, sync::oneshot};
 
+pub use self::{builder::OffloadBuilder, stats::Stats};
 use self::{
-    queue::{Limits, Queue},
-    verb::{Answer, Clear, Generate, Get, Insert, Job, Set, Touch, Verb},
+    elsewhere::DroppedElsewhere,
+    queue::{Limits, Line, Lines, Queue, Waiting},
+    verb::{Reply, alone},
 };
-use crate::{AsyncStore, Error, Key, Period, PostgresStore, Session, Store};
+use crate::{Error, PostgresStore, Store, deadline};
 
 /// Calls a blocking [`Store`] from async code, on the threads that tokio has for what blocks.
 ///
@@ -90,6 +88,16 @@ impl<S: Store> Offload<S> {
         OffloadBuilder::default().build(store)
     }
 
+    fn with(store: S, limits: Limits, timeout: Duration) -> Offload<S> {
+        Offload {
+            shared: Arc::new(Shared {
+                store: DroppedElsewhere::new(store),
+                queue: Queue::new(limits),
+                timeout,
+            }),
+        }
+    }
+
     /// Runs any blocking work on the store, alone in a lane.
     ///
     /// # Errors
@@ -120,18 +128,8 @@ impl<S: Store> Offload<S> {
         &self,
         work: impl FnOnce(&S) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let begun = Instant::now();
-        let (reply, answer) = oneshot::channel();
-        self.enter(1, |lines| {
-            lines.alone.push_back(Box::new(move |store: &S| {
-                if !reply.is_closed() {
-                    let answer = catch_unwind(AssertUnwindSafe(|| Ok(work(store))));
-                    // A caller who has gone wants no answer.
-                    let _ = reply.send(answer);
-                }
-            }));
-        })?;
-        self.wait(answer, begun).await
+        self.call(|lines| &mut lines.alone, |reply| alone(work, reply))
+            .await
     }
 
     /// How the calls do, as of now.
@@ -139,59 +137,36 @@ impl<S: Store> Offload<S> {
         self.shared.queue.stats()
     }
 
-    /// The funnel of every verb.
-    async fn call<V: Verb>(&self, args: V::Args) -> Result<V::Output, Error> {
-        let begun = Instant::now();
+    /// The funnel: everything that is called waits here, in a line, for its answer.
+    async fn call<J, T>(
+        &self,
+        line: impl FnOnce(&mut Lines<S>) -> &mut Line<J>,
+        job: impl FnOnce(Reply<T>) -> J,
+    ) -> Result<T, Error> {
+        let home = Handle::try_current().map_err(|_| Error::NoRuntime)?;
+        let deadline = deadline::after(self.shared.timeout);
         let (reply, answer) = oneshot::channel();
-        self.enter(1, |lines| V::line(lines).push_back(Job { args, reply }))?;
-        self.wait(answer, begun).await
-    }
-
-    /// The same for many: they wait as so many calls.
-    async fn call_each<V: Verb>(&self, calls: Vec<V::Args>) -> Vec<Result<V::Output, Error>> {
-        let begun = Instant::now();
-        let count = calls.len();
-        let mut answers = Vec::with_capacity(count);
-        let entered = self.enter(count, |lines| {
-            V::line(lines).extend(calls.into_iter().map(|args| {
-                let (reply, answer) = oneshot::channel();
-                answers.push(answer);
-                Job { args, reply }
-            }));
-        });
-        if let Err(e) = entered {
-            return (0..count).map(|_| Err(e.clone())).collect();
-        }
-        let mut results = Vec::with_capacity(count);
-        for answer in answers {
-            results.push(self.wait(answer, begun).await);
-        }
-        results
-    }
-
-    fn enter(&self, calls: usize, enter: impl FnOnce(&mut queue::Lines<S>)) -> Result<(), Error> {
-        let runtime = Handle::try_current().map_err(|_| Error::NoRuntime)?;
-        if self.shared.queue.enter(calls, enter)? {
-            let lane = Lane {
-                shared: Some(self.shared.clone()),
-            };
-            runtime.spawn_blocking(|| lane.run());
-        }
-        Ok(())
-    }
-
-    async fn wait<T>(&self, answer: Receiver<Answer<T>>, begun: Instant) -> Result<T, Error> {
-        let left = self.shared.timeout.saturating_sub(begun.elapsed());
-        match tokio::time::timeout(left, answer).await {
-            Ok(Ok(Ok(result))) => result,
-            Ok(Ok(Err(panic))) => resume_unwind(panic),
-            Ok(Err(_)) => Err(Error::Cancelled),
-            Err(_) => {
+        // Where the runtime has no timers this panics, before anything is done.
+        let answer = sync::timeout_at(deadline, answer);
+        let call = Waiting {
+            job: job(reply),
+            deadline,
+            home,
+        };
+        let open = self
+            .shared
+            .queue
+            .enter(|lines| line(lines).push_back(call))?;
+        lane::open(&self.shared, open);
+        match answer.await {
+            Some(Ok(Ok(result))) => result,
+            Some(Ok(Err(panic))) => resume_unwind(panic),
+            Some(Err(_)) => Err(Error::Cancelled),
+            None => {
                 self.shared.queue.timed_out();
-                let reason = "the store has not answered".to_owned();
                 Err(Error::TimedOut {
-                    waited: begun.elapsed(),
-                    reason,
+                    waited: self.shared.timeout,
+                    reason: "the store has not answered".to_owned(),
                 })
             }
         }
@@ -213,9 +188,9 @@ impl Offload<PostgresStore> {
         let params = params.to_owned();
         let runtime = Handle::try_current().map_err(|_| Error::NoRuntime)?;
         let connected = runtime
-            .spawn_blocking(move || PostgresStore::connect(&params))
+            .spawn_blocking(move || PostgresStore::connect(&params).map(Offload::new))
             .await;
-        connected.map_err(|_| Error::Cancelled)?.map(Offload::new)
+        connected.map_err(|_| Error::Cancelled)?
     }
 }
 
@@ -233,259 +208,5 @@ impl<S: Store + fmt::Debug> fmt::Debug for Offload<S> {
             .field("store", &*self.shared.store)
             .field("stats", &self.stats())
             .finish_non_exhaustive()
-    }
-}
-
-/// One closure on the blocking pool, that carries out calls as long as some wait.
-struct Lane<S: Store> {
-    /// `None` once it runs.
-    shared: Option<Arc<Shared<S>>>,
-}
-
-impl<S: Store> Lane<S> {
-    fn run(mut self) {
-        if let Some(shared) = self.shared.take() {
-            let mut done = 0;
-            while let Some(batch) = shared.queue.next(done) {
-                (batch.work)(&shared.store);
-                done = batch.calls;
-            }
-        }
-    }
-}
-
-/// A runtime that shuts down drops the lanes that have not begun.
-impl<S: Store> Drop for Lane<S> {
-    fn drop(&mut self) {
-        if let Some(shared) = &self.shared {
-            shared.queue.lane_is_lost();
-        }
-    }
-}
-
-/// A store that is dropped where it may block.
-struct DroppedElsewhere<S: Send + 'static>(Option<S>);
-
-impl<S: Send + 'static> Deref for DroppedElsewhere<S> {
-    type Target = S;
-
-    fn deref(&self) -> &S {
-        match &self.0 {
-            Some(store) => store,
-            None => unreachable!("it is taken only when it is dropped"),
-        }
-    }
-}
-
-impl<S: Send + 'static> Drop for DroppedElsewhere<S> {
-    fn drop(&mut self) {
-        let store = self.0.take();
-        if Handle::try_current().is_ok() {
-            thread::spawn(|| drop(store));
-        }
-    }
-}
-
-/// Options for an [`Offload`].
-#[derive(Debug, Clone)]
-#[must_use = "a builder does nothing until a facade is made of it"]
-pub struct OffloadBuilder {
-    lanes: Option<usize>,
-    max_batch: usize,
-    max_waiting: usize,
-    timeout: Duration,
-}
-
-impl Default for OffloadBuilder {
-    fn default() -> Self {
-        OffloadBuilder {
-            lanes: None,
-            max_batch: 256,
-            max_waiting: 10_000,
-            timeout: Duration::from_secs(30),
-        }
-    }
-}
-
-impl OffloadBuilder {
-    /// Sets how many calls or batches are carried out at once at most, each on a thread of tokio's
-    /// blocking pool.
-    ///
-    /// Defaults to the store's [`parallelism`](Store::parallelism).
-    ///
-    /// # Panics
-    ///
-    /// If it is 0.
-    pub fn lanes(mut self, count: usize) -> Self {
-        assert!(count > 0, "calls need at least one lane");
-        self.lanes = Some(count);
-        self
-    }
-
-    /// Sets how many calls make a trip together at most. With 1, each goes alone.
-    ///
-    /// Defaults to 256.
-    ///
-    /// # Panics
-    ///
-    /// If it is 0.
-    pub fn max_batch(mut self, calls: usize) -> Self {
-        assert!(calls > 0, "a batch has at least one call");
-        self.max_batch = calls;
-        self
-    }
-
-    /// Sets how many calls may wait; a further one is [`Error::Overloaded`] at once.
-    ///
-    /// Defaults to 10,000.
-    pub fn max_waiting(mut self, calls: usize) -> Self {
-        self.max_waiting = calls;
-        self
-    }
-
-    /// Sets how long a call may take in all, from when it is first polled. After that its caller is
-    /// told [`Error::TimedOut`]; a write that was under way may or may not have taken effect.
-    ///
-    /// Defaults to 30 seconds.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// Makes the facade for this store.
-    pub fn build<S: Store>(self, store: S) -> Offload<S> {
-        let limits = Limits {
-            lanes: self.lanes.unwrap_or_else(|| store.parallelism().get()),
-            max_batch: self.max_batch,
-            max_waiting: self.max_waiting,
-        };
-        let shared = Shared {
-            store: DroppedElsewhere(Some(store)),
-            queue: Queue::new(limits),
-            timeout: self.timeout,
-        };
-        Offload {
-            shared: Arc::new(shared),
-        }
-    }
-}
-
-/// What [`Offload::stats`] counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Calls that wait for a lane now.
-    pub waiting: usize,
-    /// Calls that a lane carries out now.
-    pub running: usize,
-    /// Calls that a lane has taken so far.
-    pub calls: u64,
-    /// Trips that they made.
-    pub batches: u64,
-    /// The most calls that made a trip together.
-    pub largest_batch: usize,
-    /// Calls that were not answered in time.
-    pub timeouts: u64,
-    /// Calls that were turned away.
-    pub overloads: u64,
-}
-
-impl<S: Store> AsyncStore for Offload<S> {
-    fn default_period(&self) -> Period {
-        self.shared.store.default_period()
-    }
-
-    fn set_default_period(&self, period: Period) {
-        self.shared.store.set_default_period(period);
-    }
-
-    async fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {
-        self.call::<Generate>((value.map(str::to_owned), expiry))
-            .await
-    }
-
-    async fn clear(&self, key: &Key) -> Result<(), Error> {
-        self.call::<Clear>(key.clone()).await
-    }
-
-    async fn get(&self, key: &Key) -> Result<Session, Error> {
-        self.call::<Get>(key.clone()).await
-    }
-
-    async fn set(&self, key: &Key, value: &str, expiry: Option<Period>) -> Result<(), Error> {
-        self.call::<Set>((key.clone(), value.to_owned(), expiry))
-            .await
-    }
-
-    async fn insert(
-        &self,
-        key: &Key,
-        value: Option<&str>,
-        expiry: Option<Period>,
-    ) -> Result<(), Error> {
-        self.call::<Insert>((key.clone(), value.map(str::to_owned), expiry))
-            .await
-    }
-
-    async fn touch(&self, key: &Key, expiry: Option<Period>) -> Result<(), Error> {
-        self.call::<Touch>((key.clone(), expiry)).await
-    }
-
-    async fn rotate(&self, key: &Key) -> Result<Key, Error> {
-        let key = key.clone();
-        self.run(move |store| store.rotate(&key)).await?
-    }
-
-    async fn update(
-        &self,
-        key: &Key,
-        expiry: Option<Period>,
-        mut edit: impl FnMut(Option<&str>) -> Option<String> + Send + 'static,
-    ) -> Result<Session, Error> {
-        let key = key.clone();
-        self.run(move |store| store.update(&key, expiry, &mut edit))
-            .await?
-    }
-
-    async fn generate_many(
-        &self,
-        calls: &[(Option<&str>, Option<Period>)],
-    ) -> Vec<Result<Key, Error>> {
-        let owned = calls
-            .iter()
-            .map(|(value, expiry)| (value.map(str::to_owned), *expiry));
-        self.call_each::<Generate>(owned.collect()).await
-    }
-
-    async fn clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
-        self.call_each::<Clear>(keys.iter().copied().cloned().collect())
-            .await
-    }
-
-    async fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
-        self.call_each::<Get>(keys.iter().copied().cloned().collect())
-            .await
-    }
-
-    async fn set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
-        let owned = calls
-            .iter()
-            .map(|(key, value, expiry)| ((*key).clone(), (*value).to_owned(), *expiry));
-        self.call_each::<Set>(owned.collect()).await
-    }
-
-    async fn insert_many(
-        &self,
-        calls: &[(&Key, Option<&str>, Option<Period>)],
-    ) -> Vec<Result<(), Error>> {
-        let owned = calls
-            .iter()
-            .map(|(key, value, expiry)| ((*key).clone(), value.map(str::to_owned), *expiry));
-        self.call_each::<Insert>(owned.collect()).await
-    }
-
-    async fn touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
-        let owned = calls.iter().map(|(key, expiry)| ((*key).clone(), *expiry));
-        self.call_each::<Touch>(owned.collect()).await
     }
 }

@@ -1,33 +1,103 @@
-//! The calls that wait, and the lanes that take them. Nothing here knows threads or tokio's runtime:
-//! who opens a lane when it is told to, and how, is the facade's.
+//! The calls that wait, and the lanes that take them. Nothing here opens a lane or knows what one
+//! does: the queue says when a lane is to be opened, and on which runtime.
+//!
+//! A lane is busy with a batch, idle, told of a call and about to wake up, or not begun yet. While
+//! calls wait, one lane is on its way to them, if there is any that is not busy, and it sends the next
+//! before it sets to work. So whoever comes while a thread wakes up shares its trip, and nobody pays
+//! for waking two.
 
 use std::{
     collections::VecDeque,
     mem,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+use tokio::runtime::{self, Handle};
 
 use super::{
     Stats,
-    verb::{self, Clear, Generate, Get, Insert, Job, Set, Touch, Work},
+    sync::{Condvar, Mutex},
+    verb::{Alone, Clear, Generate, Get, Insert, Job, Set, Touch, Work},
 };
 use crate::{Error, Store};
 
+/// How long a lane stays without work. A call that comes within this finds the thread of the call
+/// before it, which a new lane would not: it is not free again at once.
+const LINGER: Duration = Duration::from_millis(10);
+
 /// A line for each verb, in which its calls wait.
 pub(super) struct Lines<S> {
-    pub(super) get: VecDeque<Job<Get>>,
-    pub(super) set: VecDeque<Job<Set>>,
-    pub(super) touch: VecDeque<Job<Touch>>,
-    pub(super) generate: VecDeque<Job<Generate>>,
-    pub(super) insert: VecDeque<Job<Insert>>,
-    pub(super) clear: VecDeque<Job<Clear>>,
-    /// What goes alone: rotations, updates, and closures of the user's own.
-    pub(super) alone: VecDeque<Work<S>>,
+    pub(super) get: Line<Job<Get>>,
+    pub(super) set: Line<Job<Set>>,
+    pub(super) touch: Line<Job<Touch>>,
+    pub(super) generate: Line<Job<Generate>>,
+    pub(super) insert: Line<Job<Insert>>,
+    pub(super) clear: Line<Job<Clear>>,
+    pub(super) alone: Line<Alone<S>>,
 }
 
-impl<S> Default for Lines<S> {
-    fn default() -> Self {
+pub(super) type Line<J> = VecDeque<Waiting<J>>;
+
+/// A call that waits.
+pub(super) struct Waiting<J> {
+    pub(super) job: J,
+    /// When its caller gives up.
+    pub(super) deadline: Instant,
+    /// Where its caller runs.
+    pub(super) home: Handle,
+}
+
+/// What a lane carries out in one go.
+pub(super) struct Batch<S> {
+    pub(super) work: Box<dyn FnOnce(&S) + Send>,
+    pub(super) calls: usize,
+    /// When the last of its callers gives up.
+    pub(super) deadline: Instant,
+}
+
+/// A line, whatever its calls are.
+trait AnyLine<S> {
+    fn first(&self) -> Option<&Handle>;
+
+    fn take(&mut self, most: usize) -> Option<Batch<S>>;
+
+    /// Takes out the calls from one runtime.
+    fn take_from(&mut self, home: runtime::Id) -> Option<Batch<S>>;
+}
+
+impl<J: Work<S>, S: Store> AnyLine<S> for Line<J> {
+    fn first(&self) -> Option<&Handle> {
+        self.front().map(|call| &call.home)
+    }
+
+    fn take(&mut self, most: usize) -> Option<Batch<S>> {
+        let most = most.min(J::MOST).min(self.len());
+        Batch::of(self.drain(..most).collect())
+    }
+
+    fn take_from(&mut self, home: runtime::Id) -> Option<Batch<S>> {
+        let all = mem::take(self).into_iter();
+        let (taken, rest): (Vec<_>, Vec<_>) = all.partition(|call| call.home.id() == home);
+        *self = rest.into();
+        Batch::of(taken)
+    }
+}
+
+impl<S: Store> Batch<S> {
+    fn of<J: Work<S>>(calls: Vec<Waiting<J>>) -> Option<Batch<S>> {
+        Some(Batch {
+            calls: calls.len(),
+            deadline: calls.iter().map(|call| call.deadline).max()?,
+            work: Box::new(|store| J::carry_out(calls.into_iter().map(|call| call.job), store)),
+        })
+    }
+}
+
+/// How many lines there are.
+const LINES: usize = 7;
+
+impl<S: Store> Lines<S> {
+    fn new() -> Lines<S> {
         Lines {
             get: VecDeque::new(),
             set: VecDeque::new(),
@@ -38,39 +108,30 @@ impl<S> Default for Lines<S> {
             alone: VecDeque::new(),
         }
     }
-}
 
-/// A batch that a lane is to carry out.
-pub(super) struct Batch<S> {
-    pub(super) work: Work<S>,
-    /// How many calls it is.
-    pub(super) calls: usize,
-}
+    /// Where one of the calls that wait longest is from.
+    fn first(&mut self) -> Option<&Handle> {
+        self.all().into_iter().find_map(|line| line.first())
+    }
 
-impl<S: Store> Lines<S> {
-    const COUNT: usize = 7;
-
-    /// Takes up to `most` calls out of a line, without those whose callers have gone. Says how many
-    /// calls left the line in all.
-    fn take(&mut self, line: usize, most: usize) -> (usize, Option<Batch<S>>) {
-        match line {
-            0 => verb::take(&mut self.get, most),
-            1 => verb::take(&mut self.set, most),
-            2 => verb::take(&mut self.touch, most),
-            3 => verb::take(&mut self.generate, most),
-            4 => verb::take(&mut self.insert, most),
-            5 => verb::take(&mut self.clear, most),
-            _ => match self.alone.pop_front() {
-                Some(work) => (1, Some(Batch { work, calls: 1 })),
-                None => (0, None),
-            },
-        }
+    fn all(&mut self) -> [&mut dyn AnyLine<S>; LINES] {
+        [
+            &mut self.get,
+            &mut self.set,
+            &mut self.touch,
+            &mut self.generate,
+            &mut self.insert,
+            &mut self.clear,
+            &mut self.alone,
+        ]
     }
 }
 
-/// How long a lane without work stays open. A call that comes within this finds its thread there,
-/// where a new lane would need another, for this one is not free at once.
-const LINGER: Duration = Duration::from_millis(10);
+/// What a lane does next. Where this names a runtime, it first opens another lane there.
+pub(super) enum Next<S> {
+    Work(Batch<S>, Option<Handle>),
+    Close(Option<Handle>),
+}
 
 /// How much there may be at once.
 #[derive(Debug, Clone, Copy)]
@@ -83,35 +144,38 @@ pub(super) struct Limits {
 pub(super) struct Queue<S> {
     limits: Limits,
     state: Mutex<State<S>>,
-    /// Tells a lane that lingers of a call.
-    arrival: Condvar,
+    /// Wakes an idle lane that was told of a call.
+    told: Condvar,
 }
 
 struct State<S> {
     lines: Lines<S>,
     /// The line whose turn is next: one after the other, so that a flood of one verb starves no other.
     turn: usize,
-    lanes: usize,
-    /// How many lanes linger, and have not been told of a call.
-    lingering: usize,
-    /// How many were told, and have not woken up yet.
-    told: usize,
+    lanes: Lanes,
     stats: Stats,
+}
+
+/// How many lanes there are, and of these, how many are not busy.
+#[derive(Default)]
+struct Lanes {
+    open: usize,
+    /// Not begun yet.
+    opening: usize,
+    /// Asleep, with nobody having told them of a call.
+    idle: usize,
+    /// Told of a call, and not awake yet.
+    told: usize,
 }
 
 impl<S: Store> State<S> {
     /// Takes a batch out of the line whose turn it is, or the next in which calls wait.
     fn take(&mut self, most: usize) -> Option<Batch<S>> {
-        for _ in 0..Lines::<S>::COUNT {
+        for _ in 0..LINES {
             let line = self.turn;
-            self.turn = (line + 1) % Lines::<S>::COUNT;
-            let (left, batch) = self.lines.take(line, most);
-            self.stats.waiting -= left;
-            if let Some(batch) = batch {
-                self.stats.running += batch.calls;
-                self.stats.calls += batch.calls as u64;
-                self.stats.batches += 1;
-                self.stats.largest_batch = self.stats.largest_batch.max(batch.calls);
+            self.turn = (line + 1) % LINES;
+            if let Some(batch) = self.lines.all()[line].take(most) {
+                self.stats.taken(batch.calls);
                 return Some(batch);
             }
         }
@@ -121,95 +185,109 @@ impl<S: Store> State<S> {
 
 impl<S: Store> Queue<S> {
     pub(super) fn new(limits: Limits) -> Queue<S> {
-        let state = State {
-            lines: Lines::default(),
-            turn: 0,
-            lanes: 0,
-            lingering: 0,
-            told: 0,
-            stats: Stats::default(),
-        };
         Queue {
             limits,
-            state: Mutex::new(state),
-            arrival: Condvar::new(),
+            state: Mutex::new(State {
+                lines: Lines::new(),
+                turn: 0,
+                lanes: Lanes::default(),
+                stats: Stats::default(),
+            }),
+            told: Condvar::new(),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<S>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lets so many calls wait, which `enter` puts into their lines. Says whether the caller is to
-    /// open a lane: there is one for each call that waits, up to the limit.
-    pub(super) fn enter(
-        &self,
-        calls: usize,
-        enter: impl FnOnce(&mut Lines<S>),
-    ) -> Result<bool, Error> {
-        let mut state = self.state();
-        if state.stats.waiting + calls > self.limits.max_waiting {
-            state.stats.overloads += calls as u64;
+    /// Lets a call wait, which `enter` puts into its line. Where this names a runtime, a lane is to be
+    /// opened there.
+    pub(super) fn enter(&self, enter: impl FnOnce(&mut Lines<S>)) -> Result<Option<Handle>, Error> {
+        let mut state = self.state.lock();
+        if state.stats.waiting >= self.limits.max_waiting {
+            state.stats.overloads += 1;
             return Err(Error::Overloaded {
                 waiting: state.stats.waiting,
             });
         }
-        state.stats.waiting += calls;
+        state.stats.waiting += 1;
         enter(&mut state.lines);
-        if calls > 0 && state.lingering > 0 {
-            state.lingering -= 1;
-            state.told += 1;
-            self.arrival.notify_one();
-            return Ok(false);
-        }
-        let opens = calls > 0 && state.lanes < self.limits.lanes;
-        state.lanes += usize::from(opens);
-        Ok(opens)
+        Ok(self.send_a_lane(&mut state))
     }
 
-    /// What a lane does next, after it has `done` so many calls; where it is `None`, the lane is
-    /// closed.
-    pub(super) fn next(&self, done: usize) -> Option<Batch<S>> {
-        let mut state = self.state();
+    /// Sees to it that a lane comes for the calls that wait, if there are any. Where none is left to be
+    /// told, and another may be opened, this names the runtime to open it on.
+    fn send_a_lane(&self, state: &mut State<S>) -> Option<Handle> {
+        let lanes = &mut state.lanes;
+        if state.stats.waiting == 0 || lanes.told > 0 {
+            return None;
+        }
+        if lanes.idle > 0 {
+            lanes.idle -= 1;
+            lanes.told += 1;
+            self.told.notify_one();
+            return None;
+        }
+        if lanes.opening > 0 || lanes.open == self.limits.lanes {
+            return None;
+        }
+        let home = state.lines.first()?.clone();
+        state.lanes.open += 1;
+        state.lanes.opening += 1;
+        Some(home)
+    }
+
+    /// A lane has begun.
+    pub(super) fn begun(&self) {
+        self.state.lock().lanes.opening -= 1;
+    }
+
+    /// What a lane does next that has carried out so many calls. One that `relieves` itself serves its
+    /// own runtime only, and closes where the next call is from another.
+    pub(super) fn next(&self, done: usize, relieves: Option<runtime::Id>) -> Next<S> {
+        let mut state = self.state.lock();
         state.stats.running -= done;
         loop {
+            let next = state.lines.first().map(Handle::id);
+            if relieves.is_some() && next.is_some() && next != relieves {
+                state.lanes.open -= 1;
+                return Next::Close(self.send_a_lane(&mut state));
+            }
             if let Some(batch) = state.take(self.limits.max_batch) {
-                return Some(batch);
+                return Next::Work(batch, self.send_a_lane(&mut state));
             }
-            state.lingering += 1;
-            let untold = |state: &mut State<S>| state.told == 0;
-            (state, _) = self
-                .arrival
-                .wait_timeout_while(state, LINGER, untold)
-                .unwrap_or_else(PoisonError::into_inner);
-            if state.told == 0 {
-                state.lingering -= 1;
-                state.lanes -= 1;
-                return None;
+            state.lanes.idle += 1;
+            state = self
+                .told
+                .wait_timeout_while(state, LINGER, |state| state.lanes.told == 0);
+            if state.lanes.told == 0 {
+                state.lanes.idle -= 1;
+                state.lanes.open -= 1;
+                return Next::Close(None);
             }
-            // Who told it has taken it off the lingering lanes. A busy lane may have been faster.
-            state.told -= 1;
+            // Who told it has counted it out of the idle. A busy lane may have been faster.
+            state.lanes.told -= 1;
         }
     }
 
-    /// A lane that was to be opened never will: the runtime is shutting down. Where it was the last,
-    /// nobody is left to take the calls that wait, and dropping them tells their callers.
-    pub(super) fn lane_is_lost(&self) {
-        let mut state = self.state();
-        state.lanes -= 1;
-        if state.lanes == 0 {
-            state.stats.waiting = 0;
-            let lines = mem::take(&mut state.lines);
-            drop(state);
-            drop(lines);
-        }
+    /// A lane was dropped that had not begun: its runtime has shut down, and the calls from there are
+    /// given up.
+    pub(super) fn lost(&self, home: runtime::Id) -> Option<Handle> {
+        let mut state = self.state.lock();
+        state.lanes.opening -= 1;
+        state.lanes.open -= 1;
+        let lines = state.lines.all().into_iter();
+        let given_up: Vec<_> = lines.filter_map(|line| line.take_from(home)).collect();
+        state.stats.waiting -= given_up.iter().map(|batch| batch.calls).sum::<usize>();
+        let open = self.send_a_lane(&mut state);
+        drop(state);
+        // Callers learn by this that nobody will answer, and do then what they like.
+        drop(given_up);
+        open
     }
 
     pub(super) fn timed_out(&self) {
-        self.state().stats.timeouts += 1;
+        self.state.lock().stats.timeouts += 1;
     }
 
     pub(super) fn stats(&self) -> Stats {
-        self.state().stats
+        self.state.lock().stats
     }
 }

@@ -1,27 +1,51 @@
 //! What a call is made of while it waits, and how calls of one verb are carried out together.
 
 use std::{
-    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     thread,
 };
 
 use tokio::sync::oneshot;
 
-use super::queue::{Batch, Lines};
+use super::queue::{Line, Lines};
 use crate::{Error, Key, Period, Session, Store};
 
 /// What a caller is told: the call's result, or the panic that it ended in.
 pub(super) type Answer<T> = thread::Result<Result<T, Error>>;
 
-/// A call that waits in a line of its verb.
-pub(super) struct Job<V: Verb> {
-    pub(super) args: V::Args,
-    pub(super) reply: oneshot::Sender<Answer<V::Output>>,
+/// Where a caller is told.
+pub(super) type Reply<T> = oneshot::Sender<Answer<T>>;
+
+/// What waits in a line, and how a lane carries it out.
+pub(super) trait Work<S>: Sized + Send + 'static {
+    /// The most of it that make a trip together.
+    const MOST: usize;
+
+    fn carry_out(jobs: impl Iterator<Item = Self>, store: &S);
 }
 
-/// What a lane carries out next.
-pub(super) type Work<S> = Box<dyn FnOnce(&S) + Send>;
+/// A call that makes its trip alone: a rotation, an update, or a closure of the user's own.
+pub(super) type Alone<S> = Box<dyn FnOnce(&S) + Send>;
+
+impl<S: Store> Work<S> for Alone<S> {
+    const MOST: usize = 1;
+
+    fn carry_out(jobs: impl Iterator<Item = Self>, store: &S) {
+        jobs.for_each(|job| job(store));
+    }
+}
+
+/// A call of its caller's own.
+pub(super) fn alone<S, T: Send + 'static>(
+    work: impl FnOnce(&S) -> T + Send + 'static,
+    reply: Reply<T>,
+) -> Alone<S> {
+    Box::new(move |store| {
+        if !reply.is_closed() {
+            answer(reply, catch(|| Ok(work(store))));
+        }
+    })
+}
 
 /// A verb whose calls can share a trip.
 pub(super) trait Verb: Sized + Send + 'static {
@@ -29,55 +53,59 @@ pub(super) trait Verb: Sized + Send + 'static {
     type Args: Send + 'static;
     type Output: Send + 'static;
 
-    fn line<S: Store>(lines: &mut Lines<S>) -> &mut VecDeque<Job<Self>>;
+    fn line<S: Store>(lines: &mut Lines<S>) -> &mut Line<Job<Self>>;
 
     fn one<S: Store>(store: &S, args: &Self::Args) -> Result<Self::Output, Error>;
 
     fn many<S: Store>(store: &S, args: &[Self::Args]) -> Vec<Result<Self::Output, Error>>;
 }
 
-/// Takes up to `most` calls out of a line, without those whose callers have gone. Says how many calls
-/// left the line in all.
-pub(super) fn take<V: Verb, S: Store>(
-    line: &mut VecDeque<Job<V>>,
-    most: usize,
-) -> (usize, Option<Batch<S>>) {
-    let before = line.len();
-    let mut jobs = Vec::with_capacity(before.min(most));
-    while jobs.len() < most {
-        match line.pop_front() {
-            Some(job) if job.reply.is_closed() => {}
-            Some(job) => jobs.push(job),
-            None => break,
-        }
-    }
-    let calls = jobs.len();
-    let batch = (calls > 0).then(|| Batch {
-        work: Box::new(move |store: &S| carry_out(jobs, store)) as Work<S>,
-        calls,
-    });
-    (before - line.len(), batch)
+/// A call of a verb.
+pub(super) struct Job<V: Verb> {
+    pub(super) args: V::Args,
+    pub(super) reply: Reply<V::Output>,
 }
 
-/// Carries out the calls in one trip, and answers each caller.
-///
-/// Where a trip of several panics, nobody can tell whose fault it was: each call then goes alone.
-fn carry_out<V: Verb, S: Store>(jobs: Vec<Job<V>>, store: &S) {
-    let (args, replies): (Vec<_>, Vec<_>) =
-        jobs.into_iter().map(|job| (job.args, job.reply)).unzip();
-    let one = |args: &V::Args| catch_unwind(AssertUnwindSafe(|| V::one(store, args)));
-    let answers: Vec<Answer<V::Output>> = if let [args] = &*args {
-        vec![one(args)]
-    } else {
-        match catch_unwind(AssertUnwindSafe(|| V::many(store, &args))) {
-            Ok(results) => results.into_iter().map(Ok).collect(),
-            Err(_) => args.iter().map(one).collect(),
+impl<V: Verb, S: Store> Work<S> for Job<V> {
+    const MOST: usize = usize::MAX;
+
+    /// Where a trip of several panics, nobody can tell whose fault it was: each then goes alone.
+    fn carry_out(jobs: impl Iterator<Item = Self>, store: &S) {
+        let (args, replies): (Vec<_>, Vec<_>) = jobs
+            .filter(|job| !job.reply.is_closed())
+            .map(|job| (job.args, job.reply))
+            .unzip();
+        let together = if args.len() > 1 {
+            let results = catch(|| {
+                let results = V::many(store, &args);
+                assert_eq!(results.len(), args.len(), "a store answers every call");
+                results
+            });
+            results.ok()
+        } else {
+            None
+        };
+        match together {
+            Some(results) => replies
+                .into_iter()
+                .zip(results)
+                .for_each(|(reply, result)| answer(reply, Ok(result))),
+            None => replies
+                .into_iter()
+                .zip(&args)
+                .for_each(|(reply, args)| answer(reply, catch(|| V::one(store, args)))),
         }
-    };
-    for (reply, answer) in replies.into_iter().zip(answers) {
-        // A caller who has gone wants no answer.
-        let _ = reply.send(answer);
     }
+}
+
+/// A panic of the store is its caller's, who will see it; the store is used on.
+fn catch<T>(work: impl FnOnce() -> T) -> thread::Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
+}
+
+fn answer<T>(reply: Reply<T>, answer: Answer<T>) {
+    // A caller who has gone wants no answer.
+    let _ = reply.send(answer);
 }
 
 /// `(value, expiry)`
@@ -87,7 +115,7 @@ impl Verb for Generate {
     type Args = (Option<String>, Option<Period>);
     type Output = Key;
 
-    fn line<S: Store>(lines: &mut Lines<S>) -> &mut VecDeque<Job<Self>> {
+    fn line<S: Store>(lines: &mut Lines<S>) -> &mut Line<Job<Self>> {
         &mut lines.generate
     }
 
@@ -110,7 +138,7 @@ impl Verb for Clear {
     type Args = Key;
     type Output = ();
 
-    fn line<S: Store>(lines: &mut Lines<S>) -> &mut VecDeque<Job<Self>> {
+    fn line<S: Store>(lines: &mut Lines<S>) -> &mut Line<Job<Self>> {
         &mut lines.clear
     }
 
@@ -130,7 +158,7 @@ impl Verb for Get {
     type Args = Key;
     type Output = Session;
 
-    fn line<S: Store>(lines: &mut Lines<S>) -> &mut VecDeque<Job<Self>> {
+    fn line<S: Store>(lines: &mut Lines<S>) -> &mut Line<Job<Self>> {
         &mut lines.get
     }
 
@@ -150,7 +178,7 @@ impl Verb for Set {
     type Args = (Key, String, Option<Period>);
     type Output = ();
 
-    fn line<S: Store>(lines: &mut Lines<S>) -> &mut VecDeque<Job<Self>> {
+    fn line<S: Store>(lines: &mut Lines<S>) -> &mut Line<Job<Self>> {
         &mut lines.set
     }
 
@@ -173,7 +201,7 @@ impl Verb for Insert {
     type Args = (Key, Option<String>, Option<Period>);
     type Output = ();
 
-    fn line<S: Store>(lines: &mut Lines<S>) -> &mut VecDeque<Job<Self>> {
+    fn line<S: Store>(lines: &mut Lines<S>) -> &mut Line<Job<Self>> {
         &mut lines.insert
     }
 
@@ -196,7 +224,7 @@ impl Verb for Touch {
     type Args = (Key, Option<Period>);
     type Output = ();
 
-    fn line<S: Store>(lines: &mut Lines<S>) -> &mut VecDeque<Job<Self>> {
+    fn line<S: Store>(lines: &mut Lines<S>) -> &mut Line<Job<Self>> {
         &mut lines.touch
     }
 

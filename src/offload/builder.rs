@@ -1,0 +1,83 @@
+//! The options of a facade.
+
+use std::time::Duration;
+
+use super::{Offload, queue::Limits};
+use crate::Store;
+
+/// Options for an [`Offload`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until a facade is made of it"]
+pub struct OffloadBuilder {
+    lanes: Option<usize>,
+    max_batch: usize,
+    max_waiting: usize,
+    timeout: Duration,
+}
+
+impl Default for OffloadBuilder {
+    fn default() -> Self {
+        OffloadBuilder {
+            lanes: None,
+            max_batch: 256,
+            max_waiting: 10_000,
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl OffloadBuilder {
+    /// Sets how many calls or batches are carried out at once at most, each on a thread of tokio's
+    /// blocking pool.
+    ///
+    /// Defaults to the store's [`parallelism`](Store::parallelism).
+    ///
+    /// # Panics
+    ///
+    /// If it is 0.
+    pub fn lanes(mut self, count: usize) -> Self {
+        assert!(count > 0, "calls need at least one lane");
+        self.lanes = Some(count);
+        self
+    }
+
+    /// Sets how many calls make a trip together at most. With 1, each goes alone.
+    ///
+    /// Defaults to 256.
+    ///
+    /// # Panics
+    ///
+    /// If it is 0.
+    pub fn max_batch(mut self, calls: usize) -> Self {
+        assert!(calls > 0, "a batch has at least one call");
+        self.max_batch = calls;
+        self
+    }
+
+    /// Sets how many calls may wait; a further one is [`Error::Overloaded`] at once.
+    ///
+    /// Defaults to 10,000.
+    pub fn max_waiting(mut self, calls: usize) -> Self {
+        self.max_waiting = calls;
+        self
+    }
+
+    /// Sets how long a call may take in all, from when it is first polled. After that its caller is
+    /// told [`Error::TimedOut`]; a write that was under way may or may not have taken effect.
+    ///
+    /// Defaults to 30 seconds.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Makes the facade for this store.
+    pub fn build<S: Store>(self, store: S) -> Offload<S> {
+        let limits = Limits {
+            lanes: self.lanes.unwrap_or_else(|| store.parallelism().get()),
+            max_batch: self.max_batch,
+            max_waiting: self.max_waiting,
+        };
+        Offload::with(store, limits, self.timeout)
+    }
+}

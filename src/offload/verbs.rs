@@ -1,0 +1,123 @@
+//! The verbs, as async calls.
+
+use super::{
+    Offload,
+    verb::{Clear, Generate, Get, Insert, Job, Set, Touch, Verb},
+};
+use crate::{AsyncStore, Error, Key, Period, Session, Store};
+
+impl<S: Store> AsyncStore for Offload<S> {
+    fn default_period(&self) -> Period {
+        self.shared.store.default_period()
+    }
+
+    fn set_default_period(&self, period: Period) {
+        self.shared.store.set_default_period(period);
+    }
+
+    async fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {
+        self.one::<Generate>((value.map(str::to_owned), expiry))
+            .await
+    }
+
+    async fn clear(&self, key: &Key) -> Result<(), Error> {
+        self.one::<Clear>(key.clone()).await
+    }
+
+    async fn get(&self, key: &Key) -> Result<Session, Error> {
+        self.one::<Get>(key.clone()).await
+    }
+
+    async fn set(&self, key: &Key, value: &str, expiry: Option<Period>) -> Result<(), Error> {
+        self.one::<Set>((key.clone(), value.to_owned(), expiry))
+            .await
+    }
+
+    async fn insert(
+        &self,
+        key: &Key,
+        value: Option<&str>,
+        expiry: Option<Period>,
+    ) -> Result<(), Error> {
+        self.one::<Insert>((key.clone(), value.map(str::to_owned), expiry))
+            .await
+    }
+
+    async fn touch(&self, key: &Key, expiry: Option<Period>) -> Result<(), Error> {
+        self.one::<Touch>((key.clone(), expiry)).await
+    }
+
+    async fn rotate(&self, key: &Key) -> Result<Key, Error> {
+        let key = key.clone();
+        self.run(move |store| store.rotate(&key)).await?
+    }
+
+    async fn update(
+        &self,
+        key: &Key,
+        expiry: Option<Period>,
+        mut edit: impl FnMut(Option<&str>) -> Option<String> + Send + 'static,
+    ) -> Result<Session, Error> {
+        let key = key.clone();
+        self.run(move |store| store.update(&key, expiry, &mut edit))
+            .await?
+    }
+
+    async fn generate_many(
+        &self,
+        calls: &[(Option<&str>, Option<Period>)],
+    ) -> Vec<Result<Key, Error>> {
+        let owned = calls
+            .iter()
+            .map(|(value, expiry)| (value.map(str::to_owned), *expiry));
+        self.many::<Generate>(owned.collect()).await
+    }
+
+    async fn clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
+        self.many::<Clear>(keys.iter().copied().cloned().collect())
+            .await
+    }
+
+    async fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
+        self.many::<Get>(keys.iter().copied().cloned().collect())
+            .await
+    }
+
+    async fn set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
+        let owned = calls
+            .iter()
+            .map(|(key, value, expiry)| ((*key).clone(), (*value).to_owned(), *expiry));
+        self.many::<Set>(owned.collect()).await
+    }
+
+    async fn insert_many(
+        &self,
+        calls: &[(&Key, Option<&str>, Option<Period>)],
+    ) -> Vec<Result<(), Error>> {
+        let owned = calls
+            .iter()
+            .map(|(key, value, expiry)| ((*key).clone(), value.map(str::to_owned), *expiry));
+        self.many::<Insert>(owned.collect()).await
+    }
+
+    async fn touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
+        let owned = calls.iter().map(|(key, expiry)| ((*key).clone(), *expiry));
+        self.many::<Touch>(owned.collect()).await
+    }
+}
+
+impl<S: Store> Offload<S> {
+    /// A call that shares its trip with others of its verb.
+    async fn one<V: Verb>(&self, args: V::Args) -> Result<V::Output, Error> {
+        self.call(V::line, |reply| Job { args, reply }).await
+    }
+
+    /// Many calls that make a trip of their own.
+    async fn many<V: Verb>(&self, args: Vec<V::Args>) -> Vec<Result<V::Output, Error>> {
+        let calls = args.len();
+        match self.run(move |store| V::many(store, &args)).await {
+            Ok(results) => results,
+            Err(e) => (0..calls).map(|_| Err(e.clone())).collect(),
+        }
+    }
+}
