@@ -10,6 +10,7 @@ mod concurrent;
 mod conformance;
 mod docs;
 mod errors;
+mod examples;
 mod model;
 mod offload;
 mod plans;

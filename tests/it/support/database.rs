@@ -68,6 +68,20 @@ impl Schema {
         config
     }
 
+    /// The same as a connection string, for other programs.
+    pub(crate) fn url(&self) -> String {
+        let config = self.config();
+        let options = config.get_options().unwrap();
+        if self.url.contains("://") {
+            let options: String = options.bytes().map(|b| format!("%{b:02X}")).collect();
+            let next = if self.url.contains('?') { '&' } else { '?' };
+            format!("{}{next}options={options}", self.url)
+        } else {
+            let options = options.replace('\\', "\\\\").replace('\'', "\\'");
+            format!("{} options='{options}'", self.url)
+        }
+    }
+
     pub(crate) fn client(&self) -> Client {
         self.config().connect(NoTls).unwrap()
     }
