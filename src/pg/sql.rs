@@ -133,8 +133,8 @@ const SET_MANY: Template = (
      SET expire_date = clock_timestamp() + locked.micros * interval '1 microsecond', \
          session_data = locked.value \
      FROM sp__locked AS locked \
-     WHERE session.session_key = ANY (ARRAY(SELECT session_key FROM sp__locked)) \
-     AND session.session_key = locked.session_key \
+     WHERE session.session_key = ANY (ARRAY[locked.session_key]) \
+     AND session.session_key BETWEEN locked.session_key AND locked.session_key \
      AND locked.expire_date > clock_timestamp() AND session.expire_date > now() \
      RETURNING locked.place",
     &[Type::BPCHAR_ARRAY, Type::INT8_ARRAY, Type::TEXT_ARRAY],
@@ -153,8 +153,8 @@ const TOUCH_MANY: Template = (
      UPDATE {table} AS session \
      SET expire_date = clock_timestamp() + locked.micros * interval '1 microsecond' \
      FROM sp__locked AS locked \
-     WHERE session.session_key = ANY (ARRAY(SELECT session_key FROM sp__locked)) \
-     AND session.session_key = locked.session_key \
+     WHERE session.session_key = ANY (ARRAY[locked.session_key]) \
+     AND session.session_key BETWEEN locked.session_key AND locked.session_key \
      AND locked.expire_date > clock_timestamp() AND session.expire_date > now() \
      RETURNING locked.place",
     &[Type::BPCHAR_ARRAY, Type::INT8_ARRAY],
