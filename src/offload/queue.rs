@@ -25,6 +25,10 @@ use crate::{Error, Store};
 /// before it, which a new lane would not: it is not free again at once.
 const LINGER: Duration = Duration::from_millis(10);
 
+/// So few calls each go alone, where there are lanes enough: side by side they are done sooner than
+/// together, and from about twice as many on, later.
+const FEW: usize = 8;
+
 /// A line for each verb, in which its calls wait.
 pub(super) struct Lines<S> {
     pub(super) get: Line<Job<Get>>,
@@ -170,7 +174,13 @@ struct Lanes {
 
 impl<S: Store> State<S> {
     /// Takes a batch out of the line whose turn it is, or the next in which calls wait.
-    fn take(&mut self, most: usize) -> Option<Batch<S>> {
+    fn take(&mut self, limits: &Limits) -> Option<Batch<S>> {
+        let calls = self.stats.waiting + self.stats.running;
+        let most = if calls <= limits.lanes.min(FEW) {
+            1
+        } else {
+            limits.max_batch
+        };
         for _ in 0..LINES {
             let line = self.turn;
             self.turn = (line + 1) % LINES;
@@ -250,7 +260,7 @@ impl<S: Store> Queue<S> {
                 state.lanes.open -= 1;
                 return Next::Close(self.send_a_lane(&mut state));
             }
-            if let Some(batch) = state.take(self.limits.max_batch) {
+            if let Some(batch) = state.take(&self.limits) {
                 return Next::Work(batch, self.send_a_lane(&mut state));
             }
             state.lanes.idle += 1;
