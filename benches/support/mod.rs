@@ -1,4 +1,9 @@
-//! What the benchmarks stand on: a durable server, and stores full of sessions.
+//! What the benchmarks stand on: a durable server, stores full of sessions, and callers.
+
+#![allow(dead_code, reason = "each benchmark uses a part")]
+
+pub(crate) mod load;
+pub(crate) mod ratio;
 
 use r2d2_postgres::PostgresConnectionManager;
 use session_postgres::{
@@ -53,6 +58,14 @@ impl Bench {
 
     pub(crate) fn single(&self) -> PostgresStore {
         PostgresStore::from_client(self.client())
+    }
+
+    /// A store on a pool of its own, of so many connections.
+    pub(crate) fn store(&self, connections: u32) -> PostgresStore {
+        PostgresStore::builder()
+            .max_connections(connections)
+            .connect(self.server.url())
+            .unwrap()
     }
 
     /// A store on a pool of one connection.
