@@ -17,6 +17,11 @@ pub(crate) fn after(time: Duration) -> Instant {
     Instant::now() + time.min(FOR_EVER)
 }
 
+/// An instant that nobody lives to see.
+pub(crate) fn never() -> Instant {
+    after(Duration::MAX)
+}
+
 /// The deadline of the work that this thread does, where it has one.
 pub(crate) fn current() -> Option<Instant> {
     CURRENT.get()

@@ -9,9 +9,8 @@ use crate::{InvalidKey, Period};
 /// Why a call did not do what was asked.
 ///
 /// Every variant but [`Disconnected`](Error::Disconnected), and a [`TimedOut`](Error::TimedOut) of the
-/// async facade, means that the call changed nothing. No
-/// error's text, `Debug` or source holds a key, a value or a password; only what a trigger of your
-/// own raises is passed on as it is.
+/// async facade, means that the call changed nothing. No error's text, `Debug` or source holds a key, a
+/// value or a password; only what a trigger of your own raises is passed on as it is.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -49,9 +48,9 @@ pub enum Error {
 
     /// The call was not done in time.
     ///
-    /// A blocking store says so where it could have no connection, so nothing was sent. Of an
-    /// [`Offload`](crate::Offload) whose own timeout has passed, a write that was under way may or may
-    /// not have taken effect.
+    /// From a blocking store it means that nothing was done: it had no connection, or the server has
+    /// cancelled what it was asked. From an [`Offload`](crate::Offload), a write that was under way may
+    /// have taken effect in the last instant: nobody can know.
     #[error("not done within {waited:?}: {reason}")]
     TimedOut {
         /// How long the call waited.

@@ -62,8 +62,9 @@ impl OffloadBuilder {
         self
     }
 
-    /// Sets how long a call may take in all, from when it is first polled. After that its caller is
-    /// told [`Error::TimedOut`]; a write that was under way may or may not have taken effect.
+    /// Sets how long a call may take in all, from when it is first polled, waiting for a lane included.
+    /// Then its caller is told [`Error::TimedOut`](crate::Error::TimedOut); see [`Offload`] for what
+    /// becomes of the work. The store's own timeout holds as well, if that is shorter.
     ///
     /// Defaults to 30 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {

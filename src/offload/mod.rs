@@ -23,6 +23,8 @@ use self::{
     queue::{Limits, Line, Lines, Queue, Waiting},
     verb::{Reply, alone},
 };
+#[cfg(doc)]
+use crate::AsyncStore;
 use crate::{Error, PostgresStore, Store, deadline};
 
 /// Calls a blocking [`Store`] from async code, on the threads that tokio has for what blocks.
@@ -30,8 +32,12 @@ use crate::{Error, PostgresStore, Store, deadline};
 /// It is a handle: clones share one store, one queue and its limits. Each call waits in a queue until
 /// one of the few [`lanes`](OffloadBuilder::lanes) is free; calls of one verb that wait together make
 /// the trip together, in one statement. Nobody waits for a batch to fill: an idle lane takes a lone
-/// call at once. With [`max_batch(1)`](OffloadBuilder::max_batch) each call is a thread hop of its own,
-/// as in the original.
+/// call at once, and up to eight calls each go alone where there is a lane for each. With
+/// [`max_batch(1)`](OffloadBuilder::max_batch) every call is a thread hop of its own, as in the
+/// original. The `_many` verbs, [`rotate`](AsyncStore::rotate), [`update`](AsyncStore::update) and
+/// [`run`](Offload::run) always make a trip of their own.
+///
+/// A handle may be used from several runtimes at once.
 ///
 /// # Errors
 ///
@@ -42,12 +48,20 @@ use crate::{Error, PostgresStore, Store, deadline};
 ///
 /// # Panics
 ///
-/// Where the store panics in a call, that call's future panics, and no other.
+/// Where the store panics in a call, that call's future panics, and no other: if a trip of several
+/// panics, each of them is made again by itself. A call also panics on a tokio runtime that has no
+/// timers: build it with `enable_time` or `enable_all`, as `#[tokio::main]` does.
+///
+/// # Deadlines
+///
+/// A call whose time is up before a lane has taken it is never carried out. When the time of all the
+/// callers of a trip is up, a [`PostgresStore`] has the server cancel what it does for them, so that
+/// the lane comes back; another store goes on until it is done.
 ///
 /// # Cancel safety
 ///
 /// A call whose future is dropped before a lane has taken it is never carried out. After that it runs
-/// to its end.
+/// to its end, or to its deadline.
 ///
 /// # Dropping
 ///

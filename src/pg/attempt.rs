@@ -7,10 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use postgres::error::{Severity, SqlState};
+use postgres::{
+    Client,
+    error::{Severity, SqlState},
+};
 
 use super::{PostgresStore, connection::Connection, source::Lease};
-use crate::{Error, error::DatabaseError};
+use crate::{Error, deadline, error::DatabaseError};
 
 /// How often an operation is tried again for a reason that should not come twice.
 const MAX_REPEATS: u32 = 10;
@@ -20,9 +23,6 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a connection may take to show that it is alive, or dead.
 const PROBE: Duration = Duration::from_secs(5);
-
-/// What a longer timeout comes to: the pool adds it to the time, which has an end.
-const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What to do about a failed try.
 enum Verdict {
@@ -55,8 +55,11 @@ impl PostgresStore {
                 Ok(lease) => lease,
                 Err(timed_out) => return Err(interrupted.map_or(timed_out, Error::Disconnected)),
             };
+            let watched = self.watch.begin(lease.client(), deadline.end);
             let mut connection = Connection::new(&mut *lease, self.prepared, interrupted.as_ref());
-            let error = match work(&mut connection) {
+            let outcome = work(&mut connection);
+            let cancelled = watched.end(lease.client(), outcome.as_ref().err());
+            let error = match outcome {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
@@ -74,6 +77,8 @@ impl PostgresStore {
                 return Err(match (interrupted, verdict) {
                     (Some(cause), _) => Error::Disconnected(cause),
                     (None, Verdict::Gone) => Error::Disconnected((&error).into()),
+                    (None, _) if cancelled => deadline
+                        .timed_out("what it asked of the server took too long, and was cancelled"),
                     (None, _) => self.explain(&error),
                 });
             }
@@ -82,8 +87,20 @@ impl PostgresStore {
         }
     }
 
-    /// A connection that has just answered.
-    pub(super) fn lease_alive(&self) -> Result<Box<dyn Lease + '_>, Error> {
+    /// Lends `work` a connection that has just answered. What it does is cancelled where it runs past
+    /// the deadline of the work that it is part of, and else takes as long as it takes.
+    pub(super) fn lend<T>(&self, work: impl FnOnce(&mut Client) -> T) -> Result<T, Error> {
+        let mut lease = self.lease_alive()?;
+        let Some(end) = deadline::current() else {
+            return Ok(work(lease.client()));
+        };
+        let watched = self.watch.begin(lease.client(), end);
+        let done = work(lease.client());
+        watched.end(lease.client(), None);
+        Ok(done)
+    }
+
+    fn lease_alive(&self) -> Result<Box<dyn Lease + '_>, Error> {
         let deadline = Deadline::after(self.timeout);
         loop {
             let mut lease = self.lease(&deadline)?;
@@ -98,12 +115,12 @@ impl PostgresStore {
     }
 
     fn lease(&self, deadline: &Deadline) -> Result<Box<dyn Lease + '_>, Error> {
+        if deadline.passed() {
+            return Err(deadline.timed_out("the time was up before anything was sent"));
+        }
         self.source
             .lease(deadline.left())
-            .map_err(|reason| Error::TimedOut {
-                waited: deadline.begun.elapsed(),
-                reason,
-            })
+            .map_err(|reason| deadline.timed_out(reason))
     }
 
     fn explain(&self, error: &postgres::Error) -> Error {
@@ -162,23 +179,32 @@ fn judge(error: &postgres::Error, lease: &mut dyn Lease) -> Verdict {
 /// When an operation gives up.
 struct Deadline {
     begun: Instant,
-    timeout: Duration,
+    end: Instant,
 }
 
 impl Deadline {
+    /// After so much time, or with the work that the operation is part of.
     fn after(timeout: Duration) -> Deadline {
+        let end = deadline::after(timeout);
         Deadline {
             begun: Instant::now(),
-            timeout: timeout.min(FOR_EVER),
+            end: deadline::current().map_or(end, |outer| outer.min(end)),
         }
     }
 
     fn left(&self) -> Duration {
-        self.timeout.saturating_sub(self.begun.elapsed())
+        self.end.saturating_duration_since(Instant::now())
     }
 
     fn passed(&self) -> bool {
         self.left().is_zero()
+    }
+
+    fn timed_out(&self, reason: impl Into<String>) -> Error {
+        Error::TimedOut {
+            waited: self.begun.elapsed(),
+            reason: reason.into(),
+        }
     }
 
     /// Waits a little, longer with each try: not at all after the first, for then the connection

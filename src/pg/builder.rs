@@ -15,6 +15,7 @@ use super::{
     source::{Single, Source},
     sql::Statements,
     table::Table,
+    watch::{Cancel, Watch},
 };
 use crate::{DEFAULT_PERIOD, Error, Period, period::DefaultPeriod};
 
@@ -27,6 +28,7 @@ pub struct PostgresStoreBuilder {
     timeout: Duration,
     default_period: Period,
     max_connections: u32,
+    cancel: Cancel,
 }
 
 impl Default for PostgresStoreBuilder {
@@ -37,6 +39,7 @@ impl Default for PostgresStoreBuilder {
             timeout: Duration::from_secs(30),
             default_period: DEFAULT_PERIOD,
             max_connections: 10,
+            cancel: Cancel::with(NoTls),
         }
     }
 }
@@ -79,13 +82,30 @@ impl PostgresStoreBuilder {
         self
     }
 
-    /// Sets how long an operation waits for a connection from the pool, and for how long it goes on
-    /// trying where connections break. It does not interrupt a statement that was sent, and calls on
-    /// a single client wait for each other without it.
+    /// Sets how long an operation may take: waiting for a connection, all that it asks of the server,
+    /// and trying again where connections break. A statement that still runs then, or waits for a lock,
+    /// is cancelled on the server, and the operation is [`Error::TimedOut`](crate::Error::TimedOut):
+    /// nothing was done.
+    ///
+    /// A server that does not answer at all cannot be told to cancel; see
+    /// [`connect_with`](Self::connect_with) for what ends that.
     ///
     /// Defaults to 30 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Sets how the server is reached to cancel a statement, which takes a connection of its own, where
+    /// the connections of a client or a pool that is given use TLS.
+    ///
+    /// Defaults to no TLS, which does where the connections need none.
+    /// [`connect_with`](Self::connect_with) takes the TLS that it connects with.
+    pub fn cancel_tls<T>(mut self, tls: T) -> Self
+    where
+        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
+    {
+        self.cancel = Cancel::with(tls);
         self
     }
 
@@ -177,6 +197,7 @@ impl PostgresStoreBuilder {
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(timeout);
         }
+        let cancel = Cancel::with(tls.clone());
         let manager = Manager(PostgresConnectionManager::new(config, tls));
         // The pool would try again for its whole timeout, and tell little of why.
         manager.connect()?;
@@ -185,7 +206,7 @@ impl PostgresStoreBuilder {
             .min_idle(Some(0))
             .test_on_check_out(false)
             .build_unchecked(manager);
-        Ok(self.from_pool(pool))
+        Ok(PostgresStoreBuilder { cancel, ..self }.from_pool(pool))
     }
 
     fn build(self, source: impl Source + 'static) -> PostgresStore {
@@ -196,6 +217,7 @@ impl PostgresStoreBuilder {
             prepared: self.prepared,
             timeout: self.timeout,
             default_period: DefaultPeriod::new(self.default_period),
+            watch: Watch::new(self.cancel),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The PostgreSQL backend, in the order of a call: [`store`] has the verbs, [`attempt`] lends them a
-//! connection and tries again, [`source`] has the connections, [`connection`] sends a statement of
+//! connection and tries again, [`source`] has the connections, [`watch`] cancels what takes too long, [`connection`] sends a statement of
 //! [`sql`], and [`row`] reads what comes back. [`batch`] is for many calls at once, [`insert`] and
 //! [`update`] for what takes more than a statement, and [`schema`] for the table itself.
 
@@ -17,6 +17,7 @@ mod sql;
 mod store;
 mod table;
 mod update;
+mod watch;
 
 use std::{fmt, time::Duration};
 
@@ -24,7 +25,7 @@ use postgres::Client;
 use r2d2::{ManageConnection, Pool};
 
 pub use self::builder::PostgresStoreBuilder;
-use self::{source::Source, sql::Statements, table::Table};
+use self::{source::Source, sql::Statements, table::Table, watch::Watch};
 use crate::{Error, Store, period::DefaultPeriod};
 
 /// Sessions in a PostgreSQL table, through blocking calls.
@@ -77,6 +78,7 @@ pub struct PostgresStore {
     prepared: bool,
     timeout: Duration,
     default_period: DefaultPeriod,
+    watch: Watch,
 }
 
 impl PostgresStore {
@@ -126,7 +128,7 @@ impl PostgresStore {
     }
 
     /// A store on one connection that is already there, with the table `session`. Its calls take
-    /// turns, as in the original, and each waits for those before it as long as they take.
+    /// turns, as in the original.
     ///
     /// # Examples
     ///
@@ -178,7 +180,9 @@ impl PostgresStore {
     /// round trip.
     ///
     /// End what you begin: a transaction left open would take the store's next statements in.
-    /// Calling a store on a single client from within waits for itself for ever.
+    /// Calling a store on a single client from within waits for itself, until its timeout has passed.
+    /// The store's timeout does not end `work`. In [`Offload::run`](crate::Offload::run), the facade's
+    /// does: what runs on the server then is cancelled.
     ///
     /// # Errors
     ///
@@ -205,7 +209,7 @@ impl PostgresStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn with_client<T>(&self, work: impl FnOnce(&mut Client) -> T) -> Result<T, Error> {
-        Ok(work(self.lease_alive()?.client()))
+        self.lend(work)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     num::NonZeroUsize,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -27,8 +27,8 @@ impl Prepared {
 
 /// Lends connections.
 pub(super) trait Source: Send + Sync {
-    /// A connection for nobody else, until it is dropped. Waits for one, as long as `wait` in a
-    /// pool; the error is what the pool says then.
+    /// A connection for nobody else, until it is dropped. Waits for one as long as `wait`; the error is
+    /// what it waited for.
     fn lease(&self, wait: Duration) -> Result<Box<dyn Lease + '_>, String>;
 
     /// How many connections there are at most.
@@ -52,7 +52,12 @@ pub(super) trait Lease {
 }
 
 /// One client, whose calls take turns.
-pub(super) struct Single(Mutex<Owned>);
+pub(super) struct Single {
+    owned: Mutex<Owned>,
+    /// Whether it is lent: unlike for a mutex, one can wait for that with a timeout.
+    is_lent: Mutex<bool>,
+    returned: Condvar,
+}
 
 struct Owned {
     client: Client,
@@ -61,19 +66,33 @@ struct Owned {
 
 impl Single {
     pub(super) fn new(client: Client) -> Single {
-        Single(Mutex::new(Owned {
-            client,
-            prepared: Prepared::default(),
-        }))
+        Single {
+            owned: Mutex::new(Owned {
+                client,
+                prepared: Prepared::default(),
+            }),
+            is_lent: Mutex::new(false),
+            returned: Condvar::new(),
+        }
     }
 }
 
 impl Source for Single {
-    fn lease(&self, _wait: Duration) -> Result<Box<dyn Lease + '_>, String> {
-        // A panic came out of a caller's closure, between statements: the client is whole.
-        Ok(Box::new(
-            self.0.lock().unwrap_or_else(PoisonError::into_inner),
-        ))
+    fn lease(&self, wait: Duration) -> Result<Box<dyn Lease + '_>, String> {
+        let is_lent = lock(&self.is_lent);
+        let (mut is_lent, _) = self
+            .returned
+            .wait_timeout_while(is_lent, wait, |is_lent| *is_lent)
+            .unwrap_or_else(PoisonError::into_inner);
+        if *is_lent {
+            return Err("another call has the connection".to_owned());
+        }
+        *is_lent = true;
+        drop(is_lent);
+        Ok(Box::new(Turn {
+            owned: lock(&self.owned),
+            single: self,
+        }))
     }
 
     fn connections(&self) -> NonZeroUsize {
@@ -85,21 +104,39 @@ impl Source for Single {
     }
 }
 
-impl Lease for MutexGuard<'_, Owned> {
+/// A panic came out of a caller's closure, between statements: what is locked is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The client, lent to one call.
+struct Turn<'a> {
+    owned: MutexGuard<'a, Owned>,
+    single: &'a Single,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *lock(&self.single.is_lent) = false;
+        self.single.returned.notify_one();
+    }
+}
+
+impl Lease for Turn<'_> {
     fn client(&mut self) -> &mut Client {
-        &mut self.client
+        &mut self.owned.client
     }
 
     fn prepared(&self, text: &str) -> Option<Statement> {
-        self.prepared.find(text)
+        self.owned.prepared.find(text)
     }
 
     fn keep_prepared(&mut self, text: &str, statement: Statement) {
-        self.prepared.keep(text, statement);
+        self.owned.prepared.keep(text, statement);
     }
 
     fn forget_prepared(&mut self) {
-        self.prepared = Prepared::default();
+        self.owned.prepared = Prepared::default();
     }
 }
 

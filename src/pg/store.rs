@@ -11,7 +11,7 @@ use super::{
     row::Found,
     secret::Secret,
 };
-use crate::{Error, Key, Period, Session, Store, session::check_value};
+use crate::{Error, Key, Period, Session, Store, deadline, session::check_value};
 
 impl Store for PostgresStore {
     fn default_period(&self) -> Period {
@@ -112,7 +112,7 @@ impl Store for PostgresStore {
                 Ok(key) => self.write(key, *value, *expiry),
                 Err(e) => Err(e.clone()),
             });
-        let done = batch::each(writes.collect(), SameKey::Shares, |calls| {
+        let done = self.each(writes.collect(), SameKey::Shares, |calls| {
             self.run(|connection| {
                 if connection.interrupted().is_some() {
                     self.insert_pass(connection, calls)?;
@@ -131,14 +131,14 @@ impl Store for PostgresStore {
     }
 
     fn clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
-        batch::each(reads(keys), SameKey::Shares, |calls| {
+        self.each(reads(keys), SameKey::Shares, |calls| {
             self.run(|connection| connection.query(&self.sql.clear_many, &[&batch::keys(calls)]))?;
             Ok(calls.iter().map(|_| Ok(())).collect())
         })
     }
 
     fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
-        batch::each(reads(keys), SameKey::Shares, |calls| {
+        self.each(reads(keys), SameKey::Shares, |calls| {
             self.run(|connection| {
                 let mut found: Vec<Option<Found>> = calls.iter().map(|_| None).collect();
                 for row in &connection.query(&self.sql.get_many, &[&batch::keys(calls)])? {
@@ -157,7 +157,7 @@ impl Store for PostgresStore {
         let writes = calls
             .iter()
             .map(|(key, value, expiry)| self.write(key, Some(value), *expiry));
-        batch::each(writes.collect(), SameKey::TakesTurns, |calls| {
+        self.each(writes.collect(), SameKey::TakesTurns, |calls| {
             let params = (batch::keys(calls), periods(calls), values(calls));
             self.run(|connection| {
                 let rows =
@@ -174,7 +174,7 @@ impl Store for PostgresStore {
         let writes = calls
             .iter()
             .map(|(key, value, expiry)| self.write(key, *value, *expiry));
-        batch::each(writes.collect(), SameKey::TakesTurns, |calls| {
+        self.each(writes.collect(), SameKey::TakesTurns, |calls| {
             self.insert_absent(calls)
         })
     }
@@ -183,7 +183,7 @@ impl Store for PostgresStore {
         let writes = calls
             .iter()
             .map(|(key, expiry)| self.write(key, None, *expiry));
-        batch::each(writes.collect(), SameKey::TakesTurns, |calls| {
+        self.each(writes.collect(), SameKey::TakesTurns, |calls| {
             let params = (batch::keys(calls), periods(calls));
             self.run(|connection| {
                 let rows = connection.query(&self.sql.touch_many, &[&params.0, &params.1])?;
@@ -194,6 +194,18 @@ impl Store for PostgresStore {
 }
 
 impl PostgresStore {
+    /// Does many calls in few statements, all of them in the time of one operation.
+    fn each<T>(
+        &self,
+        calls: Vec<Result<Call<'_>, Error>>,
+        same_key: SameKey,
+        statement: impl FnMut(&[&Call<'_>]) -> Result<Vec<Result<T, Error>>, Error>,
+    ) -> Vec<Result<T, Error>> {
+        deadline::within(deadline::after(self.timeout), || {
+            batch::each(calls, same_key, statement)
+        })
+    }
+
     /// Checks what a caller wants written.
     fn write<'a>(
         &self,

@@ -8,6 +8,7 @@ mod batch;
 mod broken;
 mod concurrent;
 mod conformance;
+mod deadlines;
 mod docs;
 mod errors;
 mod examples;

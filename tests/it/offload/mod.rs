@@ -3,6 +3,7 @@
 mod batches;
 mod cancel;
 mod crowd;
+mod deadlines;
 mod drops;
 mod overload;
 mod panics;

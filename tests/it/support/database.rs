@@ -97,6 +97,14 @@ impl Schema {
         self.client().query_one(&sql, &[]).unwrap().get(0)
     }
 
+    /// How many statements that name this schema the server has at work, or waiting.
+    pub(crate) fn active(&self) -> i64 {
+        let sql = "SELECT count(*) FROM pg_stat_activity \
+                   WHERE state = 'active' AND pid <> pg_backend_pid() AND strpos(query, $1) > 0";
+        let mut client = self.client();
+        client.query_one(sql, &[&self.quoted()]).unwrap().get(0)
+    }
+
     pub(crate) fn pool(&self, size: u32) -> Pool<Manager> {
         let manager = Manager::new(self.config(), NoTls);
         Pool::builder()

@@ -1,0 +1,211 @@
+//! Cancels on the server what runs past its deadline, so that its connection comes back.
+//!
+//! A thread of the store's own sleeps until the first deadline there is. That is nearly always the
+//! deadline of a call that was answered long ago, so a call costs no waking.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use postgres::{CancelToken, Client, Socket, error::SqlState, tls::MakeTlsConnect};
+
+use crate::deadline;
+
+/// How long after one cancelling the next is tried: the first may come between two statements of a
+/// transaction, or not arrive.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Interrupts a cancelling that is still on its way, so that it hits nothing else: it ends as soon as
+/// that comes.
+const ABSORB: &str = "SELECT pg_sleep(0.5)";
+
+/// How a connection's server is told to cancel: on a connection of its own.
+#[derive(Clone)]
+pub(super) struct Cancel(Arc<dyn Fn(&CancelToken) + Send + Sync>);
+
+impl Cancel {
+    pub(super) fn with<T>(tls: T) -> Cancel
+    where
+        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
+    {
+        Cancel(Arc::new(move |token| {
+            // A server that cannot be reached is tried again later.
+            let _ = token.cancel_query(tls.clone());
+        }))
+    }
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cancel")
+    }
+}
+
+pub(super) struct Watch(Arc<Shared>);
+
+struct Shared {
+    cancel: Cancel,
+    state: Mutex<State>,
+    /// Wakes the thread, for a deadline before the one that it sleeps until, and who waits for a
+    /// cancelling to be sent.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    running: HashMap<u64, Running>,
+    begun: u64,
+    /// When the thread wakes up next, where there is one.
+    wakes_at: Option<Instant>,
+    is_over: bool,
+}
+
+/// What may have to be cancelled.
+struct Running {
+    token: CancelToken,
+    /// When to cancel it.
+    due: Instant,
+    cancels: u32,
+    /// How many of those are on their way.
+    sending: u32,
+}
+
+impl Watch {
+    pub(super) fn new(cancel: Cancel) -> Watch {
+        Watch(Arc::new(Shared {
+            cancel,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }))
+    }
+
+    /// Watches over what this client does from now on.
+    pub(super) fn begin(&self, client: &Client, due: Instant) -> Watched<'_> {
+        let running = Running {
+            token: client.cancel_token(),
+            due,
+            cancels: 0,
+            sending: 0,
+        };
+        let mut state = self.0.state();
+        state.begun += 1;
+        let id = state.begun;
+        state.running.insert(id, running);
+        match state.wakes_at {
+            Some(wakes_at) if wakes_at <= due => {}
+            Some(_) => self.0.changed.notify_all(),
+            None => {
+                let shared = self.0.clone();
+                let name = "session-postgres".to_owned();
+                let watcher = thread::Builder::new().name(name);
+                // Without a thread, the next call tries again to have one.
+                if watcher.spawn(move || watch(&shared)).is_ok() {
+                    state.wakes_at = Some(due);
+                }
+            }
+        }
+        drop(state);
+        Watched {
+            shared: &self.0,
+            id,
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.state().is_over = true;
+        self.0.changed.notify_all();
+    }
+}
+
+fn watch(shared: &Arc<Shared>) {
+    let mut state = shared.state();
+    while !state.is_over {
+        let now = Instant::now();
+        for (id, running) in &mut state.running {
+            if running.due <= now {
+                running.due = now + AGAIN;
+                let sending = u32::from(shared.cancel(*id, running.token.clone()));
+                running.sending += sending;
+                running.cancels += sending;
+            }
+        }
+        let next = state.running.values().map(|running| running.due).min();
+        let wakes_at = next.unwrap_or_else(deadline::never);
+        state.wakes_at = Some(wakes_at);
+        let sleep = wakes_at.saturating_duration_since(now);
+        (state, _) = shared
+            .changed
+            .wait_timeout(state, sleep)
+            .unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics half way under this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Cancels on a thread of its own, for a server that does not answer must not hold up the others.
+    /// Says whether there is such a thread.
+    fn cancel(self: &Arc<Self>, id: u64, token: CancelToken) -> bool {
+        let shared = self.clone();
+        let send = move || {
+            (shared.cancel.0)(&token);
+            if let Some(running) = shared.state().running.get_mut(&id) {
+                running.sending -= 1;
+            }
+            shared.changed.notify_all();
+        };
+        thread::Builder::new().spawn(send).is_ok()
+    }
+
+    /// Watches no longer, and says how often it was cancelled. None of that is on its way from here
+    /// any more.
+    fn end(&self, id: u64) -> u32 {
+        let mut state = self.state();
+        loop {
+            match state.running.get_mut(&id) {
+                Some(running) if running.sending > 0 => running.due = deadline::never(),
+                _ => return state.running.remove(&id).map_or(0, |ended| ended.cancels),
+            }
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// What is watched over, until it ends.
+pub(super) struct Watched<'a> {
+    shared: &'a Shared,
+    id: u64,
+}
+
+impl Watched<'_> {
+    /// Ends the watch over a client that is idle again. Says whether what it did was cancelled;
+    /// `error` is what it ended in.
+    pub(super) fn end(self, client: &mut Client, error: Option<&postgres::Error>) -> bool {
+        let cancels = self.shared.end(self.id);
+        let is_hit = error.and_then(postgres::Error::code) == Some(&SqlState::QUERY_CANCELED);
+        if cancels > u32::from(is_hit) && !client.is_closed() {
+            // It fails where it does what it is for.
+            let _ = client.batch_execute(ABSORB);
+        }
+        cancels > 0 && is_hit
+    }
+}
+
+/// Also where a closure of the user's own panics.
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.shared.end(self.id);
+    }
+}

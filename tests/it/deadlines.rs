@@ -1,0 +1,194 @@
+//! Operations whose time is up while the server works, or waits for a lock.
+
+use std::{
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use session_postgres::{
+    Error, Key, PostgresStore, Store,
+    postgres::{
+        Client, NoTls, Socket, Transaction,
+        tls::{MakeTlsConnect, NoTlsError, NoTlsStream},
+    },
+};
+
+use crate::support::{
+    database::{ORIGINAL, Schema},
+    wait_until,
+};
+
+const SHORT: Duration = Duration::from_millis(100);
+
+type Verb = (&'static str, fn(&PostgresStore, &Key) -> Result<(), Error>);
+
+/// All that waits for a row's lock.
+const VERBS: [Verb; 7] = [
+    ("set", |store, key| store.set(key, "crab", None)),
+    ("touch", |store, key| store.touch(key, None)),
+    ("clear", |store, key| store.clear(key)),
+    ("rotate", |store, key| store.rotate(key).map(drop)),
+    ("update", |store, key| {
+        let edit = &mut |_: Option<&str>| Some("crab".to_owned());
+        store.update(key, None, edit).map(drop)
+    }),
+    ("set_many", |store, key| {
+        let other = Key::generate()?;
+        let mut results = store.set_many(&[(&other, "crab", None), (key, "crab", None)]);
+        results.pop().unwrap()
+    }),
+    ("clear_many", |store, key| {
+        store.clear_many(&[key]).pop().unwrap()
+    }),
+];
+
+/// Locks a session's row, and is not done with it yet.
+fn lock<'a>(holder: &'a mut Client, key: &Key) -> Transaction<'a> {
+    let mut transaction = holder.transaction().unwrap();
+    let lock = "SELECT FROM session WHERE session_key = $1 FOR UPDATE";
+    assert_eq!(transaction.execute(lock, &[&key.as_str()]).unwrap(), 1);
+    transaction
+}
+
+fn pid(store: &PostgresStore) -> i32 {
+    let ask = |client: &mut Client| client.query_one("SELECT pg_backend_pid()", &[]);
+    store.with_client(ask).unwrap().unwrap().get(0)
+}
+
+#[test]
+fn a_call_that_waits_for_a_lock_ends_when_its_time_is_up_and_did_nothing() {
+    for legacy in [false, true] {
+        let schema = Schema::new();
+        if legacy {
+            schema.run(ORIGINAL);
+        } else {
+            schema.store();
+        }
+        let builder = || schema.builder().timeout(SHORT);
+        let pooled = builder().from_pool(schema.pool(1));
+        let single = builder().from_client(schema.client());
+        let key = pooled.generate(Some("lobster"), None).unwrap();
+        let mut holder = schema.client();
+        for store in [pooled, single] {
+            let before = pid(&store);
+            let locked = lock(&mut holder, &key);
+            for (name, verb) in &VERBS {
+                let result = verb(&store, &key);
+                let timed_out = matches!(result, Err(Error::TimedOut { .. }));
+                assert!(timed_out, "{name}: {result:?}");
+                // It no longer waits there, though the row is still locked.
+                assert_eq!(schema.active(), 0, "{name}");
+            }
+            locked.rollback().unwrap();
+            // And the connection is the same, and as good as before.
+            assert_eq!(store.get(&key).unwrap().value, "lobster");
+            assert_eq!(pid(&store), before);
+        }
+    }
+}
+
+#[test]
+fn many_calls_have_the_time_of_one() {
+    let schema = Schema::new();
+    schema.store();
+    let store = schema.builder().timeout(SHORT).from_pool(schema.pool(1));
+    let key = store.generate(Some("lobster"), None).unwrap();
+    let mut holder = schema.client();
+    let locked = lock(&mut holder, &key);
+    // Each would be a statement of its own, after the one before.
+    let results = store.set_many(&vec![(&key, "crab", None); 100]);
+    for result in &results {
+        assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+    }
+    let Err(Error::TimedOut { waited, .. }) = &results[99] else {
+        unreachable!()
+    };
+    assert!(
+        *waited < SHORT,
+        "the last did not wait by itself: {waited:?}"
+    );
+    drop(locked);
+    assert_eq!(store.get(&key).unwrap().value, "lobster");
+}
+
+#[test]
+fn a_call_that_finds_a_single_client_busy_times_out() {
+    let schema = Schema::new();
+    schema.store();
+    let store = schema.builder().timeout(SHORT).from_client(schema.client());
+    let late = store
+        .with_client(|_| store.get(&Key::generate().unwrap()))
+        .unwrap();
+    assert!(matches!(late, Err(Error::TimedOut { .. })), "{late:?}");
+    assert!(store.generate(None, None).is_ok());
+}
+
+#[test]
+fn a_statement_of_the_users_own_may_take_longer_than_the_timeout() {
+    let schema = Schema::new();
+    let store = schema.builder().timeout(SHORT).from_pool(schema.pool(1));
+    let sleep = |client: &mut Client| client.batch_execute("SELECT pg_sleep(0.5)");
+    store.with_client(sleep).unwrap().unwrap();
+}
+
+/// Connects for a cancelling when a test lets it.
+#[derive(Clone, Default)]
+struct Held(Arc<Gate>);
+
+#[derive(Default)]
+struct Gate {
+    is_there: AtomicBool,
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Held {
+    fn let_go(&self) {
+        *self.0.is_open.lock().unwrap() = true;
+        self.0.opened.notify_all();
+    }
+}
+
+impl MakeTlsConnect<Socket> for Held {
+    type Stream = NoTlsStream;
+    type TlsConnect = NoTls;
+    type Error = NoTlsError;
+
+    fn make_tls_connect(&mut self, _: &str) -> Result<NoTls, NoTlsError> {
+        self.0.is_there.store(true, Ordering::SeqCst);
+        let is_open = self.0.is_open.lock().unwrap();
+        drop(self.0.opened.wait_while(is_open, |is_open| !*is_open));
+        Ok(NoTls)
+    }
+}
+
+#[test]
+fn a_cancelling_that_comes_too_late_hits_nothing_else() {
+    let schema = Schema::new();
+    schema.store();
+    let held = Held::default();
+    let builder = schema.builder().timeout(SHORT).cancel_tls(held.clone());
+    let store = builder.from_pool(schema.pool(1));
+    let key = store.generate(Some("lobster"), None).unwrap();
+    let mut holder = schema.client();
+    let locked = lock(&mut holder, &key);
+    thread::scope(|scope| {
+        let call = scope.spawn(|| store.set(&key, "crab", None));
+        wait_until("the cancelling to be on its way", || {
+            held.0.is_there.load(Ordering::SeqCst)
+        });
+        locked.rollback().unwrap();
+        wait_until("the call to be done", || schema.active() == 0);
+        // It was, but the connection is not given back before the cancelling has come and gone.
+        assert!(!call.is_finished());
+        held.let_go();
+        call.join().unwrap().unwrap();
+    });
+    let sleep = |client: &mut Client| client.batch_execute("SELECT pg_sleep(0.5)");
+    store.with_client(sleep).unwrap().unwrap();
+    assert_eq!(store.get(&key).unwrap().value, "crab");
+}

@@ -1,0 +1,83 @@
+//! Calls whose time is up while the server works, or waits for a lock.
+
+use std::{sync::mpsc, time::Duration};
+
+use session_postgres::{AsyncStore, Error, Offload, OffloadBuilder, PostgresStore, Store};
+use tokio::{runtime::Builder, task::JoinSet};
+
+use crate::support::{PATIENCE, database::Schema, wait_until};
+
+const LANES: usize = 4;
+
+/// A facade whose time is short, on a store that by itself would wait for longer than a test does.
+fn hurried(schema: &Schema) -> Offload<PostgresStore> {
+    let patient = schema.builder().timeout(PATIENCE * 10);
+    let store = patient.from_pool(schema.pool(LANES as u32));
+    store.create_table().unwrap();
+    OffloadBuilder::default()
+        .lanes(LANES)
+        .timeout(Duration::from_millis(300))
+        .build(store)
+}
+
+/// Waits, as a thread that may block, until no lane has work.
+fn wait_for_lanes(schema: &Schema, store: &Offload<PostgresStore>) {
+    wait_until("the lanes to come back", || store.stats().running == 0);
+    assert_eq!(schema.active(), 0);
+}
+
+#[test]
+fn lanes_that_wait_for_locked_rows_come_back() {
+    let schema = Schema::new();
+    let store = hurried(&schema);
+    let blocking = schema.builder().from_client(schema.client());
+    let keys: Vec<_> = (0..LANES * 5)
+        .map(|_| blocking.generate(Some("lobster"), None).unwrap())
+        .collect();
+    let free = blocking.generate(Some("shrimp"), None).unwrap();
+    let mut holder = schema.client();
+    let mut locked = holder.transaction().unwrap();
+    let lock = "SELECT FROM session WHERE session_data = 'lobster' FOR UPDATE";
+    assert_eq!(locked.execute(lock, &[]).unwrap(), keys.len() as u64);
+
+    let runtime = Builder::new_multi_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let mut calls = JoinSet::new();
+        for key in keys.clone() {
+            let store = store.clone();
+            calls.spawn(async move { store.set(&key, "crab", None).await });
+        }
+        while let Some(result) = calls.join_next().await {
+            let result = result.unwrap();
+            assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+        }
+    });
+    assert_eq!(store.stats().timeouts, keys.len() as u64);
+    wait_for_lanes(&schema, &store);
+    // The rows are locked still, and nothing is in anybody's way.
+    let found = runtime.block_on(store.get(&free));
+    assert_eq!(found.unwrap().value, "shrimp");
+    locked.rollback().unwrap();
+    for key in &keys {
+        assert_eq!(blocking.get(key).unwrap().value, "lobster");
+    }
+}
+
+#[test]
+fn a_closure_of_the_users_own_is_cancelled_on_the_server() {
+    let schema = Schema::new();
+    let store = hurried(&schema);
+    let sql = format!("SELECT pg_sleep(600) -- {}", schema.quoted());
+    let (tell, told) = mpsc::channel();
+    let runtime = Builder::new_multi_thread().enable_time().build().unwrap();
+    let late = runtime.block_on(store.run(move |store| {
+        let slept = store
+            .with_client(|client| client.batch_execute(&sql))
+            .unwrap();
+        tell.send(slept).unwrap();
+    }));
+    assert!(matches!(late, Err(Error::TimedOut { .. })), "{late:?}");
+    let error = told.recv().unwrap().unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "57014");
+    wait_for_lanes(&schema, &store);
+}
