@@ -23,9 +23,7 @@ use axum::{
     routing::{get, post},
 };
 use cookie::{Cookie, SameSite};
-use session_postgres::{
-    AsyncStore, Error, Key, Offload, OffloadBuilder, Period, PostgresStore, Session,
-};
+use session_postgres::{AsyncStore, Error, Key, Offload, Period, PostgresStore, Session};
 use throwaway_postgres::Database;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -47,16 +45,15 @@ fn main() -> Result<(), Box<dyn StdError>> {
         .map_err(|e| format!("cannot listen on {listen}: {e}; LISTEN may name another address"))?;
     // It blocks, so it starts before the async runtime, and stops after it.
     let database = Database::open()?;
-    serve(listener, database.url().to_owned())
+    serve(listener, database.url())
 }
 
 #[tokio::main]
-async fn serve(listener: TcpListener, database_url: String) -> Result<(), Box<dyn StdError>> {
-    // `Offload::connect(&database_url)` does as much, for the usual table and patience.
+async fn serve(listener: TcpListener, database_url: &str) -> Result<(), Box<dyn StdError>> {
+    // `Offload::connect(database_url)` does as much, for the usual table and patience.
     let options = PostgresStore::builder().table("session_counter")?;
-    let connecting = move || options.timeout(PATIENCE).connect(&database_url);
-    let store = tokio::task::spawn_blocking(connecting).await??;
-    let store = OffloadBuilder::default().timeout(PATIENCE).build(store);
+    let facade = Offload::builder().timeout(PATIENCE);
+    let store = facade.connect(options, database_url).await?;
     store.run(|store| store.create_table()).await??;
 
     // Secure is right unless plain http goes no further than this machine, where not every browser

@@ -2,10 +2,33 @@
 
 use std::time::Duration;
 
-use super::{Offload, queue::Limits};
-use crate::Store;
+use tokio::runtime::Handle;
 
-/// Options for an [`Offload`].
+use super::{Offload, queue::Limits};
+use crate::{Error, PostgresStore, PostgresStoreBuilder, Store};
+
+/// Options for an [`Offload`]; made by [`Offload::builder`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use session_postgres::{Offload, PostgresStore};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = throwaway_postgres::Server::start()?;
+/// # let database_url = server.url();
+/// let table = PostgresStore::builder().table("web_session")?.max_connections(8);
+/// let store = Offload::builder()
+///     .timeout(Duration::from_secs(5))
+///     .connect(table, database_url)
+///     .await?;
+/// store.run(|store| store.create_table()).await??;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until a facade is made of it"]
 pub struct OffloadBuilder {
@@ -63,13 +86,37 @@ impl OffloadBuilder {
     }
 
     /// Sets how long a call may take in all, from when it is first polled, waiting for a lane included.
-    /// Then its caller is told [`Error::TimedOut`](crate::Error::TimedOut); see [`Offload`] for what
+    /// Then its caller is told [`Error::TimedOut`]; see [`Offload`] for what
     /// becomes of the work. The store's own timeout holds as well, if that is shorter.
     ///
     /// Defaults to 30 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
+    }
+
+    /// Connects in a thread, as [`PostgresStoreBuilder::connect`] does, and makes the facade for that
+    /// store.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PostgresStoreBuilder::connect`]; [`Error::NoRuntime`] outside of a tokio runtime, and
+    /// [`Error::Cancelled`] where it shuts down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up the connection, once it is made.
+    pub async fn connect(
+        self,
+        options: PostgresStoreBuilder,
+        params: &str,
+    ) -> Result<Offload<PostgresStore>, Error> {
+        let params = params.to_owned();
+        let runtime = Handle::try_current().map_err(|_| Error::NoRuntime)?;
+        // Whoever drops what comes of it, on whatever thread, drops a facade, which is prepared for that.
+        let connect = move || Ok(self.build(options.connect(&params)?));
+        let connected = runtime.spawn_blocking(connect).await;
+        connected.map_err(|_| Error::Cancelled)?
     }
 
     /// Makes the facade for this store.

@@ -188,23 +188,21 @@ impl<S: Store> Offload<S> {
 }
 
 impl Offload<PostgresStore> {
-    /// Connects in a thread, as [`PostgresStore::connect`] does.
+    /// A facade with other than the default options, for any store.
+    pub fn builder() -> OffloadBuilder {
+        OffloadBuilder::default()
+    }
+
+    /// Connects in a thread, as [`PostgresStore::connect`] does; [`OffloadBuilder::connect`] takes
+    /// options, and says more.
     ///
     /// # Errors
     ///
-    /// Those of [`PostgresStore::connect`]; [`Error::NoRuntime`] outside of a tokio runtime, and
-    /// [`Error::Cancelled`] where it shuts down.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future gives up the connection, once it is made.
+    /// Those of [`OffloadBuilder::connect`].
     pub async fn connect(params: &str) -> Result<Offload<PostgresStore>, Error> {
-        let params = params.to_owned();
-        let runtime = Handle::try_current().map_err(|_| Error::NoRuntime)?;
-        let connected = runtime
-            .spawn_blocking(move || PostgresStore::connect(&params).map(Offload::new))
-            .await;
-        connected.map_err(|_| Error::Cancelled)?
+        Offload::builder()
+            .connect(PostgresStore::builder(), params)
+            .await
     }
 }
 

@@ -84,8 +84,8 @@ impl PostgresStoreBuilder {
 
     /// Sets how long an operation may take: waiting for a connection, all that it asks of the server,
     /// and trying again where connections break. A statement that still runs then, or waits for a lock,
-    /// is cancelled on the server, and the operation is [`Error::TimedOut`](crate::Error::TimedOut):
-    /// nothing was done.
+    /// is cancelled on the server, and the operation is [`Error::TimedOut`]: nothing was
+    /// done.
     ///
     /// A server that does not answer at all cannot be told to cancel; see
     /// [`connect_with`](Self::connect_with) for what ends that.
