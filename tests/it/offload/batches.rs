@@ -1,8 +1,12 @@
 //! Calls that wait share the trip.
 
-use session_postgres::{AsyncStore, Offload, OffloadBuilder, Store};
+use std::sync::mpsc;
+
+use session_postgres::{AsyncStore, Error, Key, Offload, OffloadBuilder, PostgresStore, Store};
+use tokio::runtime::Builder;
 
 use super::{Busy, Gated, spawn};
+use crate::support::database::Schema;
 
 async fn gets_that_wait(busy: &Busy, count: usize) {
     busy.taken().await;
@@ -91,4 +95,67 @@ async fn a_flood_of_one_verb_starves_no_other() {
         .position(|(verb, _)| *verb == "touch")
         .unwrap();
     assert!(place <= 3, "the touch came after {place} trips");
+}
+
+#[test]
+fn a_call_that_the_server_refuses_spoils_no_other_of_its_trip() {
+    let schema = Schema::new();
+    let blocking = schema.store();
+    schema.run("ALTER TABLE session ADD CHECK (session_data <> 'bad')");
+    let refused = [0, 17, 49];
+    let keys: Vec<_> = (0..50)
+        .map(|_| blocking.generate(Some("lobster"), None).unwrap())
+        .collect();
+    let store = Offload::builder().lanes(1).build(blocking);
+    let runtime = Builder::new_multi_thread().enable_time().build().unwrap();
+    let results = runtime.block_on(set_together(&store, &keys, |place| match place {
+        place if refused.contains(&place) => "bad",
+        23 => "N\0L",
+        _ => "crab",
+    }));
+    assert_eq!(store.stats().largest_batch, keys.len());
+    for (place, result) in results.into_iter().enumerate() {
+        let value = runtime.block_on(store.get(&keys[place])).unwrap().value;
+        match result {
+            Err(Error::Database(e)) => {
+                assert!(refused.contains(&place), "{place}: {e}");
+                assert_eq!((e.code().unwrap().code(), &*value), ("23514", "lobster"));
+            }
+            Err(e) => assert!(place == 23 && matches!(e, Error::InvalidValue(_)), "{e}"),
+            Ok(()) => assert_eq!(value, "crab", "{place}"),
+        }
+    }
+}
+
+/// Sets each key from a task of its own, all in one trip.
+async fn set_together(
+    store: &Offload<PostgresStore>,
+    keys: &[Key],
+    value: impl Fn(usize) -> &'static str,
+) -> Vec<Result<(), Error>> {
+    // The one lane is busy until all wait.
+    let (release, released) = mpsc::channel::<()>();
+    let busy = store.clone();
+    let busy = tokio::spawn(async move { busy.run(move |_| released.recv()).await });
+    while store.stats().running == 0 {
+        tokio::task::yield_now().await;
+    }
+    let calls: Vec<_> = keys
+        .iter()
+        .enumerate()
+        .map(|(place, key)| {
+            let (store, key, value) = (store.clone(), key.clone(), value(place));
+            tokio::spawn(async move { store.set(&key, value, None).await })
+        })
+        .collect();
+    while store.stats().waiting < keys.len() {
+        tokio::task::yield_now().await;
+    }
+    drop(release);
+    assert!(busy.await.unwrap().unwrap().is_err());
+    let mut results = Vec::new();
+    for call in calls {
+        results.push(call.await.unwrap());
+    }
+    results
 }

@@ -5,12 +5,14 @@ use std::{
     pin::pin,
     sync::mpsc,
     task::{Context, Poll, Waker},
+    thread,
 };
 
 use session_postgres::{AsyncStore, Error, MemoryStore, Offload, Store};
 use tokio::runtime::Builder;
 
 use super::wait_for_rest;
+use crate::support::wait_until;
 
 /// Polls once, in whatever context there is.
 fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
@@ -94,6 +96,65 @@ fn calls_that_wait_when_the_runtime_shuts_down_are_not_left_alone() {
 }
 
 #[test]
+fn callers_on_another_runtime_are_served_where_a_lane_went_down_with_its_own() {
+    let doomed = Builder::new_multi_thread()
+        .max_blocking_threads(1)
+        .enable_time()
+        .build()
+        .unwrap();
+    let (release, released) = mpsc::channel::<()>();
+    let (begun, has_begun) = mpsc::channel();
+    doomed.spawn_blocking(move || {
+        begun.send(()).unwrap();
+        let _ = released.recv();
+    });
+    has_begun.recv().unwrap();
+
+    let store = Offload::builder().lanes(1).build(MemoryStore::new());
+    let mut from_doomed = Box::pin(store.generate(None, None));
+    {
+        let _inside = doomed.enter();
+        assert!(poll_once(from_doomed.as_mut()).is_pending());
+    }
+    let living = Builder::new_multi_thread().enable_time().build().unwrap();
+    let other = store.clone();
+    let from_living = living.spawn(async move { other.generate(None, None).await });
+    // The only lane there may be is to begin on the doomed runtime, and never does.
+    wait_until("both to wait", || store.stats().waiting == 2);
+    doomed.shutdown_background();
+    drop(release);
+    living.block_on(from_living).unwrap().unwrap();
+    let answer = poll_once(from_doomed.as_mut());
+    assert!(matches!(answer, Poll::Ready(Ok(_) | Err(Error::Cancelled))));
+}
+
+#[test]
+fn a_runtime_does_not_wait_for_callers_on_others() {
+    let store = Offload::builder().lanes(1).build(MemoryStore::new());
+    let ending = Builder::new_multi_thread().enable_time().build().unwrap();
+    let key = ending
+        .block_on(store.generate(Some("lobster"), None))
+        .unwrap();
+    // Its lane is open still, and from now on has no rest.
+    let busy = Builder::new_multi_thread().enable_time().build().unwrap();
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (store, key) = (store.clone(), key.clone());
+            busy.spawn(async move { while store.get(&key).await.is_ok() {} })
+        })
+        .collect();
+    wait_until("the lane to be busy", || store.stats().calls > 100);
+    let end = thread::spawn(|| drop(ending));
+    wait_until("the runtime to end", || end.is_finished());
+    let calls = store.stats().calls;
+    wait_until("callers to be served on", || store.stats().calls > calls);
+    busy.block_on(store.clear(&key)).unwrap();
+    for caller in callers {
+        busy.block_on(caller).unwrap();
+    }
+}
+
+#[test]
 fn a_call_after_the_runtime_has_shut_down_is_cancelled() {
     let runtime = Builder::new_multi_thread().enable_time().build().unwrap();
     let handle = runtime.handle().clone();
@@ -123,7 +184,7 @@ fn a_call_that_runs_when_the_runtime_shuts_down_is_carried_out() {
         let _inside = runtime.enter();
         assert!(poll_once(call.as_mut()).is_pending());
     }
-    crate::support::wait_until("the lane to have it", || store.stats().running == 1);
+    wait_until("the lane to have it", || store.stats().running == 1);
     runtime.shutdown_background();
     drop(release);
     wait_for_rest(&store);
