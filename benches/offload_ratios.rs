@@ -46,8 +46,8 @@ enum Verb {
 }
 
 impl Bars {
-    fn facade(&self, options: OffloadBuilder) -> Offload<PostgresStore> {
-        options.build(self.bench.store(CONNECTIONS))
+    fn facade(&self, options: OffloadBuilder, connections: u32) -> Offload<PostgresStore> {
+        options.build(self.bench.store(connections))
     }
 
     /// So many tasks that call the facade.
@@ -117,7 +117,7 @@ impl Bars {
     fn one_caller(&self) {
         let (turns, calls) = if trying() { (1, 1) } else { (101, 200) };
         let blocking = self.bench.store(CONNECTIONS);
-        let store = self.facade(OffloadBuilder::default());
+        let store = self.facade(Offload::builder(), CONNECTIONS);
         // On a worker, as a caller's task is.
         let on_worker = |call: Call| {
             let run = async move {
@@ -157,30 +157,42 @@ impl Bars {
         );
     }
 
-    /// Calls that share a trip, held against the original's one thread hop a call.
+    /// Calls that share a trip, held against the original's one thread hop a call, which on many
+    /// connections share their commits.
     fn batches(&self) {
-        let default = self.facade(OffloadBuilder::default());
-        let one_by_one = self.facade(OffloadBuilder::default().max_batch(1));
-        for verb in [Verb::Get, Verb::Set, Verb::Generate, Verb::Clear] {
-            for callers in [1, 4, 16, 64, 256, 1024] {
-                let bar = match (callers, verb) {
-                    (64, Verb::Get) => ">= 3",
-                    (64, Verb::Set) => ">= 6",
-                    (256, Verb::Get) => ">= 6",
-                    (256, Verb::Set) => ">= 15",
-                    _ => ">= 1",
-                };
-                let name = format!("{verb:?} a second, {callers} callers, default / max_batch(1)");
-                let rate = |store| self.load(store, verb, callers).rate();
-                Ratio::of_figures(self.turns, || rate(&default), || rate(&one_by_one))
-                    .print(&name, bar);
+        for connections in [1, 2, 4] {
+            for verb in [Verb::Get, Verb::Set] {
+                self.batches_of(verb, &[64, 256], connections);
             }
+        }
+        for verb in [Verb::Get, Verb::Set, Verb::Generate, Verb::Clear] {
+            self.batches_of(verb, &[1, 4, 16, 64, 256, 1024], CONNECTIONS);
+        }
+    }
+
+    fn batches_of(&self, verb: Verb, callers: &[usize], connections: u32) {
+        let default = self.facade(Offload::builder(), connections);
+        let one_by_one = self.facade(Offload::builder().max_batch(1), connections);
+        for &callers in callers {
+            let bar = match (callers, verb) {
+                (64, Verb::Get) => ">= 3",
+                (64, Verb::Set) => ">= 6",
+                (256, Verb::Get) => ">= 6",
+                (256, Verb::Set) => ">= 15",
+                _ => ">= 1",
+            };
+            let name = format!(
+                "{verb:?} a second, {callers} callers on {connections}, default / max_batch(1)"
+            );
+            let rate = |store| self.load(store, verb, callers).rate();
+            Ratio::of_figures(self.turns, || rate(&default), || rate(&one_by_one))
+                .print(&name, bar);
         }
     }
 
     /// The facade, held against threads that block.
     fn plain_threads(&self) {
-        let store = self.facade(OffloadBuilder::default());
+        let store = self.facade(Offload::builder(), CONNECTIONS);
         for (callers, bar) in [
             (1, ""),
             (4, ">= 1"),

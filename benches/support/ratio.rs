@@ -55,14 +55,14 @@ impl Ratio {
 
     pub(crate) fn print_head() {
         println!(
-            "{:<58} {:>7} {:>16} {:>9}",
+            "{:<62} {:>7} {:>16} {:>9}",
             "ratio", "median", "10% to 90%", "bar"
         );
     }
 
     pub(crate) fn print(&self, name: &str, bar: &str) {
         let spread = format!("{:.2} to {:.2}", self.at(0.1), self.at(0.9));
-        println!("{name:<58} {:>7.2} {spread:>16} {bar:>9}", self.at(0.5));
+        println!("{name:<62} {:>7.2} {spread:>16} {bar:>9}", self.at(0.5));
     }
 }
 

@@ -53,7 +53,9 @@ impl OffloadBuilder {
     /// Sets how many calls or batches are carried out at once at most, each on a thread of tokio's
     /// blocking pool.
     ///
-    /// Defaults to the store's [`parallelism`](Store::parallelism).
+    /// Defaults to the store's [`parallelism`](Store::parallelism): as many as a [`PostgresStore`] has
+    /// connections, so that a slow call holds up as few others as can be. On a small machine that has the
+    /// server too, two to four are up to a fifth faster from a few hundred callers on.
     ///
     /// # Panics
     ///
@@ -66,7 +68,8 @@ impl OffloadBuilder {
 
     /// Sets how many calls make a trip together at most. With 1, each goes alone.
     ///
-    /// Defaults to 256.
+    /// Defaults to 256: for 1,024 callers on two processors, larger trips were no faster, and those of 64
+    /// up to a third slower on few connections.
     ///
     /// # Panics
     ///
