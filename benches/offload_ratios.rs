@@ -5,44 +5,27 @@
 
 mod support;
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use session_postgres::{AsyncStore, Key, Offload, OffloadBuilder, PostgresStore, Store};
+use session_postgres::{Offload, OffloadBuilder, PostgresStore, Store};
 use tokio::runtime::Runtime;
 
 use support::{
     Bench, get_by_hand,
-    load::{self, Load},
+    load::{self, Length, Load},
     prepare_get,
     ratio::{Ratio, time, trying},
+    verbs::{AsyncCall, VERBS, Verb, place},
 };
 
 /// How many connections everybody has.
 const CONNECTIONS: u32 = 8;
 
-/// Makes one call of a caller, by its number.
-type Call = Box<dyn Fn(usize) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
-
 struct Bars {
     bench: Bench,
     runtime: Runtime,
-    keys: Arc<Vec<Key>>,
-    value: Arc<str>,
     turns: usize,
     length: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Verb {
-    Get,
-    Set,
-    Generate,
-    Clear,
 }
 
 impl Bars {
@@ -52,42 +35,21 @@ impl Bars {
 
     /// So many tasks that call the facade.
     fn load(&self, store: &Offload<PostgresStore>, verb: Verb, callers: usize) -> Load {
-        let caller = |number| self.caller(store, verb, number);
-        load::tasks(&self.runtime, callers, self.length, caller)
-    }
-
-    fn caller(&self, store: &Offload<PostgresStore>, verb: Verb, number: usize) -> Call {
-        let (store, keys, value) = (store.clone(), self.keys.clone(), self.value.clone());
-        Box::new(move |call| {
-            let key = keys[place(keys.len(), number, call)].clone();
-            let (store, value) = (store.clone(), value.clone());
-            Box::pin(async move {
-                match verb {
-                    Verb::Get => drop(store.get(&key).await.unwrap()),
-                    Verb::Set => store.set(&key, &value, None).await.unwrap(),
-                    Verb::Generate => drop(store.generate(Some(&value), None).await.unwrap()),
-                    Verb::Clear => store.clear(&key).await.unwrap(),
-                }
-            })
-        })
+        let caller = |number| self.bench.async_caller(store, verb, number);
+        load::tasks(&self.runtime, callers, Length::Time(self.length), caller)
     }
 
     /// So many plain threads that get, each with a connection of its own and a prepared statement.
     fn plain(&self, threads: usize) -> Load {
-        load::threads(threads, self.length, |number| {
+        load::threads(threads, Length::Time(self.length), |number| {
             let mut client = self.bench.client();
             let statement = prepare_get(&mut client);
             move |call| {
-                let key = &self.keys[place(self.keys.len(), number, call)];
+                let key = &self.bench.keys[place(self.bench.keys.len(), number, call)];
                 get_by_hand(&mut client, &statement, key);
             }
         })
     }
-}
-
-/// Which key a caller's call is about: no two callers follow each other.
-fn place(keys: usize, caller: usize, call: usize) -> usize {
-    (caller * 7919 + call * 31) % keys
 }
 
 fn main() {
@@ -99,8 +61,6 @@ fn main() {
     };
     let bars = Bars {
         runtime: Runtime::new().unwrap(),
-        keys: Arc::new(bench.keys.clone()),
-        value: bench.value.as_str().into(),
         bench,
         turns,
         length,
@@ -119,7 +79,7 @@ impl Bars {
         let blocking = self.bench.store(CONNECTIONS);
         let store = self.facade(Offload::builder(), CONNECTIONS);
         // On a worker, as a caller's task is.
-        let on_worker = |call: Call| {
+        let on_worker = |call: AsyncCall| {
             let run = async move {
                 let begun = Instant::now();
                 for number in 0..calls {
@@ -132,11 +92,11 @@ impl Bars {
         let blocking_get = || {
             let mut call = 0..;
             time(calls, || {
-                let key = &self.keys[place(self.keys.len(), 0, call.next().unwrap())];
+                let key = &self.bench.keys[place(self.bench.keys.len(), 0, call.next().unwrap())];
                 drop(blocking.get(key).unwrap());
             })
         };
-        let offloaded_get = || on_worker(self.caller(&store, Verb::Get, 0));
+        let offloaded_get = || on_worker(self.bench.async_caller(&store, Verb::Get, 0));
         let hop = || {
             on_worker(Box::new(|_| {
                 Box::pin(async { tokio::task::spawn_blocking(|| ()).await.unwrap() })
@@ -165,7 +125,7 @@ impl Bars {
                 self.batches_of(verb, &[64, 256], connections);
             }
         }
-        for verb in [Verb::Get, Verb::Set, Verb::Generate, Verb::Clear] {
+        for verb in VERBS {
             self.batches_of(verb, &[1, 4, 16, 64, 256, 1024], CONNECTIONS);
         }
     }
@@ -208,8 +168,8 @@ impl Bars {
         let callers = 256;
         let blocking = self.bench.store(CONNECTIONS);
         let threads = || {
-            load::threads(callers, self.length, |number| {
-                let (blocking, keys) = (&blocking, &self.keys);
+            load::threads(callers, Length::Time(self.length), |number| {
+                let (blocking, keys) = (&blocking, &self.bench.keys);
                 move |call| {
                     drop(
                         blocking

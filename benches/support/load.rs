@@ -1,10 +1,10 @@
-//! Callers that call as fast as they are answered, for a while.
+//! Callers that call as fast as they are answered.
 
 use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -12,9 +12,39 @@ use std::{
 
 use tokio::runtime::Runtime;
 
+/// How long callers go on.
+#[derive(Clone, Copy)]
+pub(crate) enum Length {
+    Time(Duration),
+    /// So many calls, of all callers together.
+    Calls(u64),
+}
+
+impl Length {
+    /// How many calls may still be made.
+    fn calls(self) -> AtomicI64 {
+        AtomicI64::new(match self {
+            Length::Time(_) => i64::MAX,
+            Length::Calls(calls) => calls as i64,
+        })
+    }
+
+    /// Waits until callers are to stop, where that is a matter of time.
+    fn wait(self, calls: &AtomicI64) {
+        if let Length::Time(time) = self {
+            thread::sleep(time);
+            calls.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+fn may_call(calls: &AtomicI64) -> bool {
+    calls.fetch_sub(1, Ordering::Relaxed) > 0
+}
+
 /// What callers saw.
 pub(crate) struct Load {
-    elapsed: Duration,
+    pub(crate) elapsed: Duration,
     /// How long each call took.
     latencies: Vec<Duration>,
 }
@@ -40,14 +70,14 @@ impl Load {
 /// Lets so many threads call. `caller` makes each caller's call; a call is given its number.
 pub(crate) fn threads<C: FnMut(usize) + Send>(
     callers: usize,
-    length: Duration,
+    length: Length,
     caller: impl Fn(usize) -> C + Sync,
 ) -> Load {
-    let stop = AtomicBool::new(false);
+    let calls = length.calls();
     let run = |number| {
         let mut call = caller(number);
         let mut latencies = Vec::new();
-        while !stop.load(Ordering::Relaxed) {
+        while may_call(&calls) {
             let begun = Instant::now();
             call(latencies.len());
             latencies.push(begun.elapsed());
@@ -60,8 +90,7 @@ pub(crate) fn threads<C: FnMut(usize) + Send>(
         let callers: Vec<_> = (0..callers)
             .map(|number| scope.spawn(move || run(number)))
             .collect();
-        thread::sleep(length);
-        stop.store(true, Ordering::Relaxed);
+        length.wait(&calls);
         let latencies: Vec<_> = callers.into_iter().map(|c| c.join().unwrap()).collect();
         Load::of(begun.elapsed(), latencies.into_iter())
     })
@@ -71,21 +100,21 @@ pub(crate) fn threads<C: FnMut(usize) + Send>(
 pub(crate) fn tasks<C, F>(
     runtime: &Runtime,
     callers: usize,
-    length: Duration,
+    length: Length,
     caller: impl Fn(usize) -> C,
 ) -> Load
 where
     C: FnMut(usize) -> F + Send + 'static,
     F: Future<Output = ()> + Send,
 {
-    let stop = Arc::new(AtomicBool::new(false));
+    let calls = Arc::new(length.calls());
     let begun = Instant::now();
     let callers: Vec<_> = (0..callers)
         .map(|number| {
-            let (mut call, stop) = (caller(number), stop.clone());
+            let (mut call, calls) = (caller(number), calls.clone());
             runtime.spawn(async move {
                 let mut latencies = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
+                while may_call(&calls) {
                     let begun = Instant::now();
                     call(latencies.len()).await;
                     latencies.push(begun.elapsed());
@@ -94,8 +123,7 @@ where
             })
         })
         .collect();
-    thread::sleep(length);
-    stop.store(true, Ordering::Relaxed);
+    length.wait(&calls);
     let latencies: Vec<_> = callers
         .into_iter()
         .map(|caller| runtime.block_on(caller).unwrap())

@@ -4,10 +4,13 @@
 
 pub(crate) mod load;
 pub(crate) mod ratio;
+pub(crate) mod verbs;
+
+use std::sync::Arc;
 
 use r2d2_postgres::PostgresConnectionManager;
 use session_postgres::{
-    Key, PostgresStore, Store,
+    Key, MemoryStore, PostgresStore, Store,
     postgres::{Client, NoTls, Statement},
     r2d2::Pool,
 };
@@ -22,8 +25,8 @@ const VALUE_BYTES: usize = 200;
 /// A server that keeps what it commits (fsync and synchronous_commit are on), and its sessions.
 pub(crate) struct Bench {
     server: Server,
-    pub(crate) keys: Vec<Key>,
-    pub(crate) value: String,
+    pub(crate) keys: Arc<Vec<Key>>,
+    pub(crate) value: Arc<str>,
 }
 
 impl Bench {
@@ -33,7 +36,7 @@ impl Bench {
         let store = PostgresStore::connect(server.url()).unwrap();
         store.create_table().unwrap();
         let keys = store.generate_many(&vec![(Some(value.as_str()), None); SESSIONS]);
-        let keys = keys.into_iter().map(Result::unwrap).collect();
+        let keys = Arc::new(keys.into_iter().map(Result::unwrap).collect());
         store
             .with_client(|client| client.batch_execute("VACUUM ANALYZE session"))
             .unwrap()
@@ -48,7 +51,7 @@ impl Bench {
         Bench {
             server,
             keys,
-            value,
+            value: value.into(),
         }
     }
 
@@ -66,6 +69,15 @@ impl Bench {
             .max_connections(connections)
             .connect(self.server.url())
             .unwrap()
+    }
+
+    /// A store without a database, with the same sessions.
+    pub(crate) fn in_memory(&self) -> MemoryStore {
+        let store = MemoryStore::new();
+        for key in &*self.keys {
+            store.insert(key, Some(&self.value), None).unwrap();
+        }
+        store
     }
 
     /// A store on a pool of one connection.
@@ -96,9 +108,7 @@ impl Bench {
         &'a self,
         keys: &[&'a Key],
     ) -> Vec<(&'a Key, &'a str, Option<session_postgres::Period>)> {
-        keys.iter()
-            .map(|key| (*key, self.value.as_str(), None))
-            .collect()
+        keys.iter().map(|key| (*key, &*self.value, None)).collect()
     }
 }
 
