@@ -8,7 +8,11 @@ use std::{
 
 use tokio::runtime::{self, Handle};
 
-use super::{Shared, queue::Next, sync::spawn_blocking};
+use super::{
+    Shared,
+    queue::Next,
+    sync::{has_passed, spawn_blocking},
+};
 use crate::{Store, deadline};
 
 /// How long a lane serves whoever comes. After that it serves its own runtime only: one that shuts
@@ -42,7 +46,7 @@ impl<S: Store> Lane<S> {
         let begun = Instant::now();
         let mut done = 0;
         loop {
-            let relieves = (begun.elapsed() > SHIFT).then_some(self.home);
+            let relieves = has_passed(SHIFT, begun).then_some(self.home);
             match queue.next(done, relieves) {
                 Next::Work(batch, another) => {
                     open(&self.shared, another);

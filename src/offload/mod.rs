@@ -7,8 +7,11 @@
 mod builder;
 mod elsewhere;
 mod lane;
+#[cfg(all(test, shuttle))]
+mod model;
 mod queue;
 mod stats;
+#[cfg(not(all(test, shuttle)))]
 mod sync;
 mod verb;
 mod verbs;
@@ -17,6 +20,8 @@ use std::{fmt, panic::resume_unwind, sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle, sync::oneshot};
 
+#[cfg(all(test, shuttle))]
+use self::model::sync;
 pub use self::{builder::OffloadBuilder, stats::Stats};
 use self::{
     elsewhere::DroppedElsewhere,
@@ -157,7 +162,7 @@ impl<S: Store> Offload<S> {
         line: impl FnOnce(&mut Lines<S>) -> &mut Line<J>,
         job: impl FnOnce(Reply<T>) -> J,
     ) -> Result<T, Error> {
-        let home = Handle::try_current().map_err(|_| Error::NoRuntime)?;
+        let home = sync::current_runtime().ok_or(Error::NoRuntime)?;
         let deadline = deadline::after(self.shared.timeout);
         let (reply, answer) = oneshot::channel();
         // Where the runtime has no timers this panics, before anything is done.

@@ -1,4 +1,5 @@
-//! Locks and threads as the facade uses them.
+//! Locks, threads, time and runtimes as the facade uses them. Under `--cfg shuttle` the tests put
+//! `model/sync.rs` in its place.
 
 use std::{
     future::Future,
@@ -47,6 +48,11 @@ impl Condvar {
     }
 }
 
+/// The runtime that this is called from, if any.
+pub(super) fn current_runtime() -> Option<Handle> {
+    Handle::try_current().ok()
+}
+
 /// Runs `work` on a thread for what blocks, or drops it where the runtime has shut down.
 pub(super) fn spawn_blocking(runtime: &Handle, work: impl FnOnce() + Send + 'static) {
     runtime.spawn_blocking(work);
@@ -61,4 +67,9 @@ pub(super) fn timeout_at<T>(
 ) -> impl Future<Output = Option<T>> {
     let timeout = tokio::time::timeout_at(deadline.into(), work);
     async { timeout.await.ok() }
+}
+
+/// Whether so much time has passed since then.
+pub(super) fn has_passed(time: Duration, since: Instant) -> bool {
+    since.elapsed() > time
 }

@@ -1,0 +1,223 @@
+//! What `sync` is in the models: shuttle decides who goes on, and when time passes.
+//!
+//! Nothing here may look at a real clock, a real lock or the runtime entered: all threads of a model
+//! take turns on one.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashSet,
+    future::{Future, poll_fn},
+    mem,
+    ops::{Deref, DerefMut},
+    pin::pin,
+    sync::{Arc, PoisonError},
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use shuttle::{
+    rand::{Rng, thread_rng},
+    sync,
+    thread::{self, JoinHandle},
+};
+use tokio::runtime::{self, Handle};
+
+/// How likely it is that time passes where it might.
+const HASTE: f64 = 0.3;
+
+std::thread_local! {
+    static WORLD: RefCell<World> = RefCell::default();
+}
+
+/// What one run of a model is about.
+#[derive(Default)]
+struct World {
+    /// Whether the time of everybody who sleeps has come.
+    is_over: bool,
+    condvars: Vec<Arc<sync::Condvar>>,
+    lanes: Vec<JoinHandle<()>>,
+    shut_down: HashSet<runtime::Id>,
+}
+
+shuttle::thread_local! {
+    static HOME: RefCell<Option<Handle>> = RefCell::new(None);
+    static IS_IMPATIENT: Cell<bool> = Cell::new(false);
+}
+
+/// Forgets the run before.
+pub(super) fn begin() {
+    WORLD.take();
+}
+
+/// Has this thread call from a runtime.
+pub(super) fn enter(home: &Handle) {
+    HOME.with(|current| current.replace(Some(home.clone())));
+}
+
+/// Lets the calls of this thread time out.
+pub(super) fn be_impatient() {
+    IS_IMPATIENT.with(|impatient| impatient.set(true));
+}
+
+pub(super) fn shut_down(runtime: &Handle) {
+    WORLD.with_borrow_mut(|world| world.shut_down.insert(runtime.id()));
+}
+
+fn has_shut_down(runtime: runtime::Id) -> bool {
+    WORLD.with_borrow(|world| world.shut_down.contains(&runtime))
+}
+
+/// Lets time pass until all lanes have closed. `lock` takes the lock that they sleep under, once.
+///
+/// Time passes for everybody at the end only: whoever waits for a lane that was not told sleeps until
+/// then, and this is not called before callers have their answers.
+pub(super) fn end(lock: impl FnOnce()) {
+    WORLD.with_borrow_mut(|world| world.is_over = true);
+    // Whoever saw it before that holds the lock until it sleeps.
+    lock();
+    for condvar in WORLD.with_borrow(|world| world.condvars.clone()) {
+        condvar.notify_all();
+    }
+    loop {
+        let lanes = WORLD.with_borrow_mut(|world| mem::take(&mut world.lanes));
+        if lanes.is_empty() {
+            return;
+        }
+        for lane in lanes {
+            lane.join().expect("no lane panics");
+        }
+    }
+}
+
+pub(in crate::offload) struct Mutex<T>(sync::Mutex<T>);
+
+pub(in crate::offload) struct MutexGuard<'a, T> {
+    mutex: &'a sync::Mutex<T>,
+    guard: sync::MutexGuard<'a, T>,
+}
+
+impl<T> Mutex<T> {
+    pub(in crate::offload) fn new(value: T) -> Mutex<T> {
+        Mutex(sync::Mutex::new(value))
+    }
+
+    pub(in crate::offload) fn lock(&self) -> MutexGuard<'_, T> {
+        MutexGuard::of(&self.0)
+    }
+}
+
+impl<'a, T> MutexGuard<'a, T> {
+    fn of(mutex: &'a sync::Mutex<T>) -> MutexGuard<'a, T> {
+        let guard = mutex.lock().unwrap_or_else(PoisonError::into_inner);
+        MutexGuard { mutex, guard }
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
+pub(in crate::offload) struct Condvar(Arc<sync::Condvar>);
+
+impl Condvar {
+    pub(in crate::offload) fn new() -> Condvar {
+        let condvar = Arc::new(sync::Condvar::new());
+        WORLD.with_borrow_mut(|world| world.condvars.push(condvar.clone()));
+        Condvar(condvar)
+    }
+
+    pub(in crate::offload) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    /// Times out at once, by chance, or sleeps until it is notified or the model ends.
+    pub(in crate::offload) fn wait_timeout_while<'a, T>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        _timeout: Duration,
+        mut condition: impl FnMut(&mut T) -> bool,
+    ) -> MutexGuard<'a, T> {
+        // A lane that spins without sleeping has to take steps, for shuttle to see it.
+        thread::yield_now();
+        while condition(&mut guard) {
+            let mutex = guard.mutex;
+            let is_over = WORLD.with_borrow(|world| world.is_over);
+            if is_over || thread_rng().gen_bool(HASTE) {
+                drop(guard);
+                thread::yield_now();
+                return MutexGuard::of(mutex);
+            }
+            let woken = self.0.wait(guard.guard);
+            guard = MutexGuard {
+                mutex,
+                guard: woken.unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        guard
+    }
+}
+
+pub(in crate::offload) fn current_runtime() -> Option<Handle> {
+    HOME.with(|home| home.borrow().clone())
+}
+
+/// A runtime that shuts down drops what it is given, and what has not begun.
+pub(in crate::offload) fn spawn_blocking(runtime: &Handle, work: impl FnOnce() + Send + 'static) {
+    let runtime = runtime.id();
+    if has_shut_down(runtime) {
+        return;
+    }
+    let lane = thread::spawn(move || {
+        if !has_shut_down(runtime) {
+            work();
+        }
+    });
+    WORLD.with_borrow_mut(|world| world.lanes.push(lane));
+}
+
+/// Gives up early, by chance, where the caller is impatient.
+pub(in crate::offload) fn timeout_at<T>(
+    _deadline: Instant,
+    work: impl Future<Output = T>,
+) -> impl Future<Output = Option<T>> {
+    let is_impatient = IS_IMPATIENT.with(Cell::get);
+    async move {
+        if is_impatient {
+            up_to(thread_rng().gen_range(1..5), work).await
+        } else {
+            Some(work.await)
+        }
+    }
+}
+
+/// What comes of `work` when it is polled so many times at most.
+pub(super) async fn up_to<T>(polls: usize, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    let mut left = polls;
+    poll_fn(move |context| {
+        left -= 1;
+        match work.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+pub(in crate::offload) fn has_passed(_time: Duration, _since: Instant) -> bool {
+    thread_rng().gen_bool(HASTE)
+}
