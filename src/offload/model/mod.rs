@@ -86,11 +86,11 @@ impl Store for Echo {
     fn set_default_period(&self, _: Period) {}
 
     fn generate(&self, _: Option<&str>, _: Option<Period>) -> Result<Key, Error> {
-        unimplemented!()
+        unreachable!("no model calls this")
     }
 
     fn clear(&self, _: &Key) -> Result<(), Error> {
-        unimplemented!()
+        unreachable!("no model calls this")
     }
 
     fn get(&self, key: &Key) -> Result<Session, Error> {
@@ -98,11 +98,11 @@ impl Store for Echo {
     }
 
     fn set(&self, _: &Key, _: &str, _: Option<Period>) -> Result<(), Error> {
-        unimplemented!()
+        unreachable!("no model calls this")
     }
 
     fn insert(&self, _: &Key, _: Option<&str>, _: Option<Period>) -> Result<(), Error> {
-        unimplemented!()
+        unreachable!("no model calls this")
     }
 
     fn touch(&self, key: &Key, expiry: Option<Period>) -> Result<(), Error> {
@@ -110,7 +110,7 @@ impl Store for Echo {
     }
 
     fn rotate(&self, _: &Key) -> Result<Key, Error> {
-        unimplemented!()
+        unreachable!("no model calls this")
     }
 
     fn update(
@@ -119,7 +119,7 @@ impl Store for Echo {
         _: Option<Period>,
         _: &mut dyn FnMut(Option<&str>) -> Option<String>,
     ) -> Result<Session, Error> {
-        unimplemented!()
+        unreachable!("no model calls this")
     }
 
     fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
