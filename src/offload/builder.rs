@@ -1,6 +1,6 @@
 //! The options of a facade.
 
-use std::time::Duration;
+use std::{panic::resume_unwind, time::Duration};
 
 use tokio::runtime::Handle;
 
@@ -80,10 +80,16 @@ impl OffloadBuilder {
         self
     }
 
-    /// Sets how many calls may wait; a further one is [`Error::Overloaded`] at once.
+    /// Sets how many calls may wait, those included that an idle lane is about to take; a further one is
+    /// [`Error::Overloaded`] at once.
     ///
     /// Defaults to 10,000.
+    ///
+    /// # Panics
+    ///
+    /// If it is 0.
     pub fn max_waiting(mut self, calls: usize) -> Self {
+        assert!(calls > 0, "a call waits until a lane takes it");
         self.max_waiting = calls;
         self
     }
@@ -118,8 +124,13 @@ impl OffloadBuilder {
         let runtime = Handle::try_current().map_err(|_| Error::NoRuntime)?;
         // Whoever drops what comes of it, on whatever thread, drops a facade, which is prepared for that.
         let connect = move || Ok(self.build(options.connect(&params)?));
-        let connected = runtime.spawn_blocking(connect).await;
-        connected.map_err(|_| Error::Cancelled)?
+        match runtime.spawn_blocking(connect).await {
+            Ok(connected) => connected,
+            Err(end) => match end.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => Err(Error::Cancelled),
+            },
+        }
     }
 
     /// Makes the facade for this store.

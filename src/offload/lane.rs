@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{Store, deadline};
 
-/// How long a lane serves whoever comes. After that it serves its own runtime only: one that shuts
-/// down waits for its lanes, and must not wait for as long as callers on others have work.
+/// How long a lane serves whoever comes. After that it goes on only while a call from its own runtime is
+/// first: one that shuts down waits for its lanes, and must not wait for as long as callers on others
+/// have work.
 const SHIFT: Duration = Duration::from_millis(100);
 
 /// Opens a lane where the queue says so.
@@ -42,12 +43,12 @@ impl<S: Store> Lane<S> {
     fn run(mut self) {
         self.has_begun = true;
         let Shared { store, queue, .. } = &*self.shared;
-        queue.begun();
+        queue.begun(self.home);
         let begun = Instant::now();
         let mut done = 0;
         loop {
-            let relieves = has_passed(SHIFT, begun).then_some(self.home);
-            match queue.next(done, relieves) {
+            let only_while_for = has_passed(SHIFT, begun).then_some(self.home);
+            match queue.next(done, only_while_for) {
                 Next::Work(batch, another) => {
                     open(&self.shared, another);
                     let work = || deadline::within(batch.deadline, || (batch.work)(store));
@@ -66,8 +67,9 @@ impl<S: Store> Lane<S> {
 impl<S: Store> Drop for Lane<S> {
     fn drop(&mut self) {
         if !self.has_begun {
-            let another = self.shared.queue.lost(self.home);
+            let (another, given_up) = self.shared.queue.lost(self.home);
             open(&self.shared, another);
+            drop(given_up);
         }
     }
 }

@@ -18,7 +18,7 @@ mod verbs;
 
 use std::{fmt, panic::resume_unwind, sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::sync::oneshot;
 
 #[cfg(all(test, shuttle))]
 use self::model::sync;
@@ -170,12 +170,12 @@ impl<S: Store> Offload<S> {
         let call = Waiting {
             job: job(reply),
             deadline,
-            home,
+            home: home.clone(),
         };
         let open = self
             .shared
             .queue
-            .enter(|lines| line(lines).push_back(call))?;
+            .enter(&home, |lines| line(lines).push_back(call))?;
         lane::open(&self.shared, open);
         match answer.await {
             Some(Ok(Ok(result))) => result,

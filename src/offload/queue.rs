@@ -164,12 +164,19 @@ struct State<S> {
 #[derive(Default)]
 struct Lanes {
     open: usize,
-    /// Not begun yet.
-    opening: usize,
+    /// Not begun yet: the runtimes that they are to begin on.
+    opening: Vec<runtime::Id>,
     /// Asleep, with nobody having told them of a call.
     idle: usize,
     /// Told of a call, and not awake yet.
     told: usize,
+}
+
+impl Lanes {
+    fn no_longer_opening(&mut self, home: runtime::Id) {
+        let place = self.opening.iter().position(|opening| *opening == home);
+        place.map(|place| self.opening.swap_remove(place));
+    }
 }
 
 impl<S: Store> State<S> {
@@ -209,7 +216,11 @@ impl<S: Store> Queue<S> {
 
     /// Lets a call wait, which `enter` puts into its line. Where this names a runtime, a lane is to be
     /// opened there.
-    pub(super) fn enter(&self, enter: impl FnOnce(&mut Lines<S>)) -> Result<Option<Handle>, Error> {
+    pub(super) fn enter(
+        &self,
+        home: &Handle,
+        enter: impl FnOnce(&mut Lines<S>),
+    ) -> Result<Option<Handle>, Error> {
         let mut state = self.state.lock();
         if state.stats.waiting >= self.limits.max_waiting {
             state.stats.overloads += 1;
@@ -219,12 +230,15 @@ impl<S: Store> Queue<S> {
         }
         state.stats.waiting += 1;
         enter(&mut state.lines);
-        Ok(self.send_a_lane(&mut state))
+        Ok(self.send_a_lane(&mut state, Some(home)))
     }
 
     /// Sees to it that a lane comes for the calls that wait, if there are any. Where none is left to be
     /// told, and another may be opened, this names the runtime to open it on.
-    fn send_a_lane(&self, state: &mut State<S>) -> Option<Handle> {
+    ///
+    /// That is the caller's own, or one where a call waits. One whose threads are all taken, so that a
+    /// lane does not begin there, is not waited for by callers on others.
+    fn send_a_lane(&self, state: &mut State<S>, caller: Option<&Handle>) -> Option<Handle> {
         let lanes = &mut state.lanes;
         if state.stats.waiting == 0 || lanes.told > 0 {
             return None;
@@ -235,33 +249,36 @@ impl<S: Store> Queue<S> {
             self.told.notify_one();
             return None;
         }
-        if lanes.opening > 0 || lanes.open == self.limits.lanes {
+        if lanes.open == self.limits.lanes {
             return None;
         }
-        let home = state.lines.first()?.clone();
-        state.lanes.open += 1;
-        state.lanes.opening += 1;
+        let home = caller.or_else(|| state.lines.first())?.clone();
+        if lanes.opening.contains(&home.id()) {
+            return None;
+        }
+        lanes.open += 1;
+        lanes.opening.push(home.id());
         Some(home)
     }
 
-    /// A lane has begun.
-    pub(super) fn begun(&self) {
-        self.state.lock().lanes.opening -= 1;
+    /// A lane has begun on this runtime.
+    pub(super) fn begun(&self, home: runtime::Id) {
+        self.state.lock().lanes.no_longer_opening(home);
     }
 
-    /// What a lane does next that has carried out so many calls. One that `relieves` itself serves its
-    /// own runtime only, and closes where the next call is from another.
-    pub(super) fn next(&self, done: usize, relieves: Option<runtime::Id>) -> Next<S> {
+    /// What a lane does next that has carried out so many calls. With `only_while_for` it goes on only
+    /// while a call from that runtime is first.
+    pub(super) fn next(&self, done: usize, only_while_for: Option<runtime::Id>) -> Next<S> {
         let mut state = self.state.lock();
         state.stats.running -= done;
         loop {
-            let next = state.lines.first().map(Handle::id);
-            if relieves.is_some() && next.is_some() && next != relieves {
+            let first = state.lines.first().map(Handle::id);
+            if only_while_for.is_some() && first.is_some() && first != only_while_for {
                 state.lanes.open -= 1;
-                return Next::Close(self.send_a_lane(&mut state));
+                return Next::Close(self.send_a_lane(&mut state, None));
             }
             if let Some(batch) = state.take(&self.limits) {
-                return Next::Work(batch, self.send_a_lane(&mut state));
+                return Next::Work(batch, self.send_a_lane(&mut state, None));
             }
             state.lanes.idle += 1;
             state = self
@@ -278,19 +295,16 @@ impl<S: Store> Queue<S> {
     }
 
     /// A lane was dropped that had not begun: its runtime has shut down, and the calls from there are
-    /// given up.
-    pub(super) fn lost(&self, home: runtime::Id) -> Option<Handle> {
+    /// given up: once they are dropped, their callers learn that nobody will answer. Names the runtime
+    /// to open another lane on, first.
+    pub(super) fn lost(&self, home: runtime::Id) -> (Option<Handle>, Vec<Batch<S>>) {
         let mut state = self.state.lock();
-        state.lanes.opening -= 1;
+        state.lanes.no_longer_opening(home);
         state.lanes.open -= 1;
         let lines = state.lines.all().into_iter();
         let given_up: Vec<_> = lines.filter_map(|line| line.take_from(home)).collect();
         state.stats.waiting -= given_up.iter().map(|batch| batch.calls).sum::<usize>();
-        let open = self.send_a_lane(&mut state);
-        drop(state);
-        // Callers learn by this that nobody will answer, and do then what they like.
-        drop(given_up);
-        open
+        (self.send_a_lane(&mut state, None), given_up)
     }
 
     pub(super) fn timed_out(&self) {

@@ -3,6 +3,7 @@
 
 use std::{
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{self, PoisonError},
     time::{Duration, Instant},
 };
@@ -55,7 +56,8 @@ pub(super) fn current_runtime() -> Option<Handle> {
 
 /// Runs `work` on a thread for what blocks, or drops it where the runtime has shut down.
 pub(super) fn spawn_blocking(runtime: &Handle, work: impl FnOnce() + Send + 'static) {
-    runtime.spawn_blocking(work);
+    // Where the system gives tokio no thread for it, tokio panics, and keeps it for the next it has.
+    let _ = catch_unwind(AssertUnwindSafe(|| runtime.spawn_blocking(work)));
 }
 
 /// What comes of `work` by then, if anything.

@@ -3,7 +3,9 @@
 
 use std::{
     error::Error as _,
-    io, thread,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -12,7 +14,7 @@ use postgres::{
     error::{Severity, SqlState},
 };
 
-use super::{PostgresStore, connection::Connection, source::Lease};
+use super::{PostgresStore, connection::Connection, source::Lease, watch};
 use crate::{Error, deadline, error::DatabaseError};
 
 /// How often an operation is tried again for a reason that should not come twice.
@@ -55,10 +57,15 @@ impl PostgresStore {
                 Ok(lease) => lease,
                 Err(timed_out) => return Err(interrupted.map_or(timed_out, Error::Disconnected)),
             };
-            let watched = self.watch.begin(lease.client(), deadline.end);
-            let mut connection = Connection::new(&mut *lease, self.prepared, interrupted.as_ref());
-            let outcome = work(&mut connection);
-            let cancelled = watched.end(lease.client(), outcome.as_ref().err());
+            let (outcome, cancels) =
+                self.watched(&mut *lease, deadline.end, is_cancelled, |lease| {
+                    work(&mut Connection::new(
+                        lease,
+                        self.prepared,
+                        interrupted.as_ref(),
+                    ))
+                });
+            let cancelled = cancels > 0 && is_cancelled(&outcome);
             let error = match outcome {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
@@ -94,17 +101,34 @@ impl PostgresStore {
         let Some(end) = deadline::current() else {
             return Ok(work(lease.client()));
         };
-        let watched = self.watch.begin(lease.client(), end);
-        let done = work(lease.client());
-        watched.end(lease.client(), None);
-        Ok(done)
+        let work = |lease: &mut dyn Lease| work(lease.client());
+        Ok(self.watched(&mut *lease, end, |_| false, work).0)
+    }
+
+    /// Does `work` on a connection, and has it cancelled when it is due. Says how often it was; however
+    /// it ends, the connection is as good as before. `is_hit` tells whether `work` ended in that.
+    fn watched<T>(
+        &self,
+        lease: &mut dyn Lease,
+        due: Instant,
+        is_hit: impl FnOnce(&T) -> bool,
+        work: impl FnOnce(&mut dyn Lease) -> T,
+    ) -> (T, u32) {
+        let watched = self.watch.begin(lease.client(), due);
+        let done = catch_unwind(AssertUnwindSafe(|| work(lease)));
+        let cancels = watched.end();
+        watch::clean(lease.client(), cancels, done.as_ref().is_ok_and(is_hit));
+        match done {
+            Ok(done) => (done, cancels),
+            Err(panic) => resume_unwind(panic),
+        }
     }
 
     fn lease_alive(&self) -> Result<Box<dyn Lease + '_>, Error> {
         let deadline = Deadline::after(self.timeout);
         loop {
             let mut lease = self.lease(&deadline)?;
-            match lease.client().is_valid(PROBE) {
+            match lease.client().is_valid(PROBE.min(deadline.left())) {
                 Ok(()) => return Ok(lease),
                 Err(error) if !self.source.renews() || deadline.passed() => {
                     return Err(Error::Disconnected((&error).into()));
@@ -134,6 +158,11 @@ impl PostgresStore {
         }
         Error::Database(source)
     }
+}
+
+fn is_cancelled<T>(outcome: &Result<T, postgres::Error>) -> bool {
+    let error = outcome.as_ref().err();
+    error.and_then(postgres::Error::code) == Some(&SqlState::QUERY_CANCELED)
 }
 
 fn judge(error: &postgres::Error, lease: &mut dyn Lease) -> Verdict {

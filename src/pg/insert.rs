@@ -36,6 +36,8 @@ impl PostgresStore {
                 Err(e) if pass == 0 => return Err(e),
                 // What was added before stays added.
                 Err(e) => {
+                    // One that was neither added nor seen may be what an interrupted try has added.
+                    let e = interrupted.map_or(e, Error::Disconnected);
                     open.iter()
                         .for_each(|place| results[*place] = Err(e.clone()));
                     return Ok(results);

@@ -1,7 +1,8 @@
 //! The PostgreSQL backend, in the order of a call: [`store`] has the verbs, [`attempt`] lends them a
-//! connection and tries again, [`source`] has the connections, [`watch`] cancels what takes too long, [`connection`] sends a statement of
-//! [`sql`], and [`row`] reads what comes back. [`batch`] is for many calls at once, [`insert`] and
-//! [`update`] for what takes more than a statement, and [`schema`] for the table itself.
+//! connection and tries again, [`source`] has the connections, [`watch`] cancels what takes too long,
+//! [`connection`] sends a statement of [`sql`], and [`row`] reads what comes back. [`batch`] is for many
+//! calls at once, [`insert`] and [`update`] for what takes more than a statement, and [`schema`] for the
+//! table itself.
 
 mod attempt;
 mod batch;

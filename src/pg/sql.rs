@@ -97,8 +97,11 @@ const OUTCOME: Template = ("SELECT txid_status($1)", &[Type::INT8]);
 // A lateral subquery looks up one key after the other, and so locks in the order of the arrays, which
 // is that of the keys in all batches: none waits for one that waits for it. Only `INSERT_MANY` goes
 // through its keys twice, expired rows first; where two of them meet on expired rows, the server may
-// have to end one, and it is sent again. The array of what was locked is complete before a row is
-// written, and makes the planner use the index, whatever it knows of the table.
+// have to end one, and it is sent again.
+//
+// What writes finds its rows by `key = ANY (ARRAY[…])`, which no hash or merge join takes, or by the
+// array of all that was locked; where an array is of one key only, `BETWEEN` that key and itself makes
+// the planner expect few rows, whatever it knows of the table. So it uses the index.
 
 /// Parameters: keys.
 const GET_MANY: Template = (

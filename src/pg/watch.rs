@@ -6,12 +6,13 @@
 use std::{
     collections::HashMap,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use postgres::{CancelToken, Client, Socket, error::SqlState, tls::MakeTlsConnect};
+use postgres::{CancelToken, Client, Socket, tls::MakeTlsConnect};
 
 use crate::deadline;
 
@@ -157,7 +158,8 @@ impl Shared {
     fn cancel(self: &Arc<Self>, id: u64, token: CancelToken) -> bool {
         let shared = self.clone();
         let send = move || {
-            (shared.cancel.0)(&token);
+            // The driver panics where no file descriptor is left, and a user's TLS may.
+            let _ = catch_unwind(AssertUnwindSafe(|| (shared.cancel.0)(&token)));
             if let Some(running) = shared.state().running.get_mut(&id) {
                 running.sending -= 1;
             }
@@ -184,28 +186,30 @@ impl Shared {
 }
 
 /// What is watched over, until it ends.
+#[must_use = "it is watched until `end`"]
 pub(super) struct Watched<'a> {
     shared: &'a Shared,
     id: u64,
 }
 
 impl Watched<'_> {
-    /// Ends the watch over a client that is idle again. Says whether what it did was cancelled;
-    /// `error` is what it ended in.
-    pub(super) fn end(self, client: &mut Client, error: Option<&postgres::Error>) -> bool {
-        let cancels = self.shared.end(self.id);
-        let is_hit = error.and_then(postgres::Error::code) == Some(&SqlState::QUERY_CANCELED);
-        if cancels > u32::from(is_hit) && !client.is_closed() {
-            // It fails where it does what it is for.
-            let _ = client.batch_execute(ABSORB);
-        }
-        cancels > 0 && is_hit
+    /// Ends the watch, and says how often what was watched was cancelled.
+    pub(super) fn end(self) -> u32 {
+        self.shared.end(self.id)
     }
 }
 
-/// Also where a closure of the user's own panics.
-impl Drop for Watched<'_> {
-    fn drop(&mut self) {
-        self.shared.end(self.id);
+/// Makes a connection good again that was cancelled so often; `is_hit` tells whether what it did ended
+/// in one of those.
+pub(super) fn clean(client: &mut Client, cancels: u32, is_hit: bool) {
+    if cancels == 0 || client.is_closed() {
+        return;
+    }
+    // What was hit may have been a COMMIT or a ROLLBACK, whose transaction is then open still. What is
+    // sent here fails where it does what it is for.
+    let _ = client.batch_execute("ROLLBACK");
+    if cancels > u32::from(is_hit) {
+        let _ = client.batch_execute(ABSORB);
+        let _ = client.batch_execute("ROLLBACK");
     }
 }

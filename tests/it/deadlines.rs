@@ -10,14 +10,17 @@ use std::{
 };
 
 use session_postgres::{
-    Error, Key, PostgresStore, Store,
+    Error, Key, Offload, PostgresStore, Store,
     postgres::{
         Client, NoTls, Socket, Transaction,
         tls::{MakeTlsConnect, NoTlsError, NoTlsStream},
     },
 };
 
+use tokio::runtime::Builder;
+
 use crate::support::{
+    PATIENCE,
     database::{ORIGINAL, Schema},
     wait_until,
 };
@@ -191,4 +194,53 @@ fn a_cancelling_that_comes_too_late_hits_nothing_else() {
     let sleep = |client: &mut Client| client.batch_execute("SELECT pg_sleep(0.5)");
     store.with_client(sleep).unwrap().unwrap();
     assert_eq!(store.get(&key).unwrap().value, "crab");
+}
+
+/// Panics where it is to connect for a cancelling, the first time.
+#[derive(Clone, Default)]
+struct PanicsOnce(Arc<AtomicBool>);
+
+impl MakeTlsConnect<Socket> for PanicsOnce {
+    type Stream = NoTlsStream;
+    type TlsConnect = NoTls;
+    type Error = NoTlsError;
+
+    fn make_tls_connect(&mut self, _: &str) -> Result<NoTls, NoTlsError> {
+        assert!(self.0.swap(true, Ordering::SeqCst), "on purpose");
+        Ok(NoTls)
+    }
+}
+
+#[test]
+fn a_cancelling_that_panics_is_tried_again() {
+    let schema = Schema::new();
+    schema.store();
+    let builder = schema.builder().timeout(SHORT);
+    let store = builder
+        .cancel_tls(PanicsOnce::default())
+        .from_pool(schema.pool(1));
+    let key = store.generate(Some("lobster"), None).unwrap();
+    let mut holder = schema.client();
+    let _locked = lock(&mut holder, &key);
+    let late = store.set(&key, "crab", None);
+    assert!(matches!(late, Err(Error::TimedOut { .. })), "{late:?}");
+    assert_eq!(schema.active(), 0);
+}
+
+#[test]
+fn what_a_cancelling_leaves_open_is_rolled_back() {
+    let schema = Schema::new();
+    let patient = schema.builder().timeout(PATIENCE * 10);
+    let store = patient.from_pool(schema.pool(1));
+    store.create_table().unwrap();
+    let store = Offload::builder().timeout(SHORT).build(store);
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    // As a COMMIT leaves it that was hit.
+    let late = runtime.block_on(store.run(|store| {
+        store.with_client(|client| client.batch_execute("BEGIN; SELECT pg_sleep(600)"))
+    }));
+    assert!(matches!(late, Err(Error::TimedOut { .. })), "{late:?}");
+    wait_until("the lane to come back", || store.stats().running == 0);
+    let made = runtime.block_on(store.run(|store| store.generate(None, None)));
+    assert!(made.unwrap().is_ok());
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use session_postgres::{AsyncStore, Error, MemoryStore, Offload, Store};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 
 use super::wait_for_rest;
 use crate::support::wait_until;
@@ -60,20 +60,7 @@ fn a_store_outlives_a_runtime_and_serves_the_next() {
 
 #[test]
 fn calls_that_wait_when_the_runtime_shuts_down_are_not_left_alone() {
-    let runtime = Builder::new_multi_thread()
-        .max_blocking_threads(1)
-        .enable_time()
-        .build()
-        .unwrap();
-    // The one thread for what blocks is busy, so that no lane begins.
-    let (release, released) = mpsc::channel::<()>();
-    let (begun, has_begun) = mpsc::channel();
-    runtime.spawn_blocking(move || {
-        begun.send(()).unwrap();
-        let _ = released.recv();
-    });
-    has_begun.recv().unwrap();
-
+    let (runtime, release) = busy_runtime();
     let store = Offload::new(MemoryStore::new());
     let mut calls: Vec<_> = (0..3)
         .map(|_| Box::pin(store.generate(None, None)))
@@ -95,21 +82,43 @@ fn calls_that_wait_when_the_runtime_shuts_down_are_not_left_alone() {
     }
 }
 
-#[test]
-fn callers_on_another_runtime_are_served_where_a_lane_went_down_with_its_own() {
-    let doomed = Builder::new_multi_thread()
+/// A runtime whose one thread for what blocks is busy, so that no lane begins there, until the other is
+/// dropped.
+fn busy_runtime() -> (Runtime, mpsc::Sender<()>) {
+    let runtime = Builder::new_multi_thread()
         .max_blocking_threads(1)
         .enable_time()
         .build()
         .unwrap();
     let (release, released) = mpsc::channel::<()>();
     let (begun, has_begun) = mpsc::channel();
-    doomed.spawn_blocking(move || {
+    runtime.spawn_blocking(move || {
         begun.send(()).unwrap();
         let _ = released.recv();
     });
     has_begun.recv().unwrap();
+    (runtime, release)
+}
 
+#[test]
+fn a_runtime_without_a_free_thread_holds_up_no_other() {
+    let (busy, release) = busy_runtime();
+    let store = Offload::builder().lanes(2).build(MemoryStore::new());
+    let mut from_busy = Box::pin(store.generate(None, None));
+    {
+        let _inside = busy.enter();
+        assert!(poll_once(from_busy.as_mut()).is_pending());
+    }
+    let free = Builder::new_multi_thread().enable_time().build().unwrap();
+    free.block_on(store.generate(None, None)).unwrap();
+    // And the lane that came took both calls.
+    free.block_on(from_busy).unwrap();
+    drop(release);
+}
+
+#[test]
+fn callers_on_another_runtime_are_served_where_a_lane_went_down_with_its_own() {
+    let (doomed, release) = busy_runtime();
     let store = Offload::builder().lanes(1).build(MemoryStore::new());
     let mut from_doomed = Box::pin(store.generate(None, None));
     {
