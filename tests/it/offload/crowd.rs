@@ -2,12 +2,12 @@
 
 #![cfg(target_os = "linux")]
 
-use std::{env, fs, process::Command, sync::Arc};
+use std::{fs, sync::Arc};
 
 use session_postgres::{AsyncStore, Offload};
 use tokio::{runtime::Builder, sync::Barrier, task::JoinSet};
 
-use crate::support::database::Schema;
+use crate::support::{child, database::Schema};
 
 const CALLERS: usize = 10_000;
 const LANES: usize = 4;
@@ -19,25 +19,19 @@ const MOST_MEMORY: u64 = 20 << 20;
 /// The name of the runtime's threads.
 const NAME: &str = "sp-crowd";
 
-/// Set for the child process, whose memory no other test shares.
-const CHILD: &str = "SESSION_POSTGRES_CROWD_IN_A_CHILD";
+/// In a process of its own, whose memory no other test shares.
+const CHILD: &str = "offload::crowd::in_a_child";
 
 #[test]
 fn ten_thousand_callers_need_few_threads_and_little_memory_and_are_all_right() {
-    let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "offload::crowd::in_a_child", "--nocapture"])
-        .env(CHILD, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
+    let text = child::run(CHILD);
     let figures = text.lines().find(|line| line.contains("callers: "));
     eprintln!("{}", figures.expect("the child to have run"));
 }
 
 #[test]
 fn in_a_child() {
-    if env::var_os(CHILD).is_none() {
+    if !child::is_for(CHILD) {
         return;
     }
     let runtime = Builder::new_multi_thread()

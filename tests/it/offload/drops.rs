@@ -1,31 +1,22 @@
 //! The last handle, dropped where a `postgres::Client` must not be.
 
-use std::{env, process::Command};
-
 use session_postgres::{AsyncStore, Offload, PostgresStore, postgres::NoTls};
 use tokio::runtime::Builder;
 
-use crate::support::{database::Schema, wait_until};
+use crate::support::{child, database::Schema, wait_until};
 
-/// Set for the child process.
-const CHILD: &str = "SESSION_POSTGRES_DROPS_IN_A_CHILD";
+const CHILD: &str = "offload::drops::in_a_child";
 
 /// Without care the child would not panic, but abort: it is a destructor that panics.
 #[test]
 fn the_last_handle_may_be_dropped_anywhere() {
-    let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "offload::drops::in_a_child", "--nocapture"])
-        .env(CHILD, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
+    let text = child::run(CHILD);
     assert!(text.contains("all dropped"), "{text}");
 }
 
 #[test]
 fn in_a_child() {
-    if env::var_os(CHILD).is_none() {
+    if !child::is_for(CHILD) {
         return;
     }
     let schema = Schema::new();

@@ -2,6 +2,7 @@
 
 pub(crate) mod backends;
 pub(crate) mod blocking;
+pub(crate) mod child;
 pub(crate) mod database;
 pub(crate) mod proxy;
 
