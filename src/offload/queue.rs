@@ -174,8 +174,9 @@ struct Lanes {
 
 impl Lanes {
     fn no_longer_opening(&mut self, home: runtime::Id) {
-        let place = self.opening.iter().position(|opening| *opening == home);
-        place.map(|place| self.opening.swap_remove(place));
+        if let Some(place) = self.opening.iter().position(|opening| *opening == home) {
+            self.opening.swap_remove(place);
+        }
     }
 }
 
@@ -294,9 +295,9 @@ impl<S: Store> Queue<S> {
         }
     }
 
-    /// A lane was dropped that had not begun: its runtime has shut down, and the calls from there are
-    /// given up: once they are dropped, their callers learn that nobody will answer. Names the runtime
-    /// to open another lane on, first.
+    /// A lane was dropped that had not begun: its runtime has shut down. Names the runtime to open
+    /// another on, and hands over the calls from the dead one, whose callers learn that nobody will
+    /// answer when these are dropped.
     pub(super) fn lost(&self, home: runtime::Id) -> (Option<Handle>, Vec<Batch<S>>) {
         let mut state = self.state.lock();
         state.lanes.no_longer_opening(home);
