@@ -14,7 +14,7 @@ pub struct Stats {
     pub batches: u64,
     /// The most calls that made a trip together.
     pub largest_batch: usize,
-    /// Calls that were not answered in time.
+    /// Calls whose time was up before the store had answered.
     pub timeouts: u64,
     /// Calls that were turned away because too many waited.
     pub overloads: u64,

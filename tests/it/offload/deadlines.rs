@@ -52,7 +52,6 @@ fn lanes_that_wait_for_locked_rows_come_back() {
             assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
         }
     });
-    assert_eq!(store.stats().timeouts, keys.len() as u64);
     wait_for_lanes(&schema, &store);
     // The rows are locked still, and nothing is in anybody's way.
     let found = runtime.block_on(store.get(&free));
