@@ -35,12 +35,13 @@ fn lanes_that_wait_for_locked_rows_come_back() {
         .map(|_| blocking.generate(Some("lobster"), None).unwrap())
         .collect();
     let free = blocking.generate(Some("shrimp"), None).unwrap();
+    // Dropped after the locks: where this fails, the runtime waits for lanes that wait for those.
+    let runtime = Builder::new_multi_thread().enable_time().build().unwrap();
     let mut holder = schema.client();
     let mut locked = holder.transaction().unwrap();
     let lock = "SELECT FROM session WHERE session_data = 'lobster' FOR UPDATE";
     assert_eq!(locked.execute(lock, &[]).unwrap(), keys.len() as u64);
 
-    let runtime = Builder::new_multi_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let mut calls = JoinSet::new();
         for key in keys.clone() {
