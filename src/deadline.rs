@@ -1,13 +1,21 @@
-//! When blocking work on this thread is to have ended, for whoever carries it out further down.
+//! Limits to the time of blocking work on this thread, for whoever carries it out further down.
 
 use std::{
     cell::Cell,
+    thread::LocalKey,
     time::{Duration, Instant},
 };
 
 thread_local! {
-    static CURRENT: Cell<Option<Instant>> = const { Cell::new(None) };
+    static CALL_END: Cell<Option<Instant>> = const { Cell::new(None) };
+    static SILENCE_END: Cell<Option<Instant>> = const { Cell::new(None) };
 }
+
+/// When the call that this thread carries out is to have ended.
+pub(crate) const CALL: Limit = Limit(&CALL_END);
+
+/// When a server that has not answered yet is given up, and its connection with it.
+pub(crate) const SILENCE: Limit = Limit(&SILENCE_END);
 
 /// What a longer time comes to: an instant beyond it may not exist.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -22,24 +30,28 @@ pub(crate) fn never() -> Instant {
     after(Duration::MAX)
 }
 
-/// The deadline of the work that this thread does, where it has one.
-pub(crate) fn current() -> Option<Instant> {
-    CURRENT.get()
+pub(crate) struct Limit(&'static LocalKey<Cell<Option<Instant>>>);
+
+impl Limit {
+    /// The limit that this thread is under, where there is one.
+    pub(crate) fn current(&self) -> Option<Instant> {
+        self.0.get()
+    }
+
+    /// Does `work` under a limit, or under the one that it has already where that is earlier.
+    pub(crate) fn within<T>(&self, end: Instant, work: impl FnOnce() -> T) -> T {
+        let outer = self.current();
+        let _restore = Restore(self.0, outer);
+        self.0.set(Some(outer.map_or(end, |outer| outer.min(end))));
+        work()
+    }
 }
 
-/// Does `work` under a deadline, or under the one that it has already where that is earlier.
-pub(crate) fn within<T>(deadline: Instant, work: impl FnOnce() -> T) -> T {
-    let outer = current();
-    let _restore = Restore(outer);
-    CURRENT.set(Some(outer.map_or(deadline, |outer| outer.min(deadline))));
-    work()
-}
-
-/// Puts the outer deadline back, also where the work panics.
-struct Restore(Option<Instant>);
+/// Puts the outer limit back, also where the work panics.
+struct Restore(&'static LocalKey<Cell<Option<Instant>>>, Option<Instant>);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        CURRENT.set(self.0);
+        self.0.set(self.1);
     }
 }

@@ -1,10 +1,10 @@
 //! What can go wrong, as callers see it.
 
-use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+use std::{convert::Infallible, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use postgres::error::SqlState;
 
-use crate::{InvalidKey, Period};
+use crate::{ConnectError, InvalidKey, Period};
 
 /// Why a call did not do what was asked.
 ///
@@ -105,7 +105,11 @@ pub enum Error {
         problems: Vec<String>,
     },
 
-    /// PostgreSQL refused, or could not be connected to.
+    /// No server could be connected to.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+
+    /// PostgreSQL refused.
     #[error(transparent)]
     Database(#[from] DatabaseError),
 
@@ -116,6 +120,13 @@ pub enum Error {
     /// A failure of a [`Store`](crate::Store) that is not of this crate.
     #[error(transparent)]
     Other(Arc<dyn StdError + Send + Sync>),
+}
+
+/// Options that are options already.
+impl From<Infallible> for Error {
+    fn from(never: Infallible) -> Error {
+        match never {}
+    }
 }
 
 impl Error {
@@ -135,6 +146,7 @@ impl Error {
     pub fn sqlstate(&self) -> Option<&SqlState> {
         match self {
             Error::Database(e) | Error::Disconnected(e) => e.code(),
+            Error::Connect(e) => e.sqlstate(),
             Error::MissingTable { source, .. } => source.code(),
             _ => None,
         }
@@ -172,9 +184,27 @@ impl DatabaseError {
 impl fmt::Display for DatabaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.code {
-            Some(code) => write!(f, "PostgreSQL: {} (SQLSTATE {})", self.message, code.code()),
+            Some(code) => {
+                write!(f, "PostgreSQL: {} (SQLSTATE {})", self.message, code.code())?;
+                advice(code).map_or(Ok(()), |advice| write!(f, ": {advice}"))
+            }
             None => write!(f, "PostgreSQL: {}", self.message),
         }
+    }
+}
+
+/// What helps, where the server's message does not say it.
+fn advice(code: &SqlState) -> Option<&'static str> {
+    match *code {
+        SqlState::READ_ONLY_SQL_TRANSACTION => Some(
+            "sessions need a server that takes writes; name all servers in `host`, with \
+             `target_session_attrs=read-write`",
+        ),
+        SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT => Some(
+            "a pooler stands between that does not keep prepared statements apart; do without, by \
+             `PostgresStore::builder().prepared(false)`",
+        ),
+        _ => None,
     }
 }
 

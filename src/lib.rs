@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod async_store;
+mod connect;
 mod deadline;
 mod error;
 mod key;
@@ -17,6 +18,7 @@ pub use time;
 
 pub use crate::{
     async_store::AsyncStore,
+    connect::{ConnectError, ConnectOptions, SslMode},
     error::{DatabaseError, Error},
     key::{InvalidKey, Key},
     memory::MemoryStore,

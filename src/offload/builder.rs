@@ -5,7 +5,7 @@ use std::{panic::resume_unwind, time::Duration};
 use tokio::runtime::Handle;
 
 use super::{Offload, queue::Limits};
-use crate::{Error, PostgresStore, PostgresStoreBuilder, Store};
+use crate::{ConnectOptions, Error, PostgresStore, PostgresStoreBuilder, Store};
 
 /// Options for an [`Offload`]; made by [`Offload::builder`].
 ///
@@ -115,15 +115,19 @@ impl OffloadBuilder {
     /// # Cancel safety
     ///
     /// Dropping the future gives up the connection, once it is made.
-    pub async fn connect(
+    pub async fn connect<O>(
         self,
-        options: PostgresStoreBuilder,
-        params: &str,
-    ) -> Result<Offload<PostgresStore>, Error> {
-        let params = params.to_owned();
+        store: PostgresStoreBuilder,
+        options: O,
+    ) -> Result<Offload<PostgresStore>, Error>
+    where
+        O: TryInto<ConnectOptions>,
+        O::Error: Into<Error>,
+    {
+        let options = options.try_into().map_err(Into::into)?;
         let runtime = Handle::try_current().map_err(|_| Error::NoRuntime)?;
         // Whoever drops what comes of it, on whatever thread, drops a facade, which is prepared for that.
-        let connect = move || Ok(self.build(options.connect(&params)?));
+        let connect = move || Ok(self.build(store.connect(options)?));
         match runtime.spawn_blocking(connect).await {
             Ok(connected) => connected,
             Err(end) => match end.try_into_panic() {

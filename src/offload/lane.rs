@@ -51,7 +51,7 @@ impl<S: Store> Lane<S> {
             match queue.next(done, only_while_for) {
                 Next::Work(batch, another) => {
                     open(&self.shared, another);
-                    let work = || deadline::within(batch.deadline, || (batch.work)(store));
+                    let work = || deadline::CALL.within(batch.deadline, || (batch.work)(store));
                     // Callers have been told of theirs. What is left is an answer that nobody wants
                     // and that panics when it is dropped.
                     let _ = catch_unwind(AssertUnwindSafe(work));

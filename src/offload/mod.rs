@@ -30,7 +30,7 @@ use self::{
 };
 #[cfg(doc)]
 use crate::AsyncStore;
-use crate::{Error, PostgresStore, Store, deadline};
+use crate::{ConnectOptions, Error, PostgresStore, Store, deadline};
 
 /// Calls a blocking [`Store`] from async code, on the threads that tokio has for what blocks.
 ///
@@ -204,9 +204,13 @@ impl Offload<PostgresStore> {
     /// # Errors
     ///
     /// Those of [`OffloadBuilder::connect`].
-    pub async fn connect(params: &str) -> Result<Offload<PostgresStore>, Error> {
+    pub async fn connect<O>(options: O) -> Result<Offload<PostgresStore>, Error>
+    where
+        O: TryInto<ConnectOptions>,
+        O::Error: Into<Error>,
+    {
         Offload::builder()
-            .connect(PostgresStore::builder(), params)
+            .connect(PostgresStore::builder(), options)
             .await
     }
 }

@@ -20,11 +20,25 @@ use crate::{Error, deadline, error::DatabaseError};
 /// How often an operation is tried again for a reason that should not come twice.
 const MAX_REPEATS: u32 = 10;
 
+/// Ends one's own connection.
+const LEAVE: &str = "SELECT pg_terminate_backend(pg_backend_pid())";
+
+/// How many servers in a row may turn out to be read-only.
+const MAX_SERVERS: u32 = 3;
+
 /// The longest pause between two tries.
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
+const HAS_STANDBYS: &str = "SELECT current_setting('synchronous_standby_names') <> ''";
+
+/// Of a write that has come through though it was cancelled.
+const LATE: &str = "it was done when its time was up, and perhaps on this server only";
+
 /// How long a connection may take to show that it is alive, or dead.
 const PROBE: Duration = Duration::from_secs(5);
+
+/// How long after its deadline, and so after the first cancelling, a server has to say that it is done.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What to do about a failed try.
 enum Verdict {
@@ -34,6 +48,8 @@ enum Verdict {
     Gone,
     /// What was sent was not carried out, and the same may well succeed now.
     Repeat,
+    /// The server takes no writes, and was left: a fresh connection may lead to one that does.
+    Elsewhere,
     /// What was sent was not carried out, and nothing else is to be expected.
     Final,
 }
@@ -61,12 +77,16 @@ impl PostgresStore {
                 self.watched(&mut *lease, deadline.end, is_cancelled, |lease| {
                     work(&mut Connection::new(
                         lease,
-                        self.prepared,
+                        self.prepare,
                         interrupted.as_ref(),
                     ))
                 });
             let cancelled = cancels > 0 && is_cancelled(&outcome);
             let error = match outcome {
+                // Where a commit waits for a standby, cancelling ends the wait and not the commit.
+                Ok(_) if cancels > 0 && has_standbys(lease.client()) => {
+                    return Err(Error::Disconnected(DatabaseError::new(LATE)));
+                }
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
@@ -74,6 +94,7 @@ impl PostgresStore {
             let again = match verdict {
                 Verdict::Broken | Verdict::Gone => self.source.renews(),
                 Verdict::Repeat => tries < MAX_REPEATS,
+                Verdict::Elsewhere => self.source.renews() && tries < MAX_SERVERS,
                 Verdict::Final => false,
             };
             if matches!(verdict, Verdict::Broken) {
@@ -98,7 +119,7 @@ impl PostgresStore {
     /// the deadline of the work that it is part of, and else takes as long as it takes.
     pub(super) fn lend<T>(&self, work: impl FnOnce(&mut Client) -> T) -> Result<T, Error> {
         let mut lease = self.lease_alive()?;
-        let Some(end) = deadline::current() else {
+        let Some(end) = deadline::CALL.current() else {
             return Ok(work(lease.client()));
         };
         let work = |lease: &mut dyn Lease| work(lease.client());
@@ -115,7 +136,8 @@ impl PostgresStore {
         work: impl FnOnce(&mut dyn Lease) -> T,
     ) -> (T, u32) {
         let watched = self.watch.begin(lease.client(), due);
-        let done = catch_unwind(AssertUnwindSafe(|| work(lease)));
+        let work = || deadline::SILENCE.within(due + GRACE, || work(lease));
+        let done = catch_unwind(AssertUnwindSafe(work));
         let cancels = watched.end();
         watch::clean(lease.client(), cancels, done.as_ref().is_ok_and(is_hit));
         match done {
@@ -143,7 +165,7 @@ impl PostgresStore {
             return Err(deadline.timed_out("the time was up before anything was sent"));
         }
         self.source
-            .lease(deadline.left())
+            .lease(deadline.left().min(self.checkout_timeout))
             .map_err(|reason| deadline.timed_out(reason))
     }
 
@@ -165,6 +187,13 @@ fn is_cancelled<T>(outcome: &Result<T, postgres::Error>) -> bool {
     error.and_then(postgres::Error::code) == Some(&SqlState::QUERY_CANCELED)
 }
 
+/// Whether commits wait for standbys, as far as is known.
+fn has_standbys(client: &mut Client) -> bool {
+    let rows = client.query_typed(HAS_STANDBYS, &[]);
+    let answer = rows.and_then(|rows| rows.first().map_or(Ok(true), |row| row.try_get(0)));
+    answer.unwrap_or(true)
+}
+
 fn judge(error: &postgres::Error, lease: &mut dyn Lease) -> Verdict {
     if let Some(server) = error.as_db_error() {
         let fatal = matches!(
@@ -182,9 +211,14 @@ fn judge(error: &postgres::Error, lease: &mut dyn Lease) -> Verdict {
             SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => {
                 Verdict::Repeat
             }
+            SqlState::READ_ONLY_SQL_TRANSACTION => {
+                // Only a connection that is broken is not used again.
+                let _ = lease.client().batch_execute(LEAVE);
+                Verdict::Elsewhere
+            }
             // Somebody discarded the statement, or changed the table's columns under it.
             SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::FEATURE_NOT_SUPPORTED => {
-                lease.forget_prepared();
+                lease.learn(&mut |known| known.prepared.clear());
                 Verdict::Repeat
             }
             _ => Verdict::Final,
@@ -217,7 +251,7 @@ impl Deadline {
         let end = deadline::after(timeout);
         Deadline {
             begun: Instant::now(),
-            end: deadline::current().map_or(end, |outer| outer.min(end)),
+            end: deadline::CALL.current().map_or(end, |outer| outer.min(end)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The options of a store, and what it is built on.
 
-use std::{error::Error as _, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use postgres::{
     Client, Config, NoTls, Socket,
@@ -11,23 +11,32 @@ use r2d2_postgres::PostgresConnectionManager;
 
 use super::{
     PostgresStore,
-    manager::Manager,
+    connection::Prepare,
+    manager,
     source::{Single, Source},
     sql::Statements,
     table::Table,
     watch::{Cancel, Watch},
 };
-use crate::{DEFAULT_PERIOD, Error, Period, period::DefaultPeriod};
+use crate::{
+    ConnectOptions, DEFAULT_PERIOD, Error, Period,
+    connect::{Dialer, Manager},
+    period::DefaultPeriod,
+};
 
 /// Options for a [`PostgresStore`]; made by [`PostgresStore::builder`].
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until a store is made of it"]
 pub struct PostgresStoreBuilder {
     table: Table,
-    prepared: bool,
+    prepare: Prepare,
     timeout: Duration,
     default_period: Period,
     max_connections: u32,
+    min_idle: u32,
+    max_lifetime: Option<Duration>,
+    idle_timeout: Option<Duration>,
+    checkout_timeout: Duration,
     cancel: Cancel,
 }
 
@@ -35,10 +44,14 @@ impl Default for PostgresStoreBuilder {
     fn default() -> Self {
         PostgresStoreBuilder {
             table: Table::session(),
-            prepared: true,
+            prepare: Prepare::WhereDirect,
             timeout: Duration::from_secs(30),
             default_period: DEFAULT_PERIOD,
             max_connections: 10,
+            min_idle: 0,
+            max_lifetime: Some(Duration::from_secs(30 * 60)),
+            idle_timeout: Some(Duration::from_secs(10 * 60)),
+            checkout_timeout: Duration::MAX,
             cancel: Cancel::with(NoTls),
         }
     }
@@ -72,13 +85,16 @@ impl PostgresStoreBuilder {
 
     /// Sets whether statements are prepared once a connection, and kept with it.
     ///
-    /// Turn it off behind a pooler that gives each transaction another server connection, as
-    /// PgBouncer does in transaction mode: there a statement prepared before may be gone, or be
-    /// somebody else's. A call is one round trip all the same, and the server plans it each time.
+    /// Behind a pooler that gives each transaction another server connection, as PgBouncer does in
+    /// transaction mode, a statement prepared before may be gone, or be another program's of the same
+    /// name, which is then carried out instead. Without preparing, a call is one round trip all the
+    /// same, and the server plans it each time.
     ///
-    /// Defaults to `true`.
+    /// Defaults to finding out: the first use of a connection asks the server, in a round trip more,
+    /// whether a pooler made it, and statements are prepared where none did. Turn it on for a pooler
+    /// that takes care of prepared statements, as PgBouncer does with `max_prepared_statements`.
     pub fn prepared(mut self, on: bool) -> Self {
-        self.prepared = on;
+        self.prepare = if on { Prepare::Always } else { Prepare::Never };
         self
     }
 
@@ -132,6 +148,51 @@ impl PostgresStoreBuilder {
         self
     }
 
+    /// Sets how many connections the pool keeps open at least, ready for the next call; as
+    /// [`max_connections`](Self::max_connections), for a pool of the store's own.
+    ///
+    /// Defaults to 0.
+    pub fn min_idle(mut self, count: u32) -> Self {
+        self.min_idle = count;
+        self
+    }
+
+    /// Sets after how long a connection of the store's own pool is replaced, once it is idle: so that
+    /// the server's memory for it does not grow without bounds, and connections spread again over
+    /// servers that have come back.
+    ///
+    /// Defaults to 30 minutes.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
+        self.max_lifetime = not_zero(lifetime.into());
+        self
+    }
+
+    /// Sets after how long a connection of the store's own pool that nobody uses is closed, except for
+    /// those of [`min_idle`](Self::min_idle).
+    ///
+    /// Defaults to 10 minutes.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.idle_timeout = not_zero(timeout.into());
+        self
+    }
+
+    /// Sets how much of its [`timeout`](Self::timeout) an operation may spend on waiting for a
+    /// connection that is free, or for one that is made; then it is [`Error::TimedOut`].
+    ///
+    /// Defaults to all of it.
+    pub fn checkout_timeout(mut self, timeout: Duration) -> Self {
+        self.checkout_timeout = timeout;
+        self
+    }
+
     /// Makes the store on one connection; see [`PostgresStore::from_client`].
     pub fn from_client(self, client: Client) -> PostgresStore {
         self.build(Single::new(client))
@@ -145,26 +206,37 @@ impl PostgresStoreBuilder {
         self.build(pool)
     }
 
-    /// Connects without TLS, and makes the store on a pool of its own; see
+    /// Connects as the options say, and makes the store on a pool of its own; see
     /// [`PostgresStore::connect`].
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] where the text is no connection string, and those of
-    /// [`connect_with`](Self::connect_with).
-    pub fn connect(self, params: &str) -> Result<PostgresStore, Error> {
-        let config = params
-            .parse()
-            .map_err(|e| Error::InvalidOption(explain_parsing(&e)))?;
-        self.connect_with(config, NoTls)
+    /// [`Error::InvalidOption`] where the options, or a connection string, cannot be used, and
+    /// [`Error::Connect`] where no server could be connected to, unless that is left to the first call
+    /// ([`startonly`](ConnectOptions::startonly)).
+    pub fn connect<O>(self, options: O) -> Result<PostgresStore, Error>
+    where
+        O: TryInto<ConnectOptions>,
+        O::Error: Into<Error>,
+    {
+        let options = options.try_into().map_err(Into::into)?;
+        let dialer = Arc::new(Dialer::new(&options)?);
+        // The pool would try again for its whole timeout, and tell little of why.
+        let first = match options.is_startonly() {
+            true => None,
+            false => Some(dialer.dial()?),
+        };
+        let cancel = Cancel::by(dialer.clone());
+        self.pooled(Manager::new(dialer, first), cancel)
     }
 
-    /// Connects with this configuration and TLS, and makes the store on a pool of its own.
+    /// Connects with a configuration and TLS that are there, and makes the store on a pool of its own.
     ///
     /// One connection is made at once, so that a wrong password or address shows here and not in
     /// the first call. Where the configuration has no `connect_timeout` or `tcp_user_timeout`, the
     /// store's timeout is taken, at least a second: with the latter a call does not hang for long
-    /// where the network swallows what it sends.
+    /// where the network swallows what it sends. That a server which accepts and never answers is given
+    /// up in time, only [`connect`](Self::connect) sees to.
     ///
     /// # Errors
     ///
@@ -198,12 +270,28 @@ impl PostgresStoreBuilder {
             config.tcp_user_timeout(timeout);
         }
         let cancel = Cancel::with(tls.clone());
-        let manager = Manager(PostgresConnectionManager::new(config, tls));
+        let manager = manager::Manager(PostgresConnectionManager::new(config, tls));
         // The pool would try again for its whole timeout, and tell little of why.
         manager.connect()?;
+        self.pooled(manager, cancel)
+    }
+
+    /// The store on a pool of its own.
+    fn pooled<M>(self, manager: M, cancel: Cancel) -> Result<PostgresStore, Error>
+    where
+        M: ManageConnection<Connection = Client>,
+    {
+        let (idle, most) = (self.min_idle, self.max_connections);
+        if idle > most {
+            return Err(Error::InvalidOption(format!(
+                "of at most {most} connections, {idle} cannot be idle"
+            )));
+        }
         let pool = Pool::builder()
-            .max_size(self.max_connections)
-            .min_idle(Some(0))
+            .max_size(most)
+            .min_idle(Some(idle))
+            .max_lifetime(self.max_lifetime)
+            .idle_timeout(self.idle_timeout)
             .test_on_check_out(false)
             .build_unchecked(manager);
         Ok(PostgresStoreBuilder { cancel, ..self }.from_pool(pool))
@@ -214,22 +302,20 @@ impl PostgresStoreBuilder {
             source: Box::new(source),
             sql: Statements::new(&self.table),
             table: self.table,
-            prepared: self.prepared,
+            prepare: self.prepare,
             timeout: self.timeout,
+            checkout_timeout: self.checkout_timeout,
             default_period: DefaultPeriod::new(self.default_period),
             watch: Watch::new(self.cancel),
         }
     }
 }
 
-/// What is wrong with a connection string, without quoting it: it may hold a password.
-fn explain_parsing(error: &postgres::Error) -> String {
-    let cause = error.source().map(ToString::to_string).unwrap_or_default();
-    let names_only_an_option = cause.starts_with("invalid value for option");
-    let advice = if names_only_an_option {
-        cause
-    } else {
-        "expected key=value pairs, values with blanks in single quotes, or a postgres:// URL".into()
-    };
-    format!("the connection string cannot be parsed: {advice}")
+/// To the pool, a time of nothing is a mistake.
+fn not_zero(time: Option<Duration>) -> Option<Duration> {
+    assert!(
+        time != Some(Duration::ZERO),
+        "no connection lives that short"
+    );
+    time
 }

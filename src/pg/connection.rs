@@ -5,22 +5,36 @@ use postgres::{Client, Error, GenericClient, Row, Statement, types::ToSql};
 use super::{source::Lease, sql::Sql};
 use crate::error::DatabaseError;
 
+/// Whether the driver's own parameter has come from it to this server process: a pooler, which has
+/// connections of its own to the server, sets it later or not at all.
+const IS_DIRECT: &str =
+    "SELECT source = 'client' FROM pg_catalog.pg_settings WHERE name = 'client_encoding'";
+
+/// Whether statements are prepared.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Prepare {
+    Always,
+    Never,
+    /// Where no pooler stands between.
+    WhereDirect,
+}
+
 /// A connection for the length of one try at an operation.
 pub(super) struct Connection<'a> {
     lease: &'a mut dyn Lease,
-    prepared: bool,
+    prepare: Prepare,
     interrupted: Option<&'a DatabaseError>,
 }
 
 impl<'a> Connection<'a> {
     pub(super) fn new(
         lease: &'a mut dyn Lease,
-        prepared: bool,
+        prepare: Prepare,
         interrupted: Option<&'a DatabaseError>,
     ) -> Self {
         Connection {
             lease,
-            prepared,
+            prepare,
             interrupted,
         }
     }
@@ -46,15 +60,35 @@ impl<'a> Connection<'a> {
 
     /// The statement as [`query`](Self::query) sends it, for use in a transaction.
     pub(super) fn ready<'s>(&mut self, sql: &'s Sql) -> Result<Ready<'s>, Error> {
-        if !self.prepared {
+        if !self.prepares()? {
             return Ok(Ready::Typed(sql));
         }
-        if let Some(statement) = self.lease.prepared(&sql.text) {
-            return Ok(Ready::Prepared(statement));
+        let known = self.lease.known();
+        if let Some(statement) = known.and_then(|known| known.prepared.get(&sql.text)) {
+            return Ok(Ready::Prepared(statement.clone()));
         }
         let statement = self.client().prepare_typed(&sql.text, sql.types)?;
-        self.lease.keep_prepared(&sql.text, statement.clone());
+        self.lease.learn(&mut |known| {
+            known.prepared.insert(sql.text.clone(), statement.clone());
+        });
         Ok(Ready::Prepared(statement))
+    }
+
+    /// Whether to prepare statements here: the first use of a connection asks the server.
+    fn prepares(&mut self) -> Result<bool, Error> {
+        match self.prepare {
+            Prepare::Always => return Ok(true),
+            Prepare::Never => return Ok(false),
+            Prepare::WhereDirect => {}
+        }
+        if let Some(is_direct) = self.lease.known().and_then(|known| known.is_direct) {
+            return Ok(is_direct);
+        }
+        let rows = self.client().query_typed(IS_DIRECT, &[])?;
+        let is_direct = rows.first().map_or(Ok(false), |row| row.try_get(0))?;
+        self.lease
+            .learn(&mut |known| known.is_direct = Some(is_direct));
+        Ok(is_direct)
     }
 }
 

@@ -26,8 +26,8 @@ use postgres::Client;
 use r2d2::{ManageConnection, Pool};
 
 pub use self::builder::PostgresStoreBuilder;
-use self::{source::Source, sql::Statements, table::Table, watch::Watch};
-use crate::{Error, Store, period::DefaultPeriod};
+use self::{connection::Prepare, source::Source, sql::Statements, table::Table, watch::Watch};
+use crate::{ConnectOptions, Error, Store, period::DefaultPeriod};
 
 /// Sessions in a PostgreSQL table, through blocking calls.
 ///
@@ -76,8 +76,9 @@ pub struct PostgresStore {
     source: Box<dyn Source>,
     table: Table,
     sql: Statements,
-    prepared: bool,
+    prepare: Prepare,
     timeout: Duration,
+    checkout_timeout: Duration,
     default_period: DefaultPeriod,
     watch: Watch,
 }
@@ -103,13 +104,13 @@ impl PostgresStore {
 
     /// A store on a pool of its own, with the table `session`.
     ///
-    /// It takes what `postgres::Config` parses, `key=value` pairs or a URL, and connects without
-    /// TLS; see [`PostgresStoreBuilder`] for TLS and the other options.
+    /// It takes [`ConnectOptions`], or a connection string as libpq reads it, `key=value` pairs or a
+    /// URL. See [`PostgresStoreBuilder`] for the other options.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] where the text is no connection string, [`Error::Database`] where
-    /// the server refuses or cannot be reached.
+    /// [`Error::InvalidOption`] where the options cannot be used, [`Error::Connect`] where no server
+    /// could be connected to.
     ///
     /// # Examples
     ///
@@ -124,8 +125,12 @@ impl PostgresStore {
     /// assert_eq!(store.get(&key)?.value, "lobster");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn connect(params: &str) -> Result<PostgresStore, Error> {
-        PostgresStore::builder().connect(params)
+    pub fn connect<O>(options: O) -> Result<PostgresStore, Error>
+    where
+        O: TryInto<ConnectOptions>,
+        O::Error: Into<Error>,
+    {
+        PostgresStore::builder().connect(options)
     }
 
     /// A store on one connection that is already there, with the table `session`. Its calls take
@@ -218,7 +223,7 @@ impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresStore")
             .field("table", &format_args!("{}", self.table))
-            .field("prepared", &self.prepared)
+            .field("prepare", &self.prepare)
             .field("timeout", &self.timeout)
             .field("default_period", &self.default_period())
             .finish_non_exhaustive()

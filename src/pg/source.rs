@@ -10,19 +10,13 @@ use std::{
 use postgres::{Client, Statement};
 use r2d2::{ManageConnection, Pool, PooledConnection};
 
-/// The statements prepared on one connection, by their text: they live and end with it, and stores
-/// of different tables can share a pool.
+/// What is known of one connection, and ends with it.
 #[derive(Default)]
-pub(super) struct Prepared(HashMap<String, Statement>);
-
-impl Prepared {
-    fn find(&self, text: &str) -> Option<Statement> {
-        self.0.get(text).cloned()
-    }
-
-    fn keep(&mut self, text: &str, statement: Statement) {
-        self.0.insert(text.to_owned(), statement);
-    }
+pub(super) struct Known {
+    /// Whether it leads to one and the same server process as long as it lives.
+    pub(super) is_direct: Option<bool>,
+    /// The statements prepared on it, by their text: stores of different tables can share a pool.
+    pub(super) prepared: HashMap<String, Statement>,
 }
 
 /// Lends connections.
@@ -42,13 +36,10 @@ pub(super) trait Source: Send + Sync {
 pub(super) trait Lease {
     fn client(&mut self) -> &mut Client;
 
-    /// The statement of this text, if it was prepared on this connection before.
-    fn prepared(&self, text: &str) -> Option<Statement>;
+    /// Nothing, of a connection that is new.
+    fn known(&self) -> Option<&Known>;
 
-    fn keep_prepared(&mut self, text: &str, statement: Statement);
-
-    /// Forgets what was prepared: the server no longer knows it.
-    fn forget_prepared(&mut self);
+    fn learn(&mut self, change: &mut dyn FnMut(&mut Known));
 }
 
 /// One client, whose calls take turns.
@@ -61,7 +52,7 @@ pub(super) struct Single {
 
 struct Owned {
     client: Client,
-    prepared: Prepared,
+    known: Known,
 }
 
 impl Single {
@@ -69,7 +60,7 @@ impl Single {
         Single {
             owned: Mutex::new(Owned {
                 client,
-                prepared: Prepared::default(),
+                known: Known::default(),
             }),
             is_lent: Mutex::new(false),
             returned: Condvar::new(),
@@ -127,16 +118,12 @@ impl Lease for Turn<'_> {
         &mut self.owned.client
     }
 
-    fn prepared(&self, text: &str) -> Option<Statement> {
-        self.owned.prepared.find(text)
+    fn known(&self) -> Option<&Known> {
+        Some(&self.owned.known)
     }
 
-    fn keep_prepared(&mut self, text: &str, statement: Statement) {
-        self.owned.prepared.keep(text, statement);
-    }
-
-    fn forget_prepared(&mut self) {
-        self.owned.prepared = Prepared::default();
+    fn learn(&mut self, change: &mut dyn FnMut(&mut Known)) {
+        change(&mut self.owned.known);
     }
 }
 
@@ -162,20 +149,14 @@ impl<M: ManageConnection<Connection = Client>> Lease for PooledConnection<M> {
         self
     }
 
-    fn prepared(&self, text: &str) -> Option<Statement> {
-        PooledConnection::extensions(self)
-            .get::<Prepared>()?
-            .find(text)
+    fn known(&self) -> Option<&Known> {
+        PooledConnection::extensions(self).get()
     }
 
-    fn keep_prepared(&mut self, text: &str, statement: Statement) {
+    fn learn(&mut self, change: &mut dyn FnMut(&mut Known)) {
         let extensions = PooledConnection::extensions_mut(self);
-        let mut prepared = extensions.remove::<Prepared>().unwrap_or_default();
-        prepared.keep(text, statement);
-        extensions.insert(prepared);
-    }
-
-    fn forget_prepared(&mut self) {
-        PooledConnection::extensions_mut(self).remove::<Prepared>();
+        let mut known = extensions.remove().unwrap_or_default();
+        change(&mut known);
+        extensions.insert(known);
     }
 }

@@ -201,7 +201,7 @@ impl PostgresStore {
         same_key: SameKey,
         statement: impl FnMut(&[&Call<'_>]) -> Result<Vec<Result<T, Error>>, Error>,
     ) -> Vec<Result<T, Error>> {
-        deadline::within(deadline::after(self.timeout), || {
+        deadline::CALL.within(deadline::after(self.timeout), || {
             batch::each(calls, same_key, statement)
         })
     }

@@ -14,7 +14,7 @@ use std::{
 
 use postgres::{CancelToken, Client, Socket, tls::MakeTlsConnect};
 
-use crate::deadline;
+use crate::{connect::Dialer, deadline};
 
 /// How long after one cancelling the next is tried: the first may come between two statements of a
 /// transaction, or not arrive.
@@ -37,6 +37,11 @@ impl Cancel {
             // A server that cannot be reached is tried again later.
             let _ = token.cancel_query(tls.clone());
         }))
+    }
+
+    /// In the way in which the connections were made.
+    pub(super) fn by(dialer: Arc<Dialer>) -> Cancel {
+        Cancel(Arc::new(move |token| dialer.cancel(token)))
     }
 }
 

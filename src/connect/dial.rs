@@ -1,0 +1,275 @@
+//! Making a connection: host by host, address by address, until one is as wanted.
+
+use std::{
+    io,
+    net::{IpAddr, ToSocketAddrs},
+    path::PathBuf,
+};
+
+use postgres::{
+    CancelToken, Client, Config,
+    config::{SslMode as DriversSslMode, SslNegotiation},
+};
+use rand::{TryRng, rngs::SysRng};
+
+use super::{
+    error::{Attempt, ConnectError, Failure, PasswordOrigin},
+    options::{ConnectOptions, SslMode},
+    passfile::{self, Found},
+    plan::{Host, Password, Place, Plan, Wanted},
+    tls::Tls,
+    wire::{Connector, Encryption},
+};
+use crate::{Error, deadline};
+
+/// What decides whether a server is as wanted.
+const ROLE: &str = "SELECT current_setting('transaction_read_only') = 'on', pg_is_in_recovery()";
+
+/// Makes connections, all in the same way.
+pub(crate) struct Dialer {
+    plan: Plan,
+}
+
+/// One place where a host may be.
+enum Address {
+    Folder(PathBuf),
+    Ip(IpAddr),
+}
+
+impl Dialer {
+    pub(crate) fn new(options: &ConnectOptions) -> Result<Dialer, Error> {
+        let plan = Plan::of(options)?;
+        let dialer = Dialer { plan };
+        // Files that cannot be read are the caller's to mend, like any other option.
+        dialer.tries().map_err(Error::InvalidOption)?;
+        Ok(dialer)
+    }
+
+    /// A connection to the first server that is as wanted.
+    pub(crate) fn dial(&self) -> Result<Client, ConnectError> {
+        let mut attempts = Vec::new();
+        for wanted in self.plan.wanted.in_turn() {
+            for host in self.in_order(&self.plan.hosts) {
+                if let Some(client) = self.dial_host(host, *wanted, &mut attempts) {
+                    return Ok(client);
+                }
+                // The others have the same users: libpq goes no further, lest it locks one out.
+                if attempts.last().is_some_and(Attempt::is_unwelcome) {
+                    break;
+                }
+            }
+        }
+        Err(ConnectError::new(
+            &self.plan.user,
+            &self.plan.dbname,
+            attempts,
+        ))
+    }
+
+    /// Has the server cancel what a connection does, by a connection as those that are dialled. Nothing
+    /// comes of it where the server cannot be reached.
+    pub(crate) fn cancel(&self, token: &CancelToken) {
+        if let Ok(encryption) = self.encryption_of_cancelling() {
+            let _ = self.in_time(|| token.cancel_query(Connector::new(encryption)));
+        }
+    }
+
+    fn encryption_of_cancelling(&self) -> Result<Encryption, String> {
+        let tls = &self.plan.tls;
+        Ok(match tls.mode {
+            mode if mode.can_do_without() && !Tls::IS_THERE => Encryption::Never,
+            SslMode::Disable => Encryption::Never,
+            SslMode::Allow | SslMode::Prefer => Encryption::Offered(Tls::new(tls)?),
+            _ => Encryption::Always(Tls::new(tls)?),
+        })
+    }
+
+    /// Does `work` with the server, which has to answer in time.
+    fn in_time<T>(&self, work: impl FnOnce() -> T) -> T {
+        match self.plan.connect_timeout {
+            Some(timeout) => deadline::SILENCE.within(deadline::after(timeout), work),
+            None => work(),
+        }
+    }
+
+    fn dial_host(
+        &self,
+        host: &Host,
+        wanted: Wanted,
+        attempts: &mut Vec<Attempt>,
+    ) -> Option<Client> {
+        let addresses = match self.addresses(host) {
+            Ok(addresses) => addresses,
+            Err(failure) => {
+                attempts.push(Attempt::new(host.to_string(), failure));
+                return None;
+            }
+        };
+        for address in self.in_order(&addresses) {
+            let tries = match address {
+                Address::Folder(_) => Ok(vec![Encryption::Never]),
+                Address::Ip(_) => self.tries(),
+            };
+            let tries = match tries {
+                Ok(tries) => tries,
+                Err(why) => {
+                    attempts.push(Attempt::new(host.to_string(), Failure::of_tls(why)));
+                    return None;
+                }
+            };
+            for encryption in tries {
+                let connector = Connector::new(encryption);
+                let failure = match self.attempt(host, address, &connector, wanted) {
+                    Ok(client) => return Some(client),
+                    Err(failure) => failure,
+                };
+                let with_tls = connector.has_begun_tls();
+                // Another try is of use where it was about TLS, as far as one can tell.
+                let is_over = match self.plan.tls.mode {
+                    SslMode::Prefer => !with_tls,
+                    _ => !failure.is_of_server(),
+                };
+                attempts.push(Attempt::new(place(host, address, with_tls), failure));
+                if is_over {
+                    break;
+                }
+            }
+        }
+        None
+    }
+
+    fn attempt(
+        &self,
+        host: &Host,
+        address: &Address,
+        connector: &Connector,
+        wanted: Wanted,
+    ) -> Result<Client, Failure> {
+        let mut config = Config::new();
+        match address {
+            Address::Folder(folder) => config.host_path(folder).ssl_mode(DriversSslMode::Disable),
+            // The connector is no TLS, and asks for TLS itself where that is to be.
+            Address::Ip(ip) => config
+                .host(&host.name_for_tls(*ip))
+                .hostaddr(*ip)
+                .ssl_mode(DriversSslMode::Require)
+                .ssl_negotiation(SslNegotiation::Direct),
+        };
+        let origin = self.configure(&mut config, host);
+        self.in_time(|| {
+            let connected = config.connect(connector.clone());
+            let mut client = connected.map_err(|e| Failure::of_driver(&e, &origin))?;
+            if wanted != Wanted::Any {
+                let row = client.query_typed(ROLE, &[]);
+                let role = row.and_then(|rows| match rows.first() {
+                    Some(row) => Ok((row.try_get(0)?, row.try_get(1)?)),
+                    None => Ok((false, false)),
+                });
+                let (is_read_only, follows) = role.map_err(|e| Failure::of_driver(&e, &origin))?;
+                wanted
+                    .mismatch(is_read_only, follows)
+                    .map_or(Ok(()), |what| Err(Failure::of_role(what)))?;
+            }
+            Ok(client)
+        })
+    }
+
+    /// What is the same for every address of a host; says where the password comes from.
+    fn configure(&self, config: &mut Config, host: &Host) -> PasswordOrigin {
+        let plan = &self.plan;
+        config
+            .port(host.port)
+            .user(&plan.user)
+            .dbname(&plan.dbname)
+            .channel_binding(plan.channel_binding)
+            .keepalives(plan.keepalives.is_some());
+        if let Some(options) = &plan.options {
+            config.options(options);
+        }
+        if let Some(name) = &plan.application_name {
+            config.application_name(name);
+        }
+        if let Some(timeout) = plan.connect_timeout {
+            config.connect_timeout(timeout);
+        }
+        if let Some(timeout) = plan.tcp_user_timeout {
+            config.tcp_user_timeout(timeout);
+        }
+        if let Some(keepalives) = &plan.keepalives {
+            config.keepalives_idle(keepalives.idle);
+            keepalives
+                .interval
+                .map(|interval| config.keepalives_interval(interval));
+            keepalives
+                .count
+                .map(|count| config.keepalives_retries(count));
+        }
+        let file = match &plan.password {
+            Password::Given(password, origin) => {
+                config.password(password);
+                return PasswordOrigin::Place((*origin).to_owned());
+            }
+            Password::In(None) => return PasswordOrigin::Nowhere(None),
+            Password::In(Some(file)) => file,
+        };
+        let name = host.name_for_passwords();
+        match passfile::find(file, &name, host.port, &plan.dbname, &plan.user) {
+            Found::Password(password) => {
+                config.password(password);
+                PasswordOrigin::Place(file.display().to_string())
+            }
+            Found::Nothing => PasswordOrigin::Nowhere(None),
+            Found::Ignored(why) => PasswordOrigin::Nowhere(Some(why)),
+        }
+    }
+
+    fn addresses(&self, host: &Host) -> Result<Vec<Address>, Failure> {
+        match &host.place {
+            Place::Folder(folder) => Ok(vec![Address::Folder(folder.clone())]),
+            Place::Address(ip) => Ok(vec![Address::Ip(*ip)]),
+            Place::Name => {
+                let found = (host.name.as_str(), host.port).to_socket_addrs();
+                let addresses: Vec<_> = found
+                    .map_err(|e| Failure::of_lookup(&e))?
+                    .map(|address| Address::Ip(address.ip()))
+                    .collect();
+                if addresses.is_empty() {
+                    return Err(Failure::of_lookup(&io::ErrorKind::NotFound.into()));
+                }
+                Ok(addresses)
+            }
+        }
+    }
+
+    /// With and without TLS, in the order of trying.
+    fn tries(&self) -> Result<Vec<Encryption>, String> {
+        let tls = &self.plan.tls;
+        Ok(match tls.mode {
+            mode if mode.can_do_without() && !Tls::IS_THERE => vec![Encryption::Never],
+            SslMode::Disable => vec![Encryption::Never],
+            SslMode::Allow => vec![Encryption::Never, Encryption::Always(Tls::new(tls)?)],
+            SslMode::Prefer => vec![Encryption::Offered(Tls::new(tls)?), Encryption::Never],
+            _ => vec![Encryption::Always(Tls::new(tls)?)],
+        })
+    }
+
+    /// As they are, or as chance has it.
+    fn in_order<'a, T>(&self, all: &'a [T]) -> Vec<&'a T> {
+        let mut all: Vec<_> = all.iter().collect();
+        if self.plan.shuffled {
+            all.sort_by_cached_key(|_| SysRng.try_next_u64().unwrap_or_default());
+        }
+        all
+    }
+}
+
+/// Where an attempt was made, for the error.
+fn place(host: &Host, address: &Address, with_tls: bool) -> String {
+    let tls = if with_tls { ", with TLS" } else { "" };
+    match address {
+        Address::Ip(ip) if host.name_for_tls(*ip) != ip.to_string() => {
+            format!("{host} ({ip}{tls})")
+        }
+        _ => format!("{host}{tls}"),
+    }
+}

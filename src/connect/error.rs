@@ -1,0 +1,231 @@
+//! Why no server could be connected to, and what to do about it.
+
+use std::{error::Error as StdError, fmt, io};
+
+use postgres::error::SqlState;
+
+use crate::error::DatabaseError;
+
+/// Why no server could be connected to: what was tried, what each came to, and what may help. It never
+/// holds a password.
+#[derive(Clone)]
+pub struct ConnectError {
+    text: String,
+    code: Option<SqlState>,
+}
+
+impl ConnectError {
+    pub(super) fn new(user: &str, dbname: &str, attempts: Vec<Attempt>) -> ConnectError {
+        let tried: Vec<_> = attempts.iter().map(Attempt::to_string).collect();
+        ConnectError {
+            text: format!(
+                "cannot connect as user {user:?} to database {dbname:?}: {}",
+                tried.join("; ")
+            ),
+            code: attempts
+                .into_iter()
+                .rev()
+                .find_map(|attempt| attempt.failure.code),
+        }
+    }
+
+    /// The SQLSTATE of the last server that gave one.
+    pub fn sqlstate(&self) -> Option<&SqlState> {
+        self.code.as_ref()
+    }
+}
+
+/// Of a connection that was there.
+impl From<&postgres::Error> for ConnectError {
+    fn from(error: &postgres::Error) -> ConnectError {
+        let cause = DatabaseError::from(error);
+        ConnectError {
+            text: cause.to_string(),
+            code: cause.code().cloned(),
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConnectError({self})")
+    }
+}
+
+impl StdError for ConnectError {}
+
+/// One try, at one address.
+pub(super) struct Attempt {
+    place: String,
+    failure: Failure,
+}
+
+impl Attempt {
+    pub(super) fn new(place: String, failure: Failure) -> Attempt {
+        Attempt { place, failure }
+    }
+
+    /// Whether the server does not let this user in.
+    pub(super) fn is_unwelcome(&self) -> bool {
+        let code = self.failure.code.as_ref();
+        code.is_some_and(|code| code.code().starts_with("28"))
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {}: {}", self.place, self.failure.text)?;
+        match &self.failure.advice {
+            Some(advice) => write!(f, " ({advice})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a try came to.
+pub(super) struct Failure {
+    text: String,
+    code: Option<SqlState>,
+    advice: Option<String>,
+}
+
+/// Where the password came from.
+pub(super) enum PasswordOrigin {
+    Place(String),
+    /// There is none; of a password file that was left unread, why.
+    Nowhere(Option<String>),
+}
+
+impl Failure {
+    pub(super) fn of_driver(error: &postgres::Error, origin: &PasswordOrigin) -> Failure {
+        let cause = DatabaseError::from(error);
+        let text = match cause.code() {
+            Some(code) => format!("{} (SQLSTATE {})", cause.message(), code.code()),
+            None => cause.message().to_owned(),
+        };
+        Failure {
+            advice: advice(error, &cause, origin),
+            code: cause.code().cloned(),
+            text,
+        }
+    }
+
+    pub(super) fn of_lookup(error: &io::Error) -> Failure {
+        Failure {
+            text: format!("the name of the host leads nowhere: {error}"),
+            code: None,
+            advice: Some("is it spelled right, and does this machine's DNS know it?".to_owned()),
+        }
+    }
+
+    pub(super) fn of_role(what: &str) -> Failure {
+        Failure {
+            text: format!("{what}, and target_session_attrs asks for another"),
+            code: None,
+            advice: Some("name all servers that may be it in `host`".to_owned()),
+        }
+    }
+
+    /// Where TLS cannot even begin.
+    pub(super) fn of_tls(why: String) -> Failure {
+        Failure {
+            text: why,
+            code: None,
+            advice: None,
+        }
+    }
+
+    /// Whether it was the server that refused.
+    pub(super) fn is_of_server(&self) -> bool {
+        self.code.is_some()
+    }
+}
+
+fn advice(
+    error: &postgres::Error,
+    cause: &DatabaseError,
+    origin: &PasswordOrigin,
+) -> Option<String> {
+    if let Some(code) = cause.code() {
+        return by_code(code, cause.message(), origin);
+    }
+    let text = cause.message();
+    let advice = match network(error).map(io::Error::kind) {
+        _ if text.contains("password missing") => return Some(no_password(origin)),
+        _ if text.contains("certificate verify failed") => {
+            "the server's certificate is not trusted, or not made out to this host: sslrootcert names \
+             the file of the certificates to trust; nothing was sent to the server"
+        }
+        _ if text.contains("does not speak TLS") => {
+            "turn on `ssl` in the server's configuration; sslmode says how much of TLS is asked for"
+        }
+        Some(io::ErrorKind::ConnectionRefused) => {
+            "nothing listens there: is the server running, is this its port, and does \
+             `listen_addresses` let TCP in?"
+        }
+        Some(io::ErrorKind::NotFound) => {
+            "no server has its socket there: is it running, and is `host` the folder of the socket?"
+        }
+        Some(io::ErrorKind::PermissionDenied) => "this user may not use the socket",
+        Some(io::ErrorKind::TimedOut) => {
+            "does a firewall swallow what is sent, or is the server overloaded? connect_timeout says \
+             how long to wait"
+        }
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+fn network(error: &postgres::Error) -> Option<&io::Error> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(network) = error.downcast_ref() {
+            return Some(network);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn by_code(code: &SqlState, message: &str, origin: &PasswordOrigin) -> Option<String> {
+    let advice = match *code {
+        SqlState::INVALID_PASSWORD => match origin {
+            PasswordOrigin::Place(place) => {
+                return Some(format!("the password comes from {place}"));
+            }
+            PasswordOrigin::Nowhere(_) => return Some(no_password(origin)),
+        },
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+            "the server's pg_hba.conf does not let this user in from here, or only with, or without, TLS"
+        }
+        SqlState::INVALID_CATALOG_NAME => {
+            "`dbname` or PGDATABASE names the database, else it is called like the user"
+        }
+        SqlState::TOO_MANY_CONNECTIONS => {
+            "let each program have fewer with `PostgresStoreBuilder::max_connections`, or the server \
+             more with its `max_connections`, or put a pooler in between"
+        }
+        SqlState::CANNOT_CONNECT_NOW => "the server is starting up or shutting down: try again",
+        SqlState::PROTOCOL_VIOLATION if message.contains("startup parameter") => {
+            "a pooler does not take this option: leave it out, or name it in the pooler's \
+             `ignore_startup_parameters`"
+        }
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+fn no_password(origin: &PasswordOrigin) -> String {
+    let advice = "the server asks for a password, and there is none: give one with `password`, \
+                  PGPASSWORD or a password file";
+    match origin {
+        PasswordOrigin::Nowhere(Some(why)) => format!("{advice}; {why}"),
+        _ => advice.to_owned(),
+    }
+}

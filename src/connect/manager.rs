@@ -1,0 +1,50 @@
+//! Connections for a pool of the store's own.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use postgres::Client;
+use r2d2::ManageConnection;
+
+use super::{dial::Dialer, error::ConnectError};
+
+/// How long a connection may take to show that it is alive.
+const PROBE: Duration = Duration::from_secs(5);
+
+pub(crate) struct Manager {
+    dialer: Arc<Dialer>,
+    /// A connection that was made before the pool was.
+    first: Mutex<Option<Client>>,
+}
+
+impl Manager {
+    pub(crate) fn new(dialer: Arc<Dialer>, first: Option<Client>) -> Manager {
+        Manager {
+            dialer,
+            first: Mutex::new(first),
+        }
+    }
+}
+
+impl ManageConnection for Manager {
+    type Connection = Client;
+    type Error = ConnectError;
+
+    fn connect(&self) -> Result<Client, ConnectError> {
+        let first = self.first.lock();
+        match first.unwrap_or_else(PoisonError::into_inner).take() {
+            Some(client) => Ok(client),
+            None => self.dialer.dial(),
+        }
+    }
+
+    fn is_valid(&self, client: &mut Client) -> Result<(), ConnectError> {
+        client.is_valid(PROBE).map_err(|e| ConnectError::from(&e))
+    }
+
+    fn has_broken(&self, client: &mut Client) -> bool {
+        client.is_closed()
+    }
+}

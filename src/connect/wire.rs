@@ -1,0 +1,227 @@
+//! The wire to a server: a TCP socket, with TLS around it where that is agreed on, which does not wait
+//! for ever.
+//!
+//! The driver itself waits for an answer without end, and a thread that waits so cannot be told to
+//! stop. What it gives away is the socket, to whoever sets up TLS: so [`Connector`] poses as TLS that
+//! begins at once, asks the server for TLS itself where it is to, and gives back a [`Wire`].
+
+use std::{
+    error::Error,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use postgres::{
+    Socket,
+    tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    time::{Sleep, sleep_until, timeout_at},
+};
+
+use super::tls::Tls;
+use crate::deadline;
+
+/// Asks a server whether it speaks TLS: a length, and a number in the place of a version.
+const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Whether a connection is encrypted.
+#[derive(Clone)]
+pub(super) enum Encryption {
+    Never,
+    /// Where the server can.
+    Offered(Tls),
+    Always(Tls),
+}
+
+/// What the driver is given as its TLS.
+#[derive(Clone)]
+pub(super) struct Connector {
+    encryption: Encryption,
+    has_begun_tls: Arc<AtomicBool>,
+}
+
+impl Connector {
+    pub(super) fn new(encryption: Encryption) -> Connector {
+        Connector {
+            encryption,
+            has_begun_tls: Arc::default(),
+        }
+    }
+
+    /// Whether a server was found that speaks TLS.
+    pub(super) fn has_begun_tls(&self) -> bool {
+        self.has_begun_tls.load(Ordering::Relaxed)
+    }
+
+    async fn negotiate(self, mut socket: Socket, host: String) -> Result<Wire, Failure> {
+        let (tls, needed) = match self.encryption {
+            Encryption::Never => return Ok(Wire::new(socket)),
+            Encryption::Offered(tls) => (tls, false),
+            Encryption::Always(tls) => (tls, true),
+        };
+        if !tls.begins_at_once() {
+            socket.write_all(&TLS_REQUEST).await?;
+            match socket.read_u8().await? {
+                b'S' => {}
+                b'N' if needed => return Err("the server does not speak TLS".into()),
+                b'N' => return Ok(Wire::new(socket)),
+                _ => return Err("the server's answer is not one of PostgreSQL's".into()),
+            }
+        }
+        self.has_begun_tls.store(true, Ordering::Relaxed);
+        Ok(Wire::new(tls.shake_hands(socket, &host).await?))
+    }
+}
+
+impl MakeTlsConnect<Socket> for Connector {
+    type Stream = Wire;
+    type TlsConnect = Handshake;
+    type Error = Failure;
+
+    fn make_tls_connect(&mut self, host: &str) -> Result<Handshake, Failure> {
+        Ok(Handshake {
+            connector: self.clone(),
+            host: host.to_owned(),
+        })
+    }
+}
+
+/// How one connection begins.
+pub(super) struct Handshake {
+    connector: Connector,
+    host: String,
+}
+
+impl TlsConnect<Socket> for Handshake {
+    type Stream = Wire;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Wire, Failure>> + Send>>;
+
+    fn connect(self, socket: Socket) -> Self::Future {
+        Box::pin(async move {
+            let end = deadline::SILENCE.current().unwrap_or_else(deadline::never);
+            let negotiated = self.connector.negotiate(socket, self.host);
+            match timeout_at(end.into(), negotiated).await {
+                Ok(wire) => wire,
+                Err(_) => Err(silence().into()),
+            }
+        })
+    }
+}
+
+/// A stream of bytes to a server and from it.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
+    fn channel_binding(&self) -> ChannelBinding {
+        ChannelBinding::none()
+    }
+}
+
+impl Duplex for Socket {}
+
+/// A connection that fails where the server is silent beyond the limit [`deadline::SILENCE`] of the
+/// thread that waits for it, and then at whatever else is asked of it.
+pub(super) struct Wire {
+    stream: Box<dyn Duplex>,
+    /// Wakes the thread at its limit, or at an earlier one of a call that was answered since: so most
+    /// calls leave it as it is.
+    alarm: Option<Pin<Box<Sleep>>>,
+    is_given_up: bool,
+}
+
+impl Wire {
+    fn new(stream: impl Duplex + 'static) -> Wire {
+        Wire {
+            stream: Box::new(stream),
+            alarm: None,
+            is_given_up: false,
+        }
+    }
+
+    /// Does `poll` on the stream, unless there is no point in waiting for that any more.
+    fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(Pin<&mut dyn Duplex>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.is_given_up {
+            return Poll::Ready(Err(silence()));
+        }
+        let polled = poll(Pin::new(&mut *self.stream), cx);
+        if polled.is_ready() {
+            return polled;
+        }
+        let Some(end) = deadline::SILENCE.current() else {
+            return Poll::Pending;
+        };
+        ready!(self.poll_alarm(end, cx));
+        self.is_given_up = true;
+        Poll::Ready(Err(silence()))
+    }
+
+    fn poll_alarm(&mut self, end: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let alarm = self
+            .alarm
+            .get_or_insert_with(|| Box::pin(sleep_until(end.into())));
+        if alarm.deadline() > end.into() {
+            alarm.as_mut().reset(end.into());
+        }
+        loop {
+            ready!(alarm.as_mut().poll(cx));
+            if Instant::now() >= end {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(end.into());
+        }
+    }
+}
+
+fn silence() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        "the server has not answered in time",
+    )
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.poll(cx, |stream, cx| stream.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll(cx, |stream, cx| stream.poll_write(cx, buf))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(cx, |stream, cx| stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(cx, |stream, cx| stream.poll_shutdown(cx))
+    }
+}
+
+impl TlsStream for Wire {
+    fn channel_binding(&self) -> ChannelBinding {
+        self.stream.channel_binding()
+    }
+}
