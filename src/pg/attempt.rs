@@ -212,8 +212,9 @@ fn judge(error: &postgres::Error, lease: &mut dyn Lease) -> Verdict {
                 Verdict::Repeat
             }
             SqlState::READ_ONLY_SQL_TRANSACTION => {
-                // Only a connection that is broken is not used again.
+                // Only a connection that is broken, and known to be, is not used again.
                 let _ = lease.client().batch_execute(LEAVE);
+                let _ = lease.client().is_valid(PROBE);
                 Verdict::Elsewhere
             }
             // Somebody discarded the statement, or changed the table's columns under it.

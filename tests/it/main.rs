@@ -8,6 +8,7 @@ mod batch;
 mod broken;
 mod concurrent;
 mod conformance;
+mod connect;
 mod deadlines;
 mod docs;
 mod errors;

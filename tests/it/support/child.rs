@@ -8,8 +8,14 @@ const CHILD: &str = "SESSION_POSTGRES_CHILD";
 /// Runs this program's test of that name in a process of its own, in which it is not skipped. What it
 /// wrote to its standard error.
 pub(crate) fn run(test: &str) -> String {
+    run_with(test, &[])
+}
+
+/// As [`run`], with these environment variables.
+pub(crate) fn run_with(test: &str, variables: &[(&str, &str)]) -> String {
     let output = Command::new(env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
+        .envs(variables.iter().copied())
         .env(CHILD, test)
         .output()
         .unwrap();

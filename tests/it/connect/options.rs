@@ -1,0 +1,314 @@
+//! Options, and where those come from that nobody gave.
+
+use std::{thread, time::Duration};
+
+use session_postgres::{ConnectOptions, Error, PostgresStore, SslMode, Store};
+use throwaway_postgres::Server;
+
+use super::through;
+use crate::support::{
+    PATIENCE, child,
+    database::{Schema, url},
+    line::Line,
+    wait_until,
+};
+
+/// A port that nothing listens at.
+const NOBODYS: u16 = 1;
+
+fn refused(options: ConnectOptions) -> String {
+    let error = PostgresStore::connect(options).unwrap_err();
+    assert!(matches!(error, Error::Connect(_)), "{error:?}");
+    error.to_string()
+}
+
+/// What the server says of a connection.
+fn ask(store: &PostgresStore, sql: &str) -> String {
+    let answer = store.with_client(|client| client.query_one(sql, &[]).map(|row| row.get(0)));
+    answer.unwrap().unwrap()
+}
+
+#[test]
+fn without_options_the_environment_says_where() {
+    const NAME: &str = "connect::options::without_options_the_environment_says_where";
+    if child::is_for(NAME) {
+        let store = PostgresStore::connect("").unwrap();
+        assert_eq!(ask(&store, "SHOW application_name"), "shop");
+        assert_eq!(ask(&store, "SHOW work_mem"), "8765kB");
+        // What is given counts more.
+        let options = ConnectOptions::new().application_name("own");
+        let store = PostgresStore::connect(options).unwrap();
+        assert_eq!(ask(&store, "SHOW application_name"), "own");
+        return;
+    }
+    let config = Schema::new().config();
+    let line = Line::to(&config);
+    child::run_with(
+        NAME,
+        &[
+            ("PGHOST", "127.0.0.1"),
+            ("PGPORT", &line.port().to_string()),
+            ("PGUSER", config.get_user().unwrap()),
+            ("PGDATABASE", config.get_dbname().unwrap()),
+            ("PGAPPNAME", "shop"),
+            ("PGOPTIONS", "-c work_mem=8765kB"),
+        ],
+    );
+}
+
+#[test]
+fn an_address_is_dialled_and_not_the_name() {
+    let schema = Schema::new();
+    let line = Line::to(&schema.config());
+    let options = through(&line, &schema)
+        .host("nowhere.invalid")
+        .hostaddr("127.0.0.1");
+    PostgresStore::connect(options).unwrap();
+    assert_eq!(line.accepted(), 1);
+}
+
+#[test]
+fn hosts_are_tried_in_turn_and_each_is_named_if_none_will_do() {
+    let schema = Schema::new();
+    let line = Line::to(&schema.config());
+    let options = through(&line, &schema)
+        .host("nowhere.invalid,127.0.0.1,127.0.0.1")
+        .port(format!("5432,{NOBODYS},{}", line.port()));
+    PostgresStore::connect(options.clone()).unwrap();
+    let options = options
+        .host("nowhere.invalid,127.0.0.1")
+        .port(format!("5432,{NOBODYS}"));
+    let error = refused(options);
+    for part in [
+        "as user \"postgres\"",
+        "at nowhere.invalid:5432: the name of the host leads nowhere",
+        "at 127.0.0.1:1: error connecting to server",
+        "nothing listens there",
+    ] {
+        assert!(error.contains(part), "{part} is not in: {error}");
+    }
+}
+
+#[test]
+fn hosts_take_turns_by_chance_if_asked_to() {
+    let schema = Schema::new();
+    let lines = [Line::to(&schema.config()), Line::to(&schema.config())];
+    let options = through(&lines[0], &schema)
+        .host("127.0.0.1,127.0.0.1")
+        .port(format!("{},{}", lines[0].port(), lines[1].port()));
+    PostgresStore::connect(options.clone()).unwrap();
+    assert_eq!(lines[0].accepted(), 1);
+    let options = options.set("load_balance_hosts", "random").unwrap();
+    wait_until("both have had their turn", || {
+        PostgresStore::connect(options.clone()).unwrap();
+        lines[0].accepted() > 1 && lines[1].accepted() > 0
+    });
+}
+
+#[test]
+fn a_server_that_is_not_as_wanted_is_passed_over() {
+    let schema = Schema::new();
+    let line = Line::to(&schema.config());
+    let writes = through(&line, &schema);
+    let reads = writes
+        .clone()
+        .options("-c default_transaction_read_only=on");
+    for (options, wanted, fits) in [
+        (&writes, "any", true),
+        (&writes, "read-write", true),
+        (&writes, "primary", true),
+        (&writes, "read-only", false),
+        (&writes, "standby", false),
+        (&writes, "prefer-standby", true),
+        (&reads, "any", true),
+        (&reads, "read-write", false),
+        (&reads, "read-only", true),
+        (&reads, "primary", true),
+    ] {
+        let options = options.clone().set("target_session_attrs", wanted).unwrap();
+        if fits {
+            PostgresStore::connect(options).unwrap();
+        } else {
+            let error = refused(options);
+            assert!(error.contains("target_session_attrs"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_takes_no_writes_says_what_to_do() {
+    let schema = Schema::new();
+    schema.store();
+    let line = Line::to(&schema.config());
+    let options = through(&line, &schema).options("-c default_transaction_read_only=on");
+    let store = schema.builder().connect(options).unwrap();
+    let error = store.generate(None, None).unwrap_err();
+    let code = error.sqlstate().map(|code| code.code());
+    assert_eq!(code, Some("25006"), "{error:?}");
+    assert!(
+        error
+            .to_string()
+            .contains("target_session_attrs=read-write"),
+        "{error}"
+    );
+    // Another server might have taken it: several were asked.
+    assert_eq!(line.accepted(), 3);
+}
+
+#[test]
+fn what_a_server_refuses_is_told_with_its_sqlstate_and_a_way_out() {
+    let options: ConnectOptions = url().parse().unwrap();
+    let error = PostgresStore::connect(options.clone().dbname("no \"such\" one")).unwrap_err();
+    assert_eq!(error.sqlstate().unwrap().code(), "3D000");
+    let text = error.to_string();
+    assert!(
+        text.contains("to database \"no \\\"such\\\" one\""),
+        "{text}"
+    );
+    assert!(text.contains("PGDATABASE"), "{text}");
+
+    let server = Server::builder()
+        .setting("max_connections", "4")
+        .start()
+        .unwrap();
+    let options: ConnectOptions = server.url().parse().unwrap();
+    let stores: Vec<_> = (0..5)
+        .map_while(|_| PostgresStore::connect(options.clone()).ok())
+        .collect();
+    assert!(stores.len() < 5);
+    let error = PostgresStore::connect(options).unwrap_err();
+    assert_eq!(error.sqlstate().unwrap().code(), "53300");
+    assert!(error.to_string().contains("max_connections"), "{error}");
+}
+
+#[test]
+fn where_only_the_start_is_asked_for_the_first_call_connects() {
+    let server = Server::start().unwrap();
+    server.stop().unwrap();
+    let options = ConnectOptions::new()
+        .conninfo(server.url())
+        .unwrap()
+        .startonly(true);
+    let builder = PostgresStore::builder().timeout(Duration::from_millis(300));
+    let store = builder.connect(options.clone()).unwrap();
+    let error = store.create_table().unwrap_err();
+    assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+    let why = "no server has its socket there";
+    assert!(error.to_string().contains(why), "{error}");
+    server.start_again().unwrap();
+    let store = PostgresStore::builder()
+        .timeout(PATIENCE)
+        .connect(options)
+        .unwrap();
+    store.create_table().unwrap();
+}
+
+#[test]
+fn every_argument_of_the_originals_connect_is_taken() {
+    let config = Schema::new().config();
+    let line = Line::to(&config);
+    let options = ConnectOptions::new()
+        .host("somewhere")
+        .hostaddr("127.0.0.1")
+        .port(line.port())
+        .dbname(config.get_dbname().unwrap())
+        .user(config.get_user().unwrap())
+        .password("of no use")
+        .options("-c work_mem=7654kB -c application_name=with\\ blank")
+        .tty("/dev/tty")
+        .requiressl("0")
+        .startonly(false);
+    let store = PostgresStore::connect(options.clone()).unwrap();
+    assert_eq!(ask(&store, "SHOW work_mem"), "7654kB");
+    assert_eq!(ask(&store, "SHOW application_name"), "with blank");
+    let error = PostgresStore::connect(options.requiressl("1")).unwrap_err();
+    assert!(error.to_string().contains("TLS"), "{error}");
+}
+
+#[test]
+fn no_text_shows_the_password() {
+    let options = ConnectOptions::new()
+        .host("127.0.0.1")
+        .port(NOBODYS)
+        .password("SecretOfTheCrab")
+        .set("sslpassword", "SecretOfTheCrab")
+        .unwrap();
+    let shown = format!("{options:?}");
+    assert!(
+        shown.contains("127.0.0.1") && shown.contains("password: .."),
+        "{shown}"
+    );
+    assert!(!shown.contains("Secret"), "{shown}");
+    let conninfo = "host=127.0.0.1 port=1 password=SecretOfTheCrab";
+    let options = options.conninfo(conninfo).unwrap();
+    let shown = format!("{options:?} {}", refused(options.clone()));
+    assert!(!shown.contains("Secret"), "{shown}");
+    for mistyped in [
+        "postgres://crab:SecretOfThe/Crab@db/app",
+        "postgres://crab:Secret@OfTheCrab@127.0.0.1:1/app",
+        "password=one SecretOfTheCrab=two",
+        "password=one two SecretOfTheCrab",
+    ] {
+        let error = PostgresStore::connect(mistyped).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("Secret"), "{error}");
+    }
+}
+
+#[test]
+fn without_the_feature_to_ask_for_tls_is_an_error_and_never_a_plain_connection() {
+    if cfg!(feature = "tls") {
+        return;
+    }
+    let schema = Schema::new();
+    let line = Line::to(&schema.config());
+    let options = through(&line, &schema);
+    for mode in [SslMode::Require, SslMode::VerifyCa, SslMode::VerifyFull] {
+        let options = options.clone().sslmode(mode);
+        let options = options.set("sslrootcert", "/nowhere").unwrap();
+        let error = PostgresStore::connect(options).unwrap_err();
+        assert!(matches!(error, Error::InvalidOption(_)), "{error:?}");
+        assert!(error.to_string().contains("feature `tls`"), "{error}");
+    }
+    assert_eq!(line.accepted(), 0);
+    for mode in [SslMode::Disable, SslMode::Allow, SslMode::Prefer] {
+        PostgresStore::connect(options.clone().sslmode(mode)).unwrap();
+    }
+}
+
+#[test]
+fn the_pool_is_as_large_as_it_is_asked_to_be() {
+    let schema = Schema::new();
+    let line = Line::to(&schema.config());
+    let options = through(&line, &schema);
+    let builder = schema.builder().max_connections(3).min_idle(2);
+    let store = builder.clone().connect(options.clone()).unwrap();
+    wait_until("two wait for calls", || line.open() == 2);
+    store.create_table().unwrap();
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope
+                .spawn(|| store.with_client(|client| client.batch_execute("SELECT pg_sleep(0.1)")));
+        }
+    });
+    assert!(line.open() <= 3);
+    let error = builder.min_idle(4).connect(options).unwrap_err();
+    assert!(matches!(error, Error::InvalidOption(_)), "{error:?}");
+}
+
+#[test]
+fn a_call_waits_no_longer_for_a_connection_than_it_may() {
+    let schema = Schema::new();
+    let builder = schema
+        .builder()
+        .max_connections(1)
+        .timeout(PATIENCE)
+        .checkout_timeout(Duration::from_millis(50));
+    let store = builder.connect(url()).unwrap();
+    store.create_table().unwrap();
+    let inner = store.with_client(|_| store.generate(None, None)).unwrap();
+    match inner.unwrap_err() {
+        Error::TimedOut { waited, .. } => assert!(waited < PATIENCE),
+        other => panic!("{other:?}"),
+    }
+    store.generate(None, None).unwrap();
+}

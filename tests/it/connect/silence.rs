@@ -1,0 +1,248 @@
+//! A server that accepts and never answers, and a network that swallows what is sent.
+
+use std::{net::TcpListener, sync::mpsc, thread, time::Duration};
+
+use session_postgres::{
+    AsyncStore, ConnectOptions, Error, Key, Offload, OffloadBuilder, PostgresStore, Store,
+    postgres::Client,
+};
+use tokio::runtime::{Builder, Runtime};
+
+use super::through;
+use crate::support::{PATIENCE, database::Schema, line::Line, wait_until};
+
+/// Short, for none of these times is to be reached.
+const TIMEOUT: Duration = Duration::from_millis(300);
+
+/// What `work` comes to, if that is before the patience is at an end.
+fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, waiting) = mpsc::channel();
+    thread::spawn(move || done.send(work()));
+    waiting.recv_timeout(PATIENCE).expect("it hangs")
+}
+
+/// A store of four connections through a line, which are all open.
+fn store(line: &Line, schema: &Schema) -> PostgresStore {
+    schema.store();
+    schema
+        .builder()
+        .max_connections(4)
+        .min_idle(4)
+        .timeout(TIMEOUT)
+        .connect(through(line, schema).connect_timeout(Duration::from_secs(1)))
+        .unwrap()
+}
+
+fn is_about_time(error: &Error) -> bool {
+    matches!(error, Error::TimedOut { .. } | Error::Disconnected(_))
+}
+
+#[test]
+fn a_server_that_accepts_and_never_answers_is_given_up() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let options = ConnectOptions::new()
+        .host("127.0.0.1")
+        .port(port)
+        .connect_timeout(Duration::from_secs(1));
+    for options in [options.clone(), options.set("sslmode", "disable").unwrap()] {
+        let error = in_time(|| PostgresStore::connect(options).unwrap_err());
+        assert!(matches!(error, Error::Connect(_)), "{error:?}");
+        assert!(
+            error.to_string().contains("has not answered in time"),
+            "{error}"
+        );
+        assert!(error.to_string().contains("connect_timeout"), "{error}");
+    }
+}
+
+#[test]
+fn the_next_host_is_tried_where_one_never_answers() {
+    let schema = Schema::new();
+    let line = Line::to(&schema.config());
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let silent = listener.local_addr().unwrap().port();
+    let options = through(&line, &schema)
+        .host("127.0.0.1,127.0.0.1")
+        .port(format!("{silent},{}", line.port()))
+        .connect_timeout(Duration::from_secs(1));
+    let store = in_time(|| PostgresStore::connect(options).unwrap());
+    store.create_table().unwrap();
+}
+
+#[test]
+fn calls_to_a_server_that_has_fallen_silent_end_and_their_connections_come_back() {
+    let schema = Schema::new();
+    let line = Line::to(&schema.config());
+    let store = store(&line, &schema);
+    let key = store.generate(Some("lobster"), None).unwrap();
+    wait_until("all connections are open", || line.open() == 4);
+
+    line.fall_silent();
+    let (store, key) = in_time(move || {
+        thread::scope(|scope| {
+            for call in 0..8 {
+                let (store, key) = (&store, &key);
+                scope.spawn(move || {
+                    let error = match call % 4 {
+                        0 => store.get(key).map(drop),
+                        1 => store.set(key, "crab", None),
+                        2 => store
+                            .update(key, None, &mut |_| Some("crab".into()))
+                            .map(drop),
+                        _ => store.get_many(&[key, key]).remove(0).map(drop),
+                    };
+                    let error = error.unwrap_err();
+                    assert!(is_about_time(&error), "{error:?}");
+                });
+            }
+        });
+        (store, key)
+    });
+    wait_until("what was given up is closed", || {
+        // What was swallowed is not, before it is heard: the line reads no further.
+        line.speak_again();
+        store.get(&key).is_ok()
+    });
+    assert!(["lobster", "crab"].contains(&store.get(&key).unwrap().value.as_str()));
+    assert!(line.open() <= 4 + 4, "{}", line.open());
+}
+
+#[test]
+fn of_a_write_to_a_silent_server_nobody_can_know() {
+    let schema = Schema::new();
+    let line = Line::to(&schema.config());
+    schema.store();
+    let builder = schema.builder().max_connections(1).timeout(TIMEOUT);
+    let store = builder.connect(through(&line, &schema)).unwrap();
+    let key = store.generate(None, None).unwrap();
+    // Prepared: so it is the write itself that gets no answer.
+    store.set(&key, "lobster", None).unwrap();
+    line.fall_silent();
+    let error = in_time(move || store.set(&key, "crab", None).unwrap_err());
+    assert!(matches!(error, Error::Disconnected(_)), "{error:?}");
+}
+
+#[test]
+fn a_slow_line_is_no_silent_one() {
+    let schema = Schema::new();
+    let line = Line::to(&schema.config());
+    schema.store();
+    let builder = schema.builder().max_connections(1);
+    let store = builder.connect(through(&line, &schema)).unwrap();
+    let key = store.generate(Some("lobster"), None).unwrap();
+    line.delay(Duration::from_millis(200));
+    assert_eq!(store.get(&key).unwrap().value, "lobster");
+    store.set(&key, "crab", None).unwrap();
+    assert_eq!(line.open(), 1);
+}
+
+#[test]
+fn a_line_that_is_cut_costs_no_call() {
+    let schema = Schema::new();
+    let line = Line::to(&schema.config());
+    schema.store();
+    let builder = schema.builder().max_connections(2);
+    let store = builder.connect(through(&line, &schema)).unwrap();
+    let key = store.generate(Some("lobster"), None).unwrap();
+    for _ in 0..5 {
+        line.cut();
+        assert_eq!(store.get(&key).unwrap().value, "lobster");
+    }
+}
+
+/// What a server does that is locked out of a table is its own doing: it answers when it is told to
+/// cancel, and the connection lives on.
+#[test]
+fn a_locked_table_costs_the_call_and_not_the_connection() {
+    let schema = Schema::new();
+    let line = Line::to(&schema.config());
+    schema.store();
+    let builder = schema.builder().max_connections(1).timeout(TIMEOUT);
+    let store = builder.connect(through(&line, &schema)).unwrap();
+    let process = |store: &PostgresStore| {
+        store
+            .with_client(|client| {
+                let row = client.query_one("SELECT pg_backend_pid()", &[]).unwrap();
+                row.get::<_, i32>(0)
+            })
+            .unwrap()
+    };
+    let before = process(&store);
+    let mut locker = schema.client();
+    let mut lock = locker.transaction().unwrap();
+    lock.batch_execute("LOCK TABLE session").unwrap();
+    let error = store.generate(None, None).unwrap_err();
+    assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+    lock.rollback().unwrap();
+    assert_eq!(process(&store), before);
+}
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn the_lanes_of_a_facade_come_back_and_its_runtime_shuts_down() {
+    let schema = Schema::new();
+    let line = Line::to(&schema.config());
+    let inner = store(&line, &schema);
+    let key = inner.generate(Some("lobster"), None).unwrap();
+    let store = OffloadBuilder::default().timeout(TIMEOUT).build(inner);
+    wait_until("all connections are open", || line.open() == 4);
+
+    let runtime = runtime();
+    line.fall_silent();
+    runtime.block_on(async {
+        let calls: Vec<_> = (0..40)
+            .map(|call| tokio::spawn(make(store.clone(), key.clone(), call)))
+            .collect();
+        for call in calls {
+            // The driver's own error, of a query of the user's own.
+            let error = call.await.unwrap().unwrap_err();
+            let is_own = matches!(error, Error::Other(_));
+            assert!(is_own || is_about_time(&error), "{error:?}");
+        }
+    });
+    wait_until("the lanes are free", || store.stats().running == 0);
+
+    // Calls are under way while the runtime goes.
+    for call in 0..40 {
+        runtime.spawn(make(store.clone(), key.clone(), call));
+    }
+    wait_until("the lanes are busy", || store.stats().running > 0);
+    in_time(move || drop(runtime));
+    line.speak_again();
+
+    let after = self::runtime();
+    wait_until("the store serves again", || {
+        after.block_on(store.get(&key)).is_ok()
+    });
+}
+
+async fn make(store: Offload<PostgresStore>, key: Key, call: u32) -> Result<(), Error> {
+    match call % 4 {
+        0 => store.get(&key).await.map(drop),
+        1 => store.set(&key, "crab", None).await,
+        2 => {
+            let own = |client: &mut Client| client.batch_execute("SELECT 1");
+            let done = store.run(move |store| store.with_client(own)).await??;
+            done.map_err(Error::other)
+        }
+        _ => store.rotate(&key).await.map(drop),
+    }
+}
+
+#[test]
+fn a_store_is_dropped_while_its_server_is_silent() {
+    let schema = Schema::new();
+    let line = Line::to(&schema.config());
+    let store = store(&line, &schema);
+    wait_until("all connections are open", || line.open() == 4);
+    line.fall_silent();
+    in_time(move || drop(store));
+}

@@ -1,0 +1,149 @@
+//! A TCP line to a server that can fall silent, be slow, or be cut.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use session_postgres::postgres::{Config, config::Host};
+
+/// Listens at a port that the system chose, and passes on what comes.
+pub(crate) struct Line {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Nothing is passed on, in neither direction, while this is true.
+    is_silent: Mutex<bool>,
+    speaks: Condvar,
+    delay: Mutex<Duration>,
+    ends: Mutex<Vec<TcpStream>>,
+    open: AtomicUsize,
+    accepted: AtomicUsize,
+}
+
+impl Line {
+    /// To the Unix socket that this configuration names.
+    pub(crate) fn to(server: &Config) -> Line {
+        let Host::Unix(folder) = &server.get_hosts()[0] else {
+            panic!("the server has no Unix socket")
+        };
+        let port = server.get_ports().first().copied().unwrap_or(5432);
+        let socket = folder.join(format!(".s.PGSQL.{port}"));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared::default());
+        let relayed = shared.clone();
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                relay(client.unwrap(), socket.clone(), &relayed);
+            }
+        });
+        Line { port, shared }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Swallows all that is said, and accepts connections that get no answer.
+    pub(crate) fn fall_silent(&self) {
+        *self.shared.is_silent.lock().unwrap() = true;
+    }
+
+    pub(crate) fn speak_again(&self) {
+        *self.shared.is_silent.lock().unwrap() = false;
+        self.shared.speaks.notify_all();
+    }
+
+    /// Passes on what comes from now on only after so much time.
+    pub(crate) fn delay(&self, delay: Duration) {
+        *self.shared.delay.lock().unwrap() = delay;
+    }
+
+    /// Cuts every connection that there is.
+    pub(crate) fn cut(&self) {
+        for end in self.shared.ends.lock().unwrap().drain(..) {
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// How many connections there have been.
+    pub(crate) fn accepted(&self) -> usize {
+        self.shared.accepted.load(Ordering::SeqCst)
+    }
+
+    /// How many connections are open from the client's side.
+    pub(crate) fn open(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+}
+
+/// Whoever waits for an answer learns that there is none.
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.cut();
+        self.speak_again();
+    }
+}
+
+fn relay(client: TcpStream, socket: PathBuf, shared: &Arc<Shared>) {
+    shared
+        .ends
+        .lock()
+        .unwrap()
+        .push(client.try_clone().unwrap());
+    shared.open.fetch_add(1, Ordering::SeqCst);
+    shared.accepted.fetch_add(1, Ordering::SeqCst);
+    let up = shared.clone();
+    thread::spawn(move || {
+        let mut from = client.try_clone().unwrap();
+        // The server does not learn of a client whose first word is swallowed.
+        if let Some(first) = up.heard(&mut from) {
+            let mut server = UnixStream::connect(socket).unwrap();
+            let (mut answers, mut to_client) = (server.try_clone().unwrap(), client);
+            let down = up.clone();
+            thread::spawn(move || {
+                while let Some(bytes) = down.heard(&mut answers) {
+                    if to_client.write_all(&bytes).is_err() {
+                        break;
+                    }
+                }
+                let _ = to_client.shutdown(Shutdown::Both);
+            });
+            let mut said = Some(first);
+            while let Some(bytes) = said {
+                if server.write_all(&bytes).is_err() {
+                    break;
+                }
+                said = up.heard(&mut from);
+            }
+            let _ = server.shutdown(Shutdown::Both);
+        }
+        up.open.fetch_sub(1, Ordering::SeqCst);
+    });
+}
+
+impl Shared {
+    /// What comes from there, once it may be passed on; none at the end.
+    fn heard(&self, from: &mut impl Read) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; 65_536];
+        let count = from.read(&mut bytes).ok().filter(|count| *count > 0)?;
+        bytes.truncate(count);
+        let is_silent = self.is_silent.lock().unwrap();
+        drop(self.speaks.wait_while(is_silent, |is_silent| *is_silent));
+        let delay = *self.delay.lock().unwrap();
+        thread::sleep(delay);
+        Some(bytes)
+    }
+}
