@@ -1,7 +1,6 @@
 //! Making a connection: host by host, address by address, until one is as wanted.
 
 use std::{
-    io,
     net::{IpAddr, ToSocketAddrs},
     path::PathBuf,
 };
@@ -48,40 +47,28 @@ impl Dialer {
     /// A connection to the first server that is as wanted.
     pub(crate) fn dial(&self) -> Result<Client, ConnectError> {
         let mut attempts = Vec::new();
-        for wanted in self.plan.wanted.in_turn() {
+        'all: for wanted in self.plan.wanted.in_turn() {
             for host in self.in_order(&self.plan.hosts) {
                 if let Some(client) = self.dial_host(host, *wanted, &mut attempts) {
                     return Ok(client);
                 }
                 // The others have the same users: libpq goes no further, lest it locks one out.
                 if attempts.last().is_some_and(Attempt::is_unwelcome) {
-                    break;
+                    break 'all;
                 }
             }
         }
-        Err(ConnectError::new(
-            &self.plan.user,
-            &self.plan.dbname,
-            attempts,
-        ))
+        let Plan { user, dbname, .. } = &self.plan;
+        Err(ConnectError::new(user, dbname, &attempts))
     }
 
     /// Has the server cancel what a connection does, by a connection as those that are dialled. Nothing
     /// comes of it where the server cannot be reached.
     pub(crate) fn cancel(&self, token: &CancelToken) {
-        if let Ok(encryption) = self.encryption_of_cancelling() {
+        let tries = self.tries().unwrap_or_default();
+        if let Some(encryption) = tries.into_iter().next() {
             let _ = self.in_time(|| token.cancel_query(Connector::new(encryption)));
         }
-    }
-
-    fn encryption_of_cancelling(&self) -> Result<Encryption, String> {
-        let tls = &self.plan.tls;
-        Ok(match tls.mode {
-            mode if mode.can_do_without() && !Tls::IS_THERE => Encryption::Never,
-            SslMode::Disable => Encryption::Never,
-            SslMode::Allow | SslMode::Prefer => Encryption::Offered(Tls::new(tls)?),
-            _ => Encryption::Always(Tls::new(tls)?),
-        })
     }
 
     /// Does `work` with the server, which has to answer in time.
@@ -98,38 +85,28 @@ impl Dialer {
         wanted: Wanted,
         attempts: &mut Vec<Attempt>,
     ) -> Option<Client> {
-        let addresses = match self.addresses(host) {
-            Ok(addresses) => addresses,
+        let ways = match self.ways(host) {
+            Ok(ways) => ways,
             Err(failure) => {
                 attempts.push(Attempt::new(host.to_string(), failure));
                 return None;
             }
         };
-        for address in self.in_order(&addresses) {
-            let tries = match address {
-                Address::Folder(_) => Ok(vec![Encryption::Never]),
-                Address::Ip(_) => self.tries(),
-            };
-            let tries = match tries {
-                Ok(tries) => tries,
-                Err(why) => {
-                    attempts.push(Attempt::new(host.to_string(), Failure::of_tls(why)));
-                    return None;
-                }
-            };
+        for (address, tries) in ways {
             for encryption in tries {
                 let connector = Connector::new(encryption);
-                let failure = match self.attempt(host, address, &connector, wanted) {
+                let attempt = || self.attempt(host, &address, &connector, wanted);
+                let failure = match self.in_time(attempt) {
                     Ok(client) => return Some(client),
                     Err(failure) => failure,
                 };
                 let with_tls = connector.has_begun_tls();
-                // Another try is of use where it was about TLS, as far as one can tell.
+                // Another try is of use where it may have been about TLS.
                 let is_over = match self.plan.tls.mode {
-                    SslMode::Prefer => !with_tls,
-                    _ => !failure.is_of_server(),
+                    SslMode::Prefer => !with_tls || failure.is_unfit(),
+                    _ => !failure.is_refused(),
                 };
-                attempts.push(Attempt::new(place(host, address, with_tls), failure));
+                attempts.push(Attempt::new(place(host, &address, with_tls), failure));
                 if is_over {
                     break;
                 }
@@ -156,22 +133,13 @@ impl Dialer {
                 .ssl_negotiation(SslNegotiation::Direct),
         };
         let origin = self.configure(&mut config, host);
-        self.in_time(|| {
-            let connected = config.connect(connector.clone());
-            let mut client = connected.map_err(|e| Failure::of_driver(&e, &origin))?;
-            if wanted != Wanted::Any {
-                let row = client.query_typed(ROLE, &[]);
-                let role = row.and_then(|rows| match rows.first() {
-                    Some(row) => Ok((row.try_get(0)?, row.try_get(1)?)),
-                    None => Ok((false, false)),
-                });
-                let (is_read_only, follows) = role.map_err(|e| Failure::of_driver(&e, &origin))?;
-                wanted
-                    .mismatch(is_read_only, follows)
-                    .map_or(Ok(()), |what| Err(Failure::of_role(what)))?;
-            }
-            Ok(client)
-        })
+        let connected = config.connect(connector.clone());
+        let mut client = connected.map_err(|e| Failure::of_driver(&e, &origin))?;
+        let mismatch = mismatch(&mut client, wanted);
+        match mismatch.map_err(|e| Failure::of_driver(&e, &origin))? {
+            None => Ok(client),
+            Some(what) => Err(Failure::of_role(what)),
+        }
     }
 
     /// What is the same for every address of a host; says where the password comes from.
@@ -223,22 +191,25 @@ impl Dialer {
         }
     }
 
-    fn addresses(&self, host: &Host) -> Result<Vec<Address>, Failure> {
-        match &host.place {
-            Place::Folder(folder) => Ok(vec![Address::Folder(folder.clone())]),
-            Place::Address(ip) => Ok(vec![Address::Ip(*ip)]),
-            Place::Name => {
-                let found = (host.name.as_str(), host.port).to_socket_addrs();
-                let addresses: Vec<_> = found
-                    .map_err(|e| Failure::of_lookup(&e))?
-                    .map(|address| Address::Ip(address.ip()))
-                    .collect();
-                if addresses.is_empty() {
-                    return Err(Failure::of_lookup(&io::ErrorKind::NotFound.into()));
-                }
-                Ok(addresses)
+    /// The addresses of a host, and how to try each of them.
+    fn ways(&self, host: &Host) -> Result<Vec<(Address, Vec<Encryption>)>, Failure> {
+        let addresses = match &host.place {
+            Place::Folder(folder) => {
+                let address = Address::Folder(folder.clone());
+                return Ok(vec![(address, vec![Encryption::Never])]);
             }
-        }
+            Place::Address(ip) => vec![*ip],
+            Place::Name => (host.name.as_str(), host.port)
+                .to_socket_addrs()
+                .map_err(|e| Failure::of_lookup(&e))?
+                .map(|address| address.ip())
+                .collect(),
+        };
+        let tries = self.tries().map_err(Failure::of_tls)?;
+        let addresses = self.in_order(&addresses).into_iter();
+        Ok(addresses
+            .map(|ip| (Address::Ip(*ip), tries.clone()))
+            .collect())
     }
 
     /// With and without TLS, in the order of trying.
@@ -260,6 +231,18 @@ impl Dialer {
             all.sort_by_cached_key(|_| SysRng.try_next_u64().unwrap_or_default());
         }
         all
+    }
+}
+
+/// Why a server is not as wanted, if it is not.
+fn mismatch(client: &mut Client, wanted: Wanted) -> Result<Option<&'static str>, postgres::Error> {
+    if wanted == Wanted::Any {
+        return Ok(None);
+    }
+    let rows = client.query_typed(ROLE, &[])?;
+    match rows.first() {
+        Some(row) => Ok(wanted.mismatch(row.try_get(0)?, row.try_get(1)?)),
+        None => Ok(None),
     }
 }
 

@@ -15,7 +15,7 @@ pub struct ConnectError {
 }
 
 impl ConnectError {
-    pub(super) fn new(user: &str, dbname: &str, attempts: Vec<Attempt>) -> ConnectError {
+    pub(super) fn new(user: &str, dbname: &str, attempts: &[Attempt]) -> ConnectError {
         let tried: Vec<_> = attempts.iter().map(Attempt::to_string).collect();
         ConnectError {
             text: format!(
@@ -23,9 +23,9 @@ impl ConnectError {
                 tried.join("; ")
             ),
             code: attempts
-                .into_iter()
+                .iter()
                 .rev()
-                .find_map(|attempt| attempt.failure.code),
+                .find_map(|attempt| attempt.failure.code.clone()),
         }
     }
 
@@ -93,6 +93,7 @@ pub(super) struct Failure {
     text: String,
     code: Option<SqlState>,
     advice: Option<String>,
+    is_unfit: bool,
 }
 
 /// Where the password came from.
@@ -113,6 +114,7 @@ impl Failure {
             advice: advice(error, &cause, origin),
             code: cause.code().cloned(),
             text,
+            is_unfit: false,
         }
     }
 
@@ -121,6 +123,7 @@ impl Failure {
             text: format!("the name of the host leads nowhere: {error}"),
             code: None,
             advice: Some("is it spelled right, and does this machine's DNS know it?".to_owned()),
+            is_unfit: false,
         }
     }
 
@@ -129,6 +132,7 @@ impl Failure {
             text: format!("{what}, and target_session_attrs asks for another"),
             code: None,
             advice: Some("name all servers that may be it in `host`".to_owned()),
+            is_unfit: true,
         }
     }
 
@@ -138,12 +142,18 @@ impl Failure {
             text: why,
             code: None,
             advice: None,
+            is_unfit: false,
         }
     }
 
-    /// Whether it was the server that refused.
-    pub(super) fn is_of_server(&self) -> bool {
+    /// Whether it was the server that said no.
+    pub(super) fn is_refused(&self) -> bool {
         self.code.is_some()
+    }
+
+    /// Whether there is a connection, to a server that is not as wanted.
+    pub(super) fn is_unfit(&self) -> bool {
+        self.is_unfit
     }
 }
 

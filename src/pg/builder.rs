@@ -222,9 +222,10 @@ impl PostgresStoreBuilder {
         let options = options.try_into().map_err(Into::into)?;
         let dialer = Arc::new(Dialer::new(&options)?);
         // The pool would try again for its whole timeout, and tell little of why.
-        let first = match options.is_startonly() {
-            true => None,
-            false => Some(dialer.dial()?),
+        let first = if options.is_startonly() {
+            None
+        } else {
+            Some(dialer.dial()?)
         };
         let cancel = Cancel::by(dialer.clone());
         self.pooled(Manager::new(dialer, first), cancel)

@@ -3,8 +3,11 @@
 use std::{error::Error, fs, path::Path};
 
 use openssl::{
+    error::ErrorStack,
     pkey::PKey,
-    ssl::{SslConnector, SslConnectorBuilder, SslFiletype, SslMethod, SslVerifyMode, SslVersion},
+    ssl::{
+        self, SslConnector, SslConnectorBuilder, SslFiletype, SslMethod, SslVerifyMode, SslVersion,
+    },
     x509::{
         store::{X509Lookup, X509StoreBuilder},
         verify::X509VerifyFlags,
@@ -18,6 +21,9 @@ use postgres_openssl::{TlsConnector, TlsStream, set_postgresql_alpn};
 
 use super::{Identity, Roots, TlsOptions, private};
 use crate::connect::{options::SslMode, wire::Duplex};
+
+/// What OpenSSL says of a certificate that it does not take.
+const UNTRUSTED: &str = "certificate verify failed";
 
 /// How connections to one host are encrypted, and whom they trust.
 #[derive(Clone)]
@@ -41,7 +47,7 @@ impl Tls {
                 }
                 Ok(builder)
             })
-            .map_err(|e| format!("TLS cannot be set up: {e}"))?;
+            .map_err(|e| format!("TLS cannot be set up: {}", reasons(&e)))?;
         trust(&mut builder, options)?;
         if let Some(identity) = &options.identity {
             identify(&mut builder, identity)?;
@@ -66,7 +72,8 @@ impl Tls {
         let mut connection = self.connector.configure()?;
         connection.set_verify_hostname(self.has_to_be_named);
         connection.set_use_server_name_indication(self.sends_name);
-        TlsConnector::new(connection, host).connect(socket).await
+        let shaken = TlsConnector::new(connection, host).connect(socket).await;
+        shaken.map_err(explain)
     }
 }
 
@@ -85,39 +92,64 @@ fn trust(builder: &mut SslConnectorBuilder, options: &TlsOptions) -> Result<(), 
         Roots::Systems => return Ok(()),
         Roots::File(file) => file,
     };
-    // The builder comes with the system's certificates, which are not asked for.
-    X509StoreBuilder::new()
-        .map(|none| builder.set_cert_store(none.build()))
-        .and_then(|()| builder.set_ca_file(file))
-        .map_err(|e| unreadable("root certificates", file, &e))?;
+    read("root certificates", file, |_| {
+        // The builder comes with the system's certificates, which are not asked for.
+        builder.set_cert_store(X509StoreBuilder::new()?.build());
+        builder.set_ca_file(file)
+    })?;
     let Some(revoked) = &options.revoked else {
         return Ok(());
     };
-    let store = builder.cert_store_mut();
-    store
-        .set_flags(X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL)
-        .and_then(|()| {
-            let lookup = store.add_lookup(X509Lookup::file())?;
-            lookup.load_crl_file(revoked, SslFiletype::PEM)
-        })
-        .map_err(|e| unreadable("revoked certificates", revoked, &e))?;
-    Ok(())
+    read("revoked certificates", revoked, |_| {
+        let store = builder.cert_store_mut();
+        store.set_flags(X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL)?;
+        let lookup = store.add_lookup(X509Lookup::file())?;
+        lookup.load_crl_file(revoked, SslFiletype::PEM).map(drop)
+    })
 }
 
 fn identify(builder: &mut SslConnectorBuilder, identity: &Identity) -> Result<(), String> {
-    builder
-        .set_certificate_chain_file(&identity.certificate)
-        .map_err(|e| unreadable("the client's certificate", &identity.certificate, &e))?;
+    let certificate = &identity.certificate;
+    read("the client's certificate", certificate, |_| {
+        builder.set_certificate_chain_file(certificate)
+    })?;
     private(&identity.key)?;
-    let pem =
-        fs::read(&identity.key).map_err(|e| unreadable("the client's key", &identity.key, &e))?;
-    let password = identity.key_password.as_deref().unwrap_or_default();
-    // Without a password OpenSSL would ask for one at the terminal.
-    PKey::private_key_from_pem_passphrase(&pem, password.as_bytes())
-        .and_then(|key| builder.set_private_key(&key))
-        .map_err(|e| unreadable("the client's key", &identity.key, &e))
+    read("the client's key", &identity.key, |pem| {
+        // Without a password OpenSSL would ask for one at the terminal.
+        let password = identity.key_password.as_deref().unwrap_or_default();
+        let key = PKey::private_key_from_pem_passphrase(&pem, password.as_bytes())?;
+        builder.set_private_key(&key)
+    })
 }
 
-fn unreadable(what: &str, file: &Path, error: &dyn Error) -> String {
-    format!("{what} cannot be read from {}: {error}", file.display())
+/// Lets OpenSSL have a file's content, or read it itself.
+fn read(
+    what: &str,
+    file: &Path,
+    give: impl FnOnce(Vec<u8>) -> Result<(), ErrorStack>,
+) -> Result<(), String> {
+    let wrong = |why: String| format!("{what} cannot be read from {}: {why}", file.display());
+    let content = fs::read(file).map_err(|e| wrong(e.to_string()))?;
+    give(content).map_err(|e| wrong(reasons(&e)))
+}
+
+/// What is wrong, without where in OpenSSL that was found.
+fn reasons(errors: &ErrorStack) -> String {
+    let reasons: Vec<_> = errors.errors().iter().filter_map(|e| e.reason()).collect();
+    reasons.join(", ")
+}
+
+/// Why the two sides did not come to terms.
+fn explain(error: Box<dyn Error + Send + Sync>) -> Box<dyn Error + Send + Sync> {
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    let Some(errors) = cause.and_then(ssl::Error::ssl_error) else {
+        return error;
+    };
+    let reasons = reasons(errors);
+    if reasons == UNTRUSTED {
+        let text = error.to_string();
+        let why = text.rsplit(": ").next().unwrap_or_default();
+        return format!("{UNTRUSTED}: {why}").into();
+    }
+    reasons.into()
 }
