@@ -67,8 +67,15 @@ impl Dialer {
     pub(crate) fn cancel(&self, token: &CancelToken) {
         let tries = self.tries().unwrap_or_default();
         if let Some(encryption) = tries.into_iter().next() {
-            let _ = self.in_time(|| token.cancel_query(Connector::new(encryption)));
+            let _ = self.in_time(|| token.cancel_query(Connector::for_cancelling(encryption)));
         }
+    }
+
+    /// Whether a request to cancel waits until the server has passed it on: on a Unix socket the driver
+    /// sees to it alone.
+    pub(crate) fn cancels_patiently(&self) -> bool {
+        let is_folder = |host: &Host| matches!(host.place, Place::Folder(_));
+        !self.plan.hosts.iter().any(is_folder)
     }
 
     /// Does `work` with the server, which has to answer in time.

@@ -103,3 +103,21 @@ pub(super) const KEYWORDS: &[Keyword] = &[
 pub(super) fn find(name: &str) -> Option<&'static Keyword> {
     KEYWORDS.iter().find(|keyword| keyword.name == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_has_every_keyword_that_counts_and_its_variable() {
+        let readme = include_str!("../../README.md");
+        for keyword in KEYWORDS {
+            let variable = keyword
+                .variable
+                .map_or(String::new(), |name| format!(" `{name}`"));
+            let row = format!("\n| `{}` |{variable} | ", keyword.name);
+            let is_there = readme.contains(&row);
+            assert_eq!(is_there, keyword.usage == Use::Counts, "{}", keyword.name);
+        }
+    }
+}

@@ -47,6 +47,8 @@ pub(super) enum Encryption {
 #[derive(Clone)]
 pub(super) struct Connector {
     encryption: Encryption,
+    /// Whether it is the server that ends the connection, when it has done what it is for.
+    is_ended_by_server: bool,
     has_begun_tls: Arc<AtomicBool>,
 }
 
@@ -54,7 +56,17 @@ impl Connector {
     pub(super) fn new(encryption: Encryption) -> Connector {
         Connector {
             encryption,
+            is_ended_by_server: false,
             has_begun_tls: Arc::default(),
+        }
+    }
+
+    /// For a request to cancel. As libpq does, it waits until the server has passed it on; PgBouncer
+    /// 1.18 even ends where one does not (pgbouncer#801).
+    pub(super) fn for_cancelling(encryption: Encryption) -> Connector {
+        Connector {
+            is_ended_by_server: true,
+            ..Connector::new(encryption)
         }
     }
 
@@ -63,9 +75,9 @@ impl Connector {
         self.has_begun_tls.load(Ordering::Relaxed)
     }
 
-    async fn negotiate(self, mut socket: Socket, host: String) -> Result<Wire, Failure> {
+    async fn negotiate(self, mut socket: Socket, host: String) -> Result<Box<dyn Duplex>, Failure> {
         let (tls, needed) = match self.encryption {
-            Encryption::Never => return Ok(Wire::new(socket)),
+            Encryption::Never => return Ok(Box::new(socket)),
             Encryption::Offered(tls) => (tls, false),
             Encryption::Always(tls) => (tls, true),
         };
@@ -74,12 +86,12 @@ impl Connector {
             match socket.read_u8().await? {
                 b'S' => {}
                 b'N' if needed => return Err("the server does not speak TLS".into()),
-                b'N' => return Ok(Wire::new(socket)),
+                b'N' => return Ok(Box::new(socket)),
                 _ => return Err("the server's answer is not one of PostgreSQL's".into()),
             }
         }
         self.has_begun_tls.store(true, Ordering::Relaxed);
-        Ok(Wire::new(tls.shake_hands(socket, &host).await?))
+        Ok(Box::new(tls.shake_hands(socket, &host).await?))
     }
 }
 
@@ -110,11 +122,15 @@ impl TlsConnect<Socket> for Handshake {
     fn connect(self, socket: Socket) -> Self::Future {
         Box::pin(async move {
             let end = deadline::SILENCE.current().unwrap_or_else(deadline::never);
+            let is_ended_by_server = self.connector.is_ended_by_server;
             let negotiated = self.connector.negotiate(socket, self.host);
-            match timeout_at(end.into(), negotiated).await {
-                Ok(wire) => wire,
-                Err(_) => Err(silence().into()),
-            }
+            let stream = timeout_at(end.into(), negotiated).await;
+            Ok(Wire {
+                stream: stream.map_err(|_| silence())??,
+                is_ended_by_server,
+                alarm: None,
+                is_given_up: false,
+            })
         })
     }
 }
@@ -132,6 +148,7 @@ impl Duplex for Socket {}
 /// thread that waits for it, and then at whatever else is asked of it.
 pub(super) struct Wire {
     stream: Box<dyn Duplex>,
+    is_ended_by_server: bool,
     /// Wakes the thread at its limit, or at an earlier one of a call that was answered since: so most
     /// calls leave it as it is.
     alarm: Option<Pin<Box<Sleep>>>,
@@ -139,14 +156,6 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    fn new(stream: impl Duplex + 'static) -> Wire {
-        Wire {
-            stream: Box::new(stream),
-            alarm: None,
-            is_given_up: false,
-        }
-    }
-
     /// Does `poll` on the stream, unless there is no point in waiting for that any more.
     fn poll<T>(
         &mut self,
@@ -216,6 +225,12 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.is_ended_by_server {
+            let mut rest = [0; 8];
+            let mut rest = ReadBuf::new(&mut rest);
+            let read = ready!(self.poll(cx, |stream, cx| stream.poll_read(cx, &mut rest)));
+            self.is_ended_by_server = read.is_ok() && !rest.filled().is_empty();
+        }
         self.poll(cx, |stream, cx| stream.poll_shutdown(cx))
     }
 }

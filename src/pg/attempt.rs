@@ -135,7 +135,13 @@ impl PostgresStore {
         is_hit: impl FnOnce(&T) -> bool,
         work: impl FnOnce(&mut dyn Lease) -> T,
     ) -> (T, u32) {
-        let watched = self.watch.begin(lease.client(), due);
+        let is_pooled = lease.known().and_then(|known| known.is_direct) == Some(false);
+        let cancelled_at = if is_pooled && !self.watch.may_cancel_poolers() {
+            deadline::never()
+        } else {
+            due
+        };
+        let watched = self.watch.begin(lease.client(), cancelled_at);
         let work = || deadline::SILENCE.within(due + GRACE, || work(lease));
         let done = catch_unwind(AssertUnwindSafe(work));
         let cancels = watched.end();

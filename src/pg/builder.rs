@@ -103,8 +103,10 @@ impl PostgresStoreBuilder {
     /// is cancelled on the server, and the operation is [`Error::TimedOut`]: nothing was
     /// done.
     ///
-    /// A server that does not answer at all cannot be told to cancel; see
-    /// [`connect_with`](Self::connect_with) for what ends that.
+    /// A server that does not answer that either is given up a second later, and the connection with
+    /// it; the operation is [`Error::Disconnected`], for nobody can know what became of it. This holds
+    /// for connections over TCP that [`connect`](Self::connect) has made. Those of others, and those
+    /// over Unix sockets, wait for as long as the system keeps them.
     ///
     /// Defaults to 30 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {

@@ -26,22 +26,29 @@ const ABSORB: &str = "SELECT pg_sleep(0.5)";
 
 /// How a connection's server is told to cancel: on a connection of its own.
 #[derive(Clone)]
-pub(super) struct Cancel(Arc<dyn Fn(&CancelToken) + Send + Sync>);
+pub(super) struct Cancel {
+    send: Arc<dyn Fn(&CancelToken) + Send + Sync>,
+    is_patient: bool,
+}
 
 impl Cancel {
     pub(super) fn with<T>(tls: T) -> Cancel
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
     {
-        Cancel(Arc::new(move |token| {
+        Cancel {
             // A server that cannot be reached is tried again later.
-            let _ = token.cancel_query(tls.clone());
-        }))
+            send: Arc::new(move |token| drop(token.cancel_query(tls.clone()))),
+            is_patient: false,
+        }
     }
 
     /// In the way in which the connections were made.
     pub(super) fn by(dialer: Arc<Dialer>) -> Cancel {
-        Cancel(Arc::new(move |token| dialer.cancel(token)))
+        Cancel {
+            is_patient: dialer.cancels_patiently(),
+            send: Arc::new(move |token| dialer.cancel(token)),
+        }
     }
 }
 
@@ -87,6 +94,12 @@ impl Watch {
             state: Mutex::default(),
             changed: Condvar::new(),
         }))
+    }
+
+    /// Whether a pooler survives it when what it does is cancelled: PgBouncer 1.18 does not survive the
+    /// driver, which hangs up at once (pgbouncer#801).
+    pub(super) fn may_cancel_poolers(&self) -> bool {
+        self.0.cancel.is_patient
     }
 
     /// Watches over what this client does from now on.
@@ -164,7 +177,7 @@ impl Shared {
         let shared = self.clone();
         let send = move || {
             // The driver panics where no file descriptor is left, and a user's TLS may.
-            let _ = catch_unwind(AssertUnwindSafe(|| (shared.cancel.0)(&token)));
+            let _ = catch_unwind(AssertUnwindSafe(|| (shared.cancel.send)(&token)));
             if let Some(running) = shared.state().running.get_mut(&id) {
                 running.sending -= 1;
             }
