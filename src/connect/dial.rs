@@ -13,9 +13,10 @@ use rand::{TryRng, rngs::SysRng};
 
 use super::{
     error::{Attempt, ConnectError, Failure, PasswordOrigin},
+    hosts::{Host, Place},
     options::{ConnectOptions, SslMode},
     passfile::{self, Found},
-    plan::{Host, Password, Place, Plan, Wanted},
+    plan::{Password, Plan, Wanted},
     tls::Tls,
     wire::{Connector, Encryption},
 };

@@ -1,12 +1,14 @@
 //! Connecting as libpq does, in the order of things: the [`options`], or a connection string
-//! ([`conninfo`]) of the [`keyword`]s that libpq knows; the [`plan`] that they come to in this
-//! [`environment`], with the files of [`service`]s and passwords ([`passfile`]); [`dial`], which tries
-//! one host after another; and the [`wire`], with [`tls`], that comes of it.
+//! ([`conninfo`]) of the [`keyword`]s that libpq knows; what is [`found`] for them in a [`service`] file
+//! and the [`environment`]; the [`plan`] and its [`hosts`]; [`dial`], which tries one after another,
+//! with a password of the [`passfile`]; and the [`wire`], with [`tls`], that comes of it.
 
 mod conninfo;
 mod dial;
 mod environment;
 mod error;
+mod found;
+mod hosts;
 mod keyword;
 mod manager;
 mod options;

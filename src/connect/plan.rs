@@ -1,25 +1,18 @@
 //! What options come to, once the environment and the defaults have filled the gaps.
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
-    str::FromStr,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use postgres::config::ChannelBinding;
 
 use super::{
     environment::Environment,
-    keyword::{self, KEYWORDS, Use},
-    options::{ConnectOptions, SslMode, Values, refused},
-    service,
+    found::{Found, invalid},
+    hosts::{Host, hosts},
+    options::{ConnectOptions, SslMode},
     tls::{Identity, Roots, TlsOptions},
 };
 use crate::Error;
 
-const DEFAULT_PORT: u16 = 5432;
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const DEFAULT_TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_KEEPALIVES_IDLE: Duration = Duration::from_secs(60);
@@ -41,56 +34,6 @@ pub(super) struct Plan {
     pub(super) channel_binding: ChannelBinding,
     pub(super) tls: TlsOptions,
     pub(super) wanted: Wanted,
-}
-
-pub(super) struct Host {
-    /// As TLS, the password file and the user know it; empty where only an address is given.
-    pub(super) name: String,
-    pub(super) place: Place,
-    pub(super) port: u16,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Place {
-    /// The folder of a Unix socket.
-    Folder(PathBuf),
-    /// Where the name leads to.
-    Name,
-    Address(IpAddr),
-}
-
-impl Host {
-    /// What its certificate has to be made out to.
-    pub(super) fn name_for_tls(&self, ip: IpAddr) -> String {
-        if self.name.is_empty() || self.name.starts_with('/') {
-            ip.to_string()
-        } else {
-            self.name.clone()
-        }
-    }
-
-    /// As the password file calls it.
-    pub(super) fn name_for_passwords(&self) -> String {
-        match &self.place {
-            Place::Address(ip) if self.name.is_empty() => ip.to_string(),
-            _ => self.name.clone(),
-        }
-    }
-}
-
-/// As it was called, for errors.
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Folder(folder) => {
-                write!(f, "{}/.s.PGSQL.{}", folder.display(), self.port)
-            }
-            Place::Address(ip) if self.name.is_empty() => {
-                write!(f, "{}", SocketAddr::new(*ip, self.port))
-            }
-            _ => write!(f, "{}:{}", self.name, self.port),
-        }
-    }
 }
 
 pub(super) enum Password {
@@ -228,207 +171,6 @@ impl Plan {
     }
 }
 
-/// The values of keywords, from the nearest place that has one.
-struct Found<'a> {
-    given: &'a Values,
-    service: Values,
-    environment: &'a Environment,
-}
-
-impl<'a> Found<'a> {
-    fn of(options: &'a ConnectOptions, environment: &'a Environment) -> Result<Found<'a>, Error> {
-        let mut found = Found {
-            given: options.conninfo.as_ref().unwrap_or(&options.given),
-            service: Values::new(),
-            environment,
-        };
-        for keyword in KEYWORDS {
-            let value = keyword.variable.and_then(|name| environment.variable(name));
-            if keyword.usage == Use::Refused && value.is_some() {
-                return Err(refused(keyword.variable.unwrap_or(keyword.name)));
-            }
-        }
-        if let Some(name) = found.value("service") {
-            found.service = service(&name, &found)?;
-        }
-        if found.given.values().any(|value| value.contains('\0')) {
-            return Err(invalid("no value may have a NUL in it"));
-        }
-        if found.value("gssencmode").as_deref() == Some("require") {
-            return Err(invalid(
-                "gssencmode=require: encryption by GSSAPI is not supported",
-            ));
-        }
-        Ok(found)
-    }
-
-    /// The value of a keyword; an empty one is none.
-    fn value(&self, keyword: &str) -> Option<String> {
-        self.chosen(keyword).or_else(|| {
-            let variable = keyword::find(keyword)?.variable?;
-            self.environment.variable(variable)
-        })
-    }
-
-    /// As [`value`](Self::value), where it does not come from the environment.
-    fn chosen(&self, keyword: &str) -> Option<String> {
-        [self.given, &self.service]
-            .iter()
-            .find_map(|values| values.get(keyword).filter(|value| !value.is_empty()))
-            .cloned()
-    }
-
-    fn number<T: FromStr>(&self, keyword: &str) -> Result<Option<T>, Error> {
-        self.value(keyword)
-            .map(|value| value.trim().parse())
-            .transpose()
-            .map_err(|_| invalid(&format!("{keyword} is not a whole number, or out of range")))
-    }
-
-    fn one_of<T: Copy>(&self, keyword: &str, values: &[(&str, T)]) -> Result<Option<T>, Error> {
-        let Some(given) = self.value(keyword) else {
-            return Ok(None);
-        };
-        match values.iter().find(|(name, _)| *name == given) {
-            Some((_, value)) => Ok(Some(*value)),
-            None => {
-                let names: Vec<_> = values.iter().map(|(name, _)| *name).collect();
-                Err(invalid(&format!(
-                    "{keyword} is none of {}",
-                    names.join(", ")
-                )))
-            }
-        }
-    }
-
-    /// A file that is named, or else the user's own of this name.
-    fn file(&self, keyword: &str, default: &str) -> Option<PathBuf> {
-        self.value(keyword)
-            .map(PathBuf::from)
-            .or_else(|| self.environment.tls_file(default))
-    }
-
-    fn list(&self, keyword: &str) -> Vec<String> {
-        self.value(keyword)
-            .map(|list| list.split(',').map(|part| part.trim().to_owned()).collect())
-            .unwrap_or_default()
-    }
-}
-
-fn invalid(what: &str) -> Error {
-    Error::InvalidOption(what.to_owned())
-}
-
-fn service(name: &str, found: &Found<'_>) -> Result<Values, Error> {
-    let file = found.value("servicefile").map(PathBuf::from);
-    let system = found
-        .environment
-        .variable("PGSYSCONFDIR")
-        .map(PathBuf::from);
-    let places = service::Places {
-        file: file.as_deref(),
-        user_file: found.environment.service_file.as_deref(),
-        system_folder: system.as_deref(),
-    };
-    let pairs = service::read(name, places).map_err(Error::InvalidOption)?;
-    let mut values = Values::new();
-    for (keyword, value) in pairs {
-        match keyword::find(&keyword) {
-            None => {
-                return Err(invalid(&format!(
-                    "the service {name:?} has a keyword that libpq does not know"
-                )));
-            }
-            Some(known) if known.usage == Use::Refused => return Err(refused(known.name)),
-            Some(known) => values.insert(known.name, value),
-        };
-    }
-    Ok(values)
-}
-
-fn hosts(found: &Found<'_>) -> Result<Vec<Host>, Error> {
-    let names = found.list("host");
-    let addresses = found.list("hostaddr");
-    let ports = found.list("port");
-    if !names.is_empty() && !addresses.is_empty() && names.len() != addresses.len() {
-        return Err(invalid(&format!(
-            "there are {} hosts for {} addresses of hosts: each needs one",
-            names.len(),
-            addresses.len()
-        )));
-    }
-    let count = names.len().max(addresses.len()).max(1);
-    if ports.len() > 1 && ports.len() != count {
-        return Err(invalid(&format!(
-            "there are {} ports for {count} hosts: give one for all, or one for each",
-            ports.len()
-        )));
-    }
-    (0..count)
-        .map(|place| {
-            let name = names.get(place).cloned().unwrap_or_default();
-            let address = addresses.get(place).map_or("", String::as_str);
-            let port = ports
-                .get(place)
-                .or(ports.first())
-                .map_or("", String::as_str);
-            host(name, address, port)
-        })
-        .collect()
-}
-
-fn host(name: String, address: &str, port: &str) -> Result<Host, Error> {
-    let port = match port {
-        "" => DEFAULT_PORT,
-        port => port
-            .parse()
-            .ok()
-            .filter(|port| *port > 0)
-            .ok_or_else(|| invalid("port is not a number from 1 to 65535"))?,
-    };
-    if !address.is_empty() {
-        let address = address
-            .parse()
-            .map_err(|_| invalid("hostaddr is not an IP address"))?;
-        return Ok(Host {
-            name,
-            place: Place::Address(address),
-            port,
-        });
-    }
-    if name.starts_with('@') {
-        return Err(invalid(
-            "sockets in the abstract namespace are not supported",
-        ));
-    }
-    if cfg!(unix) && name.starts_with('/') {
-        let place = Place::Folder(PathBuf::from(&name));
-        return Ok(Host { name, place, port });
-    }
-    if !name.is_empty() {
-        let place = Place::Name;
-        return Ok(Host { name, place, port });
-    }
-    if cfg!(unix) {
-        let name = default_folder().to_owned();
-        let place = Place::Folder(PathBuf::from(&name));
-        return Ok(Host { name, place, port });
-    }
-    let name = "localhost".to_owned();
-    let place = Place::Name;
-    Ok(Host { name, place, port })
-}
-
-/// Where PostgreSQL's own packages, and then PostgreSQL itself, have the socket.
-fn default_folder() -> &'static str {
-    const PACKAGED: &str = "/var/run/postgresql";
-    if Path::new(PACKAGED).is_dir() {
-        PACKAGED
-    } else {
-        "/tmp"
-    }
-}
-
 fn password(found: &Found<'_>, environment: &Environment) -> Password {
     if let Some(password) = found.chosen("password") {
         return Password::Given(password, "the options");
@@ -506,10 +248,13 @@ fn tls(found: &Found<'_>, environment: &Environment) -> Result<TlsOptions, Error
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::{collections::HashMap, fs};
+    use std::{collections::HashMap, fs, path::Path};
 
     use super::*;
-    use crate::connect::scratch::Scratch;
+    use crate::connect::{
+        hosts::{Place, default_folder},
+        scratch::Scratch,
+    };
 
     /// A machine with these environment variables, and a user `crab` who has these files.
     struct Machine {
