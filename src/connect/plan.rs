@@ -183,36 +183,28 @@ fn password(found: &Found<'_>, environment: &Environment) -> Password {
 }
 
 fn tls(found: &Found<'_>, environment: &Environment) -> Result<TlsOptions, Error> {
-    let modes = SslMode::ALL.map(|mode| (mode.name(), mode));
-    let named = found.one_of("sslmode", &modes)?;
-    let is_required = |value: Option<String>| value.is_some_and(|value| value.starts_with('1'));
-    let mut mode = named.unwrap_or(SslMode::Prefer);
-    // It asks for more, never for less; and of the environment's two variables the newer one counts.
-    if is_required(found.chosen("requiressl"))
-        || named.is_none() && is_required(environment.variable("PGREQUIRESSL"))
-    {
-        mode = mode.max(SslMode::Require);
-    }
+    let (mode, is_given) = sslmode(found, environment)?;
     let roots = match found.file("sslrootcert", "root.crt") {
         Some(file) if file.as_os_str() == "system" => Roots::Systems,
         Some(file) => Roots::File(file),
         None => Roots::Nobodys,
     };
-    if roots == Roots::Systems && mode != SslMode::VerifyFull {
-        if named.is_some() {
+    let mode = match roots {
+        Roots::Systems if !is_given => SslMode::VerifyFull,
+        Roots::Systems if mode != SslMode::VerifyFull => {
             return Err(invalid(
                 "sslrootcert=system needs sslmode=verify-full: anybody can have a certificate of some name",
             ));
         }
-        mode = SslMode::VerifyFull;
-    }
-    if roots == Roots::Nobodys && mode >= SslMode::VerifyCa {
-        return Err(invalid(&format!(
-            "sslmode={} needs root certificates: name their file with sslrootcert, or take the system's \
-             with sslrootcert=system",
-            mode.name()
-        )));
-    }
+        Roots::Nobodys if mode >= SslMode::VerifyCa => {
+            return Err(invalid(&format!(
+                "sslmode={} needs root certificates: name their file with sslrootcert, or take the \
+                 system's with sslrootcert=system",
+                mode.name()
+            )));
+        }
+        _ => mode,
+    };
     let begins_at_once = found
         .one_of("sslnegotiation", &[("postgres", false), ("direct", true)])?
         .unwrap_or(false);
@@ -221,28 +213,46 @@ fn tls(found: &Found<'_>, environment: &Environment) -> Result<TlsOptions, Error
             "sslnegotiation=direct needs sslmode=require, verify-ca or verify-full",
         ));
     }
-    let certificate = found.file("sslcert", "postgresql.crt");
-    let identity = match (certificate, found.file("sslkey", "postgresql.key")) {
-        (Some(certificate), Some(key)) => Some(Identity {
-            certificate,
-            key,
-            key_password: found.value("sslpassword"),
-        }),
-        (Some(_), None) => {
-            return Err(invalid(
-                "there is a client's certificate, but no key to it: name its file with sslkey",
-            ));
-        }
-        (None, _) => None,
-    };
     Ok(TlsOptions {
         mode,
         roots,
         revoked: found.file("sslcrl", "root.crl"),
-        identity,
+        identity: identity(found, mode)?,
         sends_name: found.number("sslsni")?.unwrap_or(1i64) != 0,
         begins_at_once,
     })
+}
+
+/// And whether somebody has asked for it.
+fn sslmode(found: &Found<'_>, environment: &Environment) -> Result<(SslMode, bool), Error> {
+    let modes = SslMode::ALL.map(|mode| (mode.name(), mode));
+    let named = found.one_of("sslmode", &modes)?;
+    let mode = named.unwrap_or(SslMode::Prefer);
+    let is_required = |value: Option<String>| value.is_some_and(|value| value.starts_with('1'));
+    // Of the environment's two variables the newer one counts; otherwise it never asks for less.
+    if is_required(found.chosen("requiressl"))
+        || named.is_none() && is_required(environment.variable("PGREQUIRESSL"))
+    {
+        return Ok((mode.max(SslMode::Require), true));
+    }
+    Ok((mode, named.is_some()))
+}
+
+fn identity(found: &Found<'_>, mode: SslMode) -> Result<Option<Identity>, Error> {
+    let certificate = match found.file("sslcert", "postgresql.crt") {
+        Some(certificate) if mode != SslMode::Disable => certificate,
+        _ => return Ok(None),
+    };
+    match found.file("sslkey", "postgresql.key") {
+        Some(key) => Ok(Some(Identity {
+            certificate,
+            key,
+            key_password: found.value("sslpassword"),
+        })),
+        None => Err(invalid(
+            "there is a client's certificate, but no key to it: name its file with sslkey",
+        )),
+    }
 }
 
 #[cfg(test)]
