@@ -25,6 +25,8 @@ compile_error!("throwaway-postgres needs Unix: elsewhere run the tests in a cont
 mod binaries;
 mod database;
 mod error;
+mod place;
+mod psql;
 mod server;
 mod supervisor;
 mod user;

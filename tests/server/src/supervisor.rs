@@ -14,7 +14,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use std::{fs, io};
+use std::{env, fs, io};
 
 use crate::Error;
 use crate::user::User;
@@ -104,9 +104,7 @@ impl Supervisor {
             .process_group(0);
         // The same server, whatever the settings around us are.
         command.env("LC_ALL", "C").env("TZ", "UTC");
-        for variable in ["PGDATA", "PGPORT", "PGDATESTYLE", "PGCLIENTENCODING"] {
-            command.env_remove(variable);
-        }
+        without_settings(&mut command);
         if let Some(user) = user {
             user.run(&mut command);
         }
@@ -162,10 +160,7 @@ impl Supervisor {
                 return Ok(None);
             }
             if start.elapsed() > LIMIT {
-                return Err(self.failed(&format!(
-                    "{what} took more than {} seconds",
-                    LIMIT.as_secs()
-                )));
+                return Err(self.failed(&too_long(what).to_string()));
             }
             sleep(PAUSE);
         }
@@ -207,8 +202,36 @@ impl Drop for Supervisor {
 }
 
 /// One at a time: not every system can make a pipe and mark it as not to be inherited in one step.
-fn spawn(command: &mut Command) -> io::Result<Child> {
+pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     command.spawn()
+}
+
+/// Whatever the settings around us are, for the server and for clients.
+pub(crate) fn without_settings(command: &mut Command) {
+    for (name, _) in env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"PG") {
+            command.env_remove(name);
+        }
+    }
+}
+
+/// Waits until the condition holds.
+pub(crate) fn until(
+    what: &str,
+    mut condition: impl FnMut() -> Result<bool, Error>,
+) -> Result<(), Error> {
+    let start = Instant::now();
+    while !condition()? {
+        if start.elapsed() > LIMIT {
+            return Err(too_long(what));
+        }
+        sleep(PAUSE);
+    }
+    Ok(())
+}
+
+pub(crate) fn too_long(what: &str) -> Error {
+    Error::new(format!("{what} took more than {} seconds", LIMIT.as_secs()))
 }
