@@ -20,6 +20,13 @@ const FAST: [&str; 3] = ["fsync", "synchronous_commit", "full_page_writes"];
 /// The settings are in a file beside the data, not among the arguments, over which nothing wins.
 const SETTINGS: &str = "server.conf";
 
+/// For what is done here: SQL, and copies for standbys.
+const OURS: &str = "local all postgres trust\nlocal replication postgres trust\n";
+
+const CERT: &str = "server.crt";
+const KEY: &str = "server.key";
+const CLIENT_CA: &str = "client-ca.crt";
+
 /// A PostgreSQL server of our own, empty at first. Dropping it stops it and removes all of it.
 #[derive(Debug)]
 pub struct Server {
@@ -39,6 +46,16 @@ pub struct Builder {
     durable: bool,
     tcp: bool,
     settings: Vec<(String, String)>,
+    hba: Option<String>,
+    tls: Option<Tls>,
+}
+
+/// PEM texts.
+#[derive(Debug, Clone)]
+struct Tls {
+    cert: String,
+    key: String,
+    client_ca: Option<String>,
 }
 
 impl Builder {
@@ -55,9 +72,30 @@ impl Builder {
         self
     }
 
-    /// Whether to listen at a free port of 127.0.0.1 too. There everyone on this machine may come in.
+    /// Whether to listen at a free port of 127.0.0.1 too. There everyone on this machine may come in,
+    /// unless [`hba`](Self::hba) says otherwise.
     pub fn tcp(mut self, on: bool) -> Self {
         self.tcp = on;
+        self
+    }
+
+    /// Who may come in and how: the text of `pg_hba.conf`, instead of everyone without a password. The
+    /// superuser `postgres` still comes in through the socket.
+    pub fn hba(mut self, text: &str) -> Self {
+        self.hba = Some(text.to_owned());
+        self
+    }
+
+    /// Turns TLS on, with these PEM texts; for [`tcp`](Self::tcp), as there is no TLS on a socket. Whoever
+    /// comes without it is let in as well, unless [`hba`](Self::hba) has `hostssl` in place of `host`.
+    /// With `client_ca_pem`, certificates of clients are checked where they have one, and the method
+    /// `cert` of `pg_hba.conf` is there.
+    pub fn tls(mut self, cert_pem: &str, key_pem: &str, client_ca_pem: Option<&str>) -> Self {
+        self.tls = Some(Tls {
+            cert: cert_pem.to_owned(),
+            key: key_pem.to_owned(),
+            client_ca: client_ca_pem.map(str::to_owned),
+        });
         self
     }
 
@@ -83,6 +121,9 @@ impl Builder {
         let include = fs::read_to_string(&main)
             .and_then(|text| fs::write(&main, format!("{text}include '../{SETTINGS}'\n")));
         include.map_err(Error::io("cannot change postgresql.conf"))?;
+        if let Some(hba) = &self.hba {
+            server.write("data/pg_hba.conf", &format!("{OURS}{hba}\n"))?;
+        }
         server.launch()?;
         Ok(server)
     }
@@ -291,6 +332,21 @@ impl Server {
         ];
         if !self.kind.durable {
             settings.extend(FAST.map(|name| (name, "off")));
+        }
+        let pem_of = |name| self.folder.join(name).display().to_string();
+        let [cert, key, client_ca] = [CERT, KEY, CLIENT_CA].map(pem_of);
+        if let Some(tls) = &self.kind.tls {
+            self.write(CERT, &tls.cert)?;
+            self.write(KEY, &tls.key)?;
+            settings.extend([
+                ("ssl", "on"),
+                ("ssl_cert_file", &cert),
+                ("ssl_key_file", &key),
+            ]);
+            if let Some(pem) = &tls.client_ca {
+                self.write(CLIENT_CA, pem)?;
+                settings.push(("ssl_ca_file", &client_ca));
+            }
         }
         let told = self.kind.settings.iter();
         settings.extend(told.map(|(name, value)| (&**name, &**value)));
