@@ -290,6 +290,29 @@ impl Server {
         self.start_again()
     }
 
+    /// Stops all of the server's processes where they are: the system still accepts connections for it,
+    /// and nobody gets an answer. [`stop`](Self::stop) and [`kill`](Self::kill) end the pause.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not run or does not stop in time.
+    pub fn pause(&self) -> Result<(), Error> {
+        let mut supervisor = self.supervisor();
+        if !supervisor.is_running()? {
+            return Err(Error::new("the server does not run"));
+        }
+        supervisor.ask("pause")
+    }
+
+    /// Lets the server go on after a [`pause`](Self::pause). Does nothing if there is none.
+    ///
+    /// # Errors
+    ///
+    /// When the shell that watches over the server is gone.
+    pub fn resume(&self) -> Result<(), Error> {
+        self.supervisor().ask("resume")
+    }
+
     /// Sets a parameter of the running server (`ALTER SYSTEM`) for all that begins after this. What
     /// takes a restart waits for one. Of a list of names, such as `search_path`, it can set one.
     ///

@@ -6,11 +6,11 @@
 //! supervisor its process id: at no time is there something that the supervisor does not know of.
 
 use std::ffi::OsStr;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -31,6 +31,7 @@ pub(crate) struct Supervisor {
     shell: Child,
     /// `None` once it must tidy up.
     pipe: Option<ChildStdin>,
+    answers: Option<BufReader<ChildStdout>>,
     program: Option<Child>,
     folder: PathBuf,
 }
@@ -51,25 +52,20 @@ impl Supervisor {
         let mut shell =
             spawn(command.process_group(0)).map_err(Error::io("cannot start /bin/sh"))?;
         let pipe = shell.stdin.take();
-        let mut said = String::new();
-        let read = shell
-            .stdout
-            .take()
-            .map_or(Ok(0), |mut stdout| stdout.read_to_string(&mut said));
-        let folder = PathBuf::from(said.trim_end());
-        let supervisor = Self {
+        let answers = shell.stdout.take().map(BufReader::new);
+        let mut supervisor = Self {
             shell,
             pipe,
+            answers,
             program: None,
-            folder,
+            folder: PathBuf::new(),
         };
-        read.map_err(Error::io(
-            "cannot read from the shell that makes the server's folder",
-        ))?;
+        let said = supervisor.answer()?;
+        supervisor.folder = PathBuf::from(&said);
         if supervisor.folder.is_absolute() {
             Ok(supervisor)
         } else {
-            Err(Error::new(said.trim_end()))
+            Err(Error::new(said))
         }
     }
 
@@ -136,6 +132,27 @@ impl Supervisor {
 
     pub(crate) fn signal(&mut self, name: &str) -> Result<(), Error> {
         self.tell(&format!("signal {name}"))
+    }
+
+    /// `pause` or `resume`, of the server and all its processes. It is done when this returns.
+    pub(crate) fn ask(&mut self, what: &str) -> Result<(), Error> {
+        self.tell(what)?;
+        match &*self.answer()? {
+            "done" => Ok(()),
+            _ => Err(self.failed(&format!("cannot {what} the server"))),
+        }
+    }
+
+    fn answer(&mut self) -> Result<String, Error> {
+        let mut said = String::new();
+        let read = self
+            .answers
+            .as_mut()
+            .map_or(Ok(0), |answers| answers.read_line(&mut said));
+        read.map_err(Error::io(
+            "cannot read from the shell that watches over the server",
+        ))?;
+        Ok(said.trim_end().to_owned())
     }
 
     fn tell(&mut self, line: &str) -> Result<(), Error> {
