@@ -23,8 +23,11 @@
 compile_error!("throwaway-postgres needs Unix: elsewhere run the tests in a container or in WSL");
 
 mod binaries;
+pub mod certificates;
 mod database;
 mod error;
+mod place;
+mod psql;
 mod server;
 mod supervisor;
 mod user;

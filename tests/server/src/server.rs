@@ -1,25 +1,31 @@
 //! The server.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::{env, iter};
 
 use crate::Error;
 use crate::binaries::Binaries;
-use crate::supervisor::Supervisor;
+use crate::place::{self, free_port};
+use crate::psql::{literal, psql};
+use crate::supervisor::{Supervisor, until};
 use crate::user::User;
 
 /// The port in the name of the socket, where there is no other.
 const PORT: u16 = 5432;
 
 /// Settings that lose data when the machine goes down, which is no loss here.
-const FAST: [&str; 3] = [
-    "fsync=off",
-    "synchronous_commit=off",
-    "full_page_writes=off",
-];
+const FAST: [&str; 3] = ["fsync", "synchronous_commit", "full_page_writes"];
+
+/// The settings are in a file beside the data, not among the arguments, over which nothing wins.
+const SETTINGS: &str = "server.conf";
+
+/// For what is done here: SQL, and copies for standbys.
+const OURS: &str = "local all postgres trust\nlocal replication postgres trust\n";
+
+const CERT: &str = "server.crt";
+const KEY: &str = "server.key";
+const CLIENT_CA: &str = "client-ca.crt";
 
 /// A PostgreSQL server of our own, empty at first. Dropping it stops it and removes all of it.
 #[derive(Debug)]
@@ -28,7 +34,7 @@ pub struct Server {
     binaries: Binaries,
     user: Option<User>,
     folder: PathBuf,
-    args: Vec<String>,
+    kind: Builder,
     url: String,
     tcp_url: Option<String>,
 }
@@ -39,7 +45,17 @@ pub struct Server {
 pub struct Builder {
     durable: bool,
     tcp: bool,
-    settings: Vec<String>,
+    settings: Vec<(String, String)>,
+    hba: Option<String>,
+    tls: Option<Tls>,
+}
+
+/// PEM texts.
+#[derive(Debug, Clone)]
+struct Tls {
+    cert: String,
+    key: String,
+    client_ca: Option<String>,
 }
 
 impl Builder {
@@ -52,13 +68,34 @@ impl Builder {
 
     /// Sets a parameter, as in `postgresql.conf`. It wins over what is set here otherwise.
     pub fn setting(mut self, name: &str, value: &str) -> Self {
-        self.settings.push(format!("{name}={value}"));
+        self.settings.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Whether to listen at a free port of 127.0.0.1 too. There everyone on this machine may come in.
+    /// Whether to listen at a free port of 127.0.0.1 too. There everyone on this machine may come in,
+    /// unless [`hba`](Self::hba) says otherwise.
     pub fn tcp(mut self, on: bool) -> Self {
         self.tcp = on;
+        self
+    }
+
+    /// Who may come in and how: the text of `pg_hba.conf`, instead of everyone without a password. The
+    /// superuser `postgres` still comes in through the socket.
+    pub fn hba(mut self, text: &str) -> Self {
+        self.hba = Some(text.to_owned());
+        self
+    }
+
+    /// Turns TLS on, with these PEM texts; for [`tcp`](Self::tcp), as there is no TLS on a socket. Whoever
+    /// comes without it is let in as well, unless [`hba`](Self::hba) has `hostssl` in place of `host`.
+    /// With `client_ca_pem`, certificates of clients are checked where they have one, and the method
+    /// `cert` of `pg_hba.conf` is there.
+    pub fn tls(mut self, cert_pem: &str, key_pem: &str, client_ca_pem: Option<&str>) -> Self {
+        self.tls = Some(Tls {
+            cert: cert_pem.to_owned(),
+            key: key_pem.to_owned(),
+            client_ca: client_ca_pem.map(str::to_owned),
+        });
         self
     }
 
@@ -70,62 +107,25 @@ impl Builder {
     /// has the end of the server's log.
     pub fn start(self) -> Result<Server, Error> {
         let binaries = Binaries::find()?;
-        let (mut supervisor, user) = folder()?;
-        if let Some(user) = &user {
-            for program in ["initdb", "postgres"].map(|name| binaries.dir.join(name)) {
-                if !user.may("-x", &program) {
-                    return Err(Error::new(format!(
-                        "the user {} cannot run {}, and as root PostgreSQL does not run: give that user access \
-                         to the folder and those above it, or set PG_BIN to one that it has access to",
-                        user.name,
-                        program.display()
-                    )));
-                }
+        let initdb = |data: &Path| {
+            let data = data.display().to_string();
+            let mut args = vec!["-D", &data, "-U", "postgres"];
+            args.extend(["--auth=trust", "--no-locale", "--encoding=UTF8"]);
+            if !self.durable {
+                args.push("--no-sync");
             }
-        }
-
-        let data = supervisor.folder().join("data").display().to_string();
-        let mut args = vec![
-            "-D",
-            &data,
-            "-U",
-            "postgres",
-            "--auth=trust",
-            "--no-locale",
-            "--encoding=UTF8",
-        ];
-        if !self.durable {
-            args.push("--no-sync");
-        }
-        supervisor.run(&binaries.dir, "initdb", &args, user.as_ref())?;
-        match supervisor.wait("initdb", || false)? {
-            Some(status) if !status.success() => {
-                return Err(supervisor.failed(&format!("initdb failed ({status})")));
-            }
-            _ => {}
-        }
-
-        let folder = supervisor.folder().to_owned();
-        let supervisor = Mutex::new(supervisor);
-        let mut server = Server {
-            supervisor,
-            binaries,
-            user,
-            folder,
-            args: Vec::new(),
-            url: String::new(),
-            tcp_url: None,
+            args.into_iter().map(str::to_owned).collect()
         };
-        let mut tries = if self.tcp { 5 } else { 1 };
-        loop {
-            server.listen(if self.tcp { free_port()? } else { PORT }, &self);
-            tries -= 1;
-            match server.start_again() {
-                // Somebody else was faster to take the port.
-                Err(_) if tries > 0 && server.port_was_taken() => {}
-                started => return started.map(|()| server),
-            }
+        let mut server = Server::make(binaries, &self, "initdb", initdb)?;
+        let main = server.folder.join("data/postgresql.conf");
+        let include = fs::read_to_string(&main)
+            .and_then(|text| fs::write(&main, format!("{text}include '../{SETTINGS}'\n")));
+        include.map_err(Error::io("cannot change postgresql.conf"))?;
+        if let Some(hba) = &self.hba {
+            server.write("data/pg_hba.conf", &format!("{OURS}{hba}\n"))?;
         }
+        server.launch()?;
+        Ok(server)
     }
 }
 
@@ -142,6 +142,65 @@ impl Server {
     /// For another kind of server.
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// A folder with the data that the program puts there.
+    fn make(
+        binaries: Binaries,
+        kind: &Builder,
+        program: &str,
+        args: impl FnOnce(&Path) -> Vec<String>,
+    ) -> Result<Self, Error> {
+        let (mut supervisor, user) = place::make()?;
+        if let Some(user) = &user {
+            for program in [program, "postgres"].map(|name| binaries.dir.join(name)) {
+                if !user.may("-x", &program) {
+                    return Err(Error::new(format!(
+                        "the user {} cannot run {}, and as root PostgreSQL does not run: give that user access \
+                         to the folder and those above it, or set PG_BIN to one that it has access to",
+                        user.name,
+                        program.display()
+                    )));
+                }
+            }
+        }
+        let folder = supervisor.folder().to_owned();
+        supervisor.run(
+            &binaries.dir,
+            program,
+            &args(&folder.join("data")),
+            user.as_ref(),
+        )?;
+        match supervisor.wait(program, || false)? {
+            Some(status) if !status.success() => {
+                return Err(supervisor.failed(&format!("{program} failed ({status})")));
+            }
+            _ => {}
+        }
+        Ok(Self {
+            supervisor: Mutex::new(supervisor),
+            binaries,
+            user,
+            folder,
+            kind: kind.clone(),
+            url: String::new(),
+            tcp_url: None,
+        })
+    }
+
+    /// The first start, at a port that is free.
+    fn launch(&mut self) -> Result<(), Error> {
+        let tcp = self.kind.tcp;
+        let mut tries = if tcp { 5 } else { 1 };
+        loop {
+            self.listen(if tcp { free_port()? } else { PORT })?;
+            tries -= 1;
+            match self.start_again() {
+                // Somebody else was faster to take the port.
+                Err(_) if tries > 0 && self.port_was_taken() => {}
+                started => return started,
+            }
+        }
     }
 
     /// The connection string, through the socket and as the superuser `postgres`.
@@ -212,7 +271,7 @@ impl Server {
         let pid = supervisor.run(
             &self.binaries.dir,
             "postgres",
-            &self.args,
+            &["-D".into(), self.folder.join("data")],
             self.user.as_ref(),
         )?;
         match supervisor.wait("starting the server", || self.is_ready(pid))? {
@@ -231,6 +290,44 @@ impl Server {
         self.start_again()
     }
 
+    /// Stops all of the server's processes where they are: the system still accepts connections for it,
+    /// and nobody gets an answer. [`stop`](Self::stop) and [`kill`](Self::kill) end the pause.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not run or does not stop in time.
+    pub fn pause(&self) -> Result<(), Error> {
+        let mut supervisor = self.supervisor();
+        if !supervisor.is_running()? {
+            return Err(Error::new("the server does not run"));
+        }
+        supervisor.ask("pause")
+    }
+
+    /// Lets the server go on after a [`pause`](Self::pause). Does nothing if there is none.
+    ///
+    /// # Errors
+    ///
+    /// When the shell that watches over the server is gone.
+    pub fn resume(&self) -> Result<(), Error> {
+        self.supervisor().ask("resume")
+    }
+
+    /// Sets a parameter of the running server (`ALTER SYSTEM`) for all that begins after this. What
+    /// takes a restart waits for one. Of a list of names, such as `search_path`, it can set one.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not run or does not know the parameter or the value.
+    pub fn set(&self, name: &str, value: &str) -> Result<(), Error> {
+        let loaded = || self.sql(&["SELECT pg_conf_load_time()"]);
+        let before = loaded()?;
+        let alter = format!("ALTER SYSTEM SET {name} = {}", literal(value));
+        self.sql(&[&alter, "SELECT pg_reload_conf()"])?;
+        // New sessions have the settings of the process that starts them.
+        until("reading the settings again", || Ok(loaded()? != before))
+    }
+
     fn supervisor(&self) -> MutexGuard<'_, Supervisor> {
         self.supervisor
             .lock()
@@ -245,32 +342,57 @@ impl Server {
         lines.next() == Some(&pid.to_string()) && lines.nth(6) == Some("ready")
     }
 
-    fn listen(&mut self, port: u16, builder: &Builder) {
-        let folder = self.folder.display();
-        let settings = [
-            format!("unix_socket_directories={folder}"),
-            format!(
-                "listen_addresses={}",
-                if builder.tcp { "127.0.0.1" } else { "" }
-            ),
-            format!("port={port}"),
-            "max_connections=100".to_owned(),
-            "shared_buffers=64MB".to_owned(),
+    fn listen(&mut self, port: u16) -> Result<(), Error> {
+        let folder = self.folder.display().to_string();
+        let port = port.to_string();
+        let address = if self.kind.tcp { "127.0.0.1" } else { "" };
+        let mut settings = vec![
+            ("unix_socket_directories", &*folder),
+            ("listen_addresses", address),
+            ("port", &port),
+            ("max_connections", "100"),
+            ("shared_buffers", "64MB"),
         ];
-        let fast = FAST
+        if !self.kind.durable {
+            settings.extend(FAST.map(|name| (name, "off")));
+        }
+        let pem_of = |name| self.folder.join(name).display().to_string();
+        let [cert, key, client_ca] = [CERT, KEY, CLIENT_CA].map(pem_of);
+        if let Some(tls) = &self.kind.tls {
+            self.write(CERT, &tls.cert)?;
+            self.write(KEY, &tls.key)?;
+            settings.extend([
+                ("ssl", "on"),
+                ("ssl_cert_file", &cert),
+                ("ssl_key_file", &key),
+            ]);
+            if let Some(pem) = &tls.client_ca {
+                self.write(CLIENT_CA, pem)?;
+                settings.push(("ssl_ca_file", &client_ca));
+            }
+        }
+        let told = self.kind.settings.iter();
+        settings.extend(told.map(|(name, value)| (&**name, &**value)));
+        // The last one of a name wins.
+        let lines = settings
             .iter()
-            .filter(|_| !builder.durable)
-            .map(|&setting| setting.to_owned());
-        let all = settings
-            .into_iter()
-            .chain(fast)
-            .chain(builder.settings.iter().cloned());
-        self.args = ["-D".to_owned(), format!("{folder}/data")].into();
-        self.args
-            .extend(all.flat_map(|setting| ["-c".to_owned(), setting]));
+            .map(|(name, value)| format!("{name} = {}\n", quoted(value)));
+        self.write(SETTINGS, &lines.collect::<String>())?;
+
         let url = |host: &str| format!("host={host} port={port} user=postgres dbname=postgres");
-        self.url = url(&folder.to_string());
-        self.tcp_url = builder.tcp.then(|| url("127.0.0.1"));
+        self.url = url(&folder);
+        self.tcp_url = self.kind.tcp.then(|| url("127.0.0.1"));
+        Ok(())
+    }
+
+    /// Writes a file in the folder that is the server's own.
+    fn write(&self, name: &str, text: &str) -> Result<(), Error> {
+        place::write(&self.folder.join(name), text, self.user.as_ref())
+    }
+
+    /// Runs the commands one by one, as the superuser, and returns what they print.
+    fn sql(&self, commands: &[&str]) -> Result<String, Error> {
+        psql(&self.binaries.dir, &self.url, commands)
     }
 
     /// What the log says of the last start.
@@ -283,53 +405,10 @@ impl Server {
     }
 }
 
-/// Makes the server's folder where its user can reach it.
-fn folder() -> Result<(Supervisor, Option<User>), Error> {
-    let parents = iter::once(env::temp_dir()).filter(|parent| suits_a_socket(parent));
-    let mut last = None;
-    for parent in parents.chain([PathBuf::from("/tmp")]) {
-        let made = Supervisor::start(&parent).and_then(|supervisor| {
-            let user = User::instead_of_root(supervisor.folder())?;
-            if let Some(user) = &user {
-                user.give(supervisor.folder())?;
-                if !user.may("-w", supervisor.folder()) {
-                    let folder = parent.display();
-                    return Err(Error::new(format!(
-                        "the user {} has no access to {folder}",
-                        user.name
-                    )));
-                }
-            }
-            Ok((supervisor, user))
-        });
-        match made {
-            Ok(made) => return Ok(made),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| Error::new("no folder to make the server's folder in")))
-}
-
-/// The path of a socket has at most about 100 bytes; and one with other characters than these would
-/// need quotes, here and there in different ways.
-fn suits_a_socket(parent: &Path) -> bool {
-    let longest = 100 - "/pg.XXXXXX/.s.PGSQL.65535".len();
-    parent.to_str().is_some_and(|path| {
-        path.starts_with('/')
-            && path.len() <= longest
-            && path
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte))
-    })
-}
-
-fn free_port() -> Result<u16, Error> {
-    let listener =
-        TcpListener::bind(("127.0.0.1", 0)).map_err(Error::io("cannot listen on 127.0.0.1"))?;
-    Ok(listener
-        .local_addr()
-        .map_err(Error::io("cannot read the address of a socket"))?
-        .port())
+/// As a value in `postgresql.conf`.
+fn quoted(value: &str) -> String {
+    let value = value.replace('\\', r"\\").replace('\n', r"\n");
+    format!("'{}'", value.replace('\'', "''"))
 }
 
 #[cfg(test)]
@@ -337,19 +416,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_need_short_and_plain_paths() {
-        for good in ["/tmp", "/var/folders/zz/zyxvpxvq6csfxvn_n0000000000000/T/"] {
-            assert!(suits_a_socket(Path::new(good)), "{good}");
-        }
-        for bad in [
-            "tmp",
-            "/tmp/a b",
-            "/tmp/it's",
-            "/tmp/a,b",
-            "/tmp/ä",
-            &format!("/{}", "a".repeat(90)),
-        ] {
-            assert!(!suits_a_socket(Path::new(bad)), "{bad}");
-        }
+    fn values_are_quoted_for_postgresql_conf() {
+        assert_eq!(quoted("64MB"), "'64MB'");
+        assert_eq!(quoted("it's C:\\\n"), r"'it''s C:\\\n'");
     }
 }

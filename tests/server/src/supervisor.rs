@@ -6,15 +6,15 @@
 //! supervisor its process id: at no time is there something that the supervisor does not know of.
 
 use std::ffi::OsStr;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use std::{fs, io};
+use std::{env, fs, io};
 
 use crate::Error;
 use crate::user::User;
@@ -31,6 +31,7 @@ pub(crate) struct Supervisor {
     shell: Child,
     /// `None` once it must tidy up.
     pipe: Option<ChildStdin>,
+    answers: Option<BufReader<ChildStdout>>,
     program: Option<Child>,
     folder: PathBuf,
 }
@@ -51,25 +52,20 @@ impl Supervisor {
         let mut shell =
             spawn(command.process_group(0)).map_err(Error::io("cannot start /bin/sh"))?;
         let pipe = shell.stdin.take();
-        let mut said = String::new();
-        let read = shell
-            .stdout
-            .take()
-            .map_or(Ok(0), |mut stdout| stdout.read_to_string(&mut said));
-        let folder = PathBuf::from(said.trim_end());
-        let supervisor = Self {
+        let answers = shell.stdout.take().map(BufReader::new);
+        let mut supervisor = Self {
             shell,
             pipe,
+            answers,
             program: None,
-            folder,
+            folder: PathBuf::new(),
         };
-        read.map_err(Error::io(
-            "cannot read from the shell that makes the server's folder",
-        ))?;
+        let said = supervisor.answer()?;
+        supervisor.folder = PathBuf::from(&said);
         if supervisor.folder.is_absolute() {
             Ok(supervisor)
         } else {
-            Err(Error::new(said.trim_end()))
+            Err(Error::new(said))
         }
     }
 
@@ -104,9 +100,7 @@ impl Supervisor {
             .process_group(0);
         // The same server, whatever the settings around us are.
         command.env("LC_ALL", "C").env("TZ", "UTC");
-        for variable in ["PGDATA", "PGPORT", "PGDATESTYLE", "PGCLIENTENCODING"] {
-            command.env_remove(variable);
-        }
+        without_settings(&mut command);
         if let Some(user) = user {
             user.run(&mut command);
         }
@@ -140,6 +134,27 @@ impl Supervisor {
         self.tell(&format!("signal {name}"))
     }
 
+    /// `pause` or `resume`, of the server and all its processes. It is done when this returns.
+    pub(crate) fn ask(&mut self, what: &str) -> Result<(), Error> {
+        self.tell(what)?;
+        match &*self.answer()? {
+            "done" => Ok(()),
+            _ => Err(self.failed(&format!("cannot {what} the server"))),
+        }
+    }
+
+    fn answer(&mut self) -> Result<String, Error> {
+        let mut said = String::new();
+        let read = self
+            .answers
+            .as_mut()
+            .map_or(Ok(0), |answers| answers.read_line(&mut said));
+        read.map_err(Error::io(
+            "cannot read from the shell that watches over the server",
+        ))?;
+        Ok(said.trim_end().to_owned())
+    }
+
     fn tell(&mut self, line: &str) -> Result<(), Error> {
         let told = self.pipe.as_mut().map_or(Ok(()), |pipe| {
             pipe.write_all(format!("{line}\n").as_bytes())
@@ -162,10 +177,7 @@ impl Supervisor {
                 return Ok(None);
             }
             if start.elapsed() > LIMIT {
-                return Err(self.failed(&format!(
-                    "{what} took more than {} seconds",
-                    LIMIT.as_secs()
-                )));
+                return Err(self.failed(&too_long(what).to_string()));
             }
             sleep(PAUSE);
         }
@@ -207,8 +219,36 @@ impl Drop for Supervisor {
 }
 
 /// One at a time: not every system can make a pipe and mark it as not to be inherited in one step.
-fn spawn(command: &mut Command) -> io::Result<Child> {
+pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     command.spawn()
+}
+
+/// Whatever the settings around us are, for the server and for clients.
+pub(crate) fn without_settings(command: &mut Command) {
+    for (name, _) in env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"PG") {
+            command.env_remove(name);
+        }
+    }
+}
+
+/// Waits until the condition holds.
+pub(crate) fn until(
+    what: &str,
+    mut condition: impl FnMut() -> Result<bool, Error>,
+) -> Result<(), Error> {
+    let start = Instant::now();
+    while !condition()? {
+        if start.elapsed() > LIMIT {
+            return Err(too_long(what));
+        }
+        sleep(PAUSE);
+    }
+    Ok(())
+}
+
+pub(crate) fn too_long(what: &str) -> Error {
+    Error::new(format!("{what} took more than {} seconds", LIMIT.as_secs()))
 }

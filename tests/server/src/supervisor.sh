@@ -4,8 +4,10 @@
 #
 # Argument: where to make the folder. Lines read from standard input:
 #   initdb PID, postgres PID   the program that now runs, which leads a process group of its own
-#   signal NAME                send it that signal
+#   signal NAME                send it that signal, and end its pause
 #   gone                       it has ended
+#   pause, resume              stop the server and all its processes, let them go on; says "done"
+#                              once that is so, "failed" if it cannot be done
 
 trap '' HUP INT QUIT TERM PIPE
 PATH=${PATH:-}:/usr/bin:/bin
@@ -14,14 +16,60 @@ folder=$(mktemp -d "$1/pg.XXXXXX" 2>&1) || {
     exit 1
 }
 echo "$folder"
-exec >/dev/null 2>&1
+exec 2>/dev/null
 
-program=
+# What the server has started: these processes lead groups of their own.
+children() {
+    if [ -r /proc/self/stat ]; then
+        cat /proc/[0-9]*/stat | sed -n "s/^\([0-9]*\) (.*) [^ ] $pid .*/\1/p"
+    else
+        ps -A -o pid=,ppid= | sed -n "s/^ *\([0-9]*\) *$pid *\$/\1/p"
+    fi
+}
+
+# Stops these processes and waits a while until they are stopped, or have ended.
+freeze() {
+    kill -s STOP "$@"
+    tries=500
+    for one; do
+        while
+            if [ -r /proc/self/stat ]; then
+                state=$(sed 's/.*) //' "/proc/$one/stat")
+            else
+                state=$(ps -o stat= -p "$one")
+            fi
+            case $state in [TtZX]* | '') false ;; esac
+        do
+            tries=$((tries - 1))
+            [ "$tries" -gt 0 ] || return 1
+            sleep 0.01 || sleep 1
+        done
+    done
+}
+
+# The server first: it then starts no more.
+pause() {
+    [ "$program" = postgres ] || return 1
+    paused=$pid
+    freeze "$pid" || return 1
+    paused="$(children) $pid"
+    freeze $paused
+}
+
+# Whoever of them has ended, also the server: what goes on sees that.
+resume() {
+    [ -z "$paused" ] || kill -s CONT $paused
+    paused=
+}
+
+program= paused=
 while read -r word value; do
     case $word in
         initdb | postgres) program=$word pid=$value ;;
-        signal) [ -z "$program" ] || kill -s "$value" "$pid" ;;
-        gone) program= ;;
+        signal) [ -z "$program" ] || kill -s "$value" "$pid"; resume ;;
+        gone) resume; program= ;;
+        pause) if pause; then echo done; else echo failed; fi ;;
+        resume) resume; echo done ;;
     esac
 done
 
@@ -47,8 +95,8 @@ case $program in
     # Without initdb, what it has started comes to the end of its input and tidies up. A signal would
     # leave shared memory behind.
     initdb) await KILL "$pid" 500 || await QUIT "-$pid" 100 || await KILL "-$pid" 100 ;;
-    # An immediate shutdown: no checkpoint, shared memory freed.
-    postgres) await QUIT "$pid" 500 || await KILL "-$pid" 100 ;;
+    # An immediate shutdown: no checkpoint, shared memory freed. What is stopped sees it when it goes on.
+    postgres) kill -s QUIT "$pid"; resume; await QUIT "$pid" 500 || await KILL "-$pid" 100 ;;
 esac
 
 tries=50

@@ -161,3 +161,35 @@ fn the_database_of_the_environment_comes_first() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn a_setting_changes_while_the_server_runs() {
+    let server = Server::builder()
+        .setting("work_mem", "5MB")
+        .start()
+        .expect("a server");
+    let url = server.url();
+    server.set("work_mem", "6MB").expect("a new value");
+    assert_eq!(settings(&server, &["work_mem"]), ["6MB"]);
+    server
+        .set("log_line_prefix", r"it's \ ")
+        .expect("a new value");
+    assert_eq!(
+        sql(
+            &server,
+            url,
+            r"SELECT current_setting('log_line_prefix') = 'it''s \ '"
+        ),
+        "t"
+    );
+    server.restart().expect("a restart");
+    assert_eq!(settings(&server, &["work_mem"]), ["6MB"]);
+    let error = server
+        .set("work_mem", "lots")
+        .expect_err("not a size")
+        .to_string();
+    assert!(
+        error.contains(r#"invalid value for parameter "work_mem": "lots""#),
+        "{error}"
+    );
+}
