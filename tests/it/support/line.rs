@@ -3,8 +3,6 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
-    os::unix::net::UnixStream,
-    path::PathBuf,
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -13,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use session_postgres::postgres::{Config, config::Host};
+use session_postgres::postgres::Config;
+
+use super::proxy;
 
 /// Listens at a port that the system chose, and passes on what comes.
 pub(crate) struct Line {
@@ -33,20 +33,16 @@ struct Shared {
 }
 
 impl Line {
-    /// To the Unix socket that this configuration names.
+    /// To the server that this configuration names.
     pub(crate) fn to(server: &Config) -> Line {
-        let Host::Unix(folder) = &server.get_hosts()[0] else {
-            panic!("the server has no Unix socket")
-        };
-        let port = server.get_ports().first().copied().unwrap_or(5432);
-        let socket = folder.join(format!(".s.PGSQL.{port}"));
+        let server = server.clone();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared::default());
         let relayed = shared.clone();
         thread::spawn(move || {
             for client in listener.incoming() {
-                relay(client.unwrap(), socket.clone(), &relayed);
+                relay(client.unwrap(), server.clone(), &relayed);
             }
         });
         Line { port, shared }
@@ -97,7 +93,7 @@ impl Drop for Line {
     }
 }
 
-fn relay(client: TcpStream, socket: PathBuf, shared: &Arc<Shared>) {
+fn relay(client: TcpStream, server: Config, shared: &Arc<Shared>) {
     shared
         .ends
         .lock()
@@ -110,8 +106,8 @@ fn relay(client: TcpStream, socket: PathBuf, shared: &Arc<Shared>) {
         let mut from = client.try_clone().unwrap();
         // The server does not learn of a client whose first word is swallowed.
         if let Some(first) = up.heard(&mut from) {
-            let mut server = UnixStream::connect(socket).unwrap();
-            let (mut answers, mut to_client) = (server.try_clone().unwrap(), client);
+            let mut server = proxy::connect(&server);
+            let (mut answers, mut to_client) = (server.again(), client);
             let down = up.clone();
             thread::spawn(move || {
                 while let Some(bytes) = down.heard(&mut answers) {
@@ -128,7 +124,7 @@ fn relay(client: TcpStream, socket: PathBuf, shared: &Arc<Shared>) {
                 }
                 said = up.heard(&mut from);
             }
-            let _ = server.shutdown(Shutdown::Both);
+            server.cut();
         }
         up.open.fetch_sub(1, Ordering::SeqCst);
     });

@@ -98,7 +98,7 @@ impl Drop for Proxy {
     }
 }
 
-trait Stream: Read + Write + Send {
+pub(super) trait Stream: Read + Write + Send {
     fn again(&self) -> Box<dyn Stream>;
     fn cut(&self);
 }
@@ -123,7 +123,7 @@ impl Stream for TcpStream {
     }
 }
 
-fn connect(server: &Config) -> Box<dyn Stream> {
+pub(super) fn connect(server: &Config) -> Box<dyn Stream> {
     let port = server.get_ports().first().copied().unwrap_or(5432);
     match &server.get_hosts()[0] {
         Host::Tcp(host) => Box::new(TcpStream::connect((host.as_str(), port)).unwrap()),

@@ -1,0 +1,181 @@
+//! PgBouncer in transaction mode, with fewer connections to the server than there are to it.
+
+use std::{thread, time::Duration};
+
+use session_postgres::{
+    ConnectOptions, Error, PostgresStore, Store,
+    postgres::{Client, Config, NoTls},
+};
+use throwaway_postgres::{Pooler, Server};
+
+use crate::support::wait_until;
+
+struct Pooled {
+    pooler: Pooler,
+    server: Server,
+}
+
+impl Pooled {
+    fn start() -> Option<Pooled> {
+        let server = Server::start().unwrap();
+        let Some(pooler) = Pooler::start(&server).unwrap() else {
+            eprintln!("skipped: there is no pgbouncer on this machine");
+            return None;
+        };
+        Some(Pooled { pooler, server })
+    }
+
+    fn by_tcp(&self) -> ConnectOptions {
+        self.pooler.tcp_url().parse().unwrap()
+    }
+
+    fn by_socket(&self) -> ConnectOptions {
+        self.pooler.url().parse().unwrap()
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(self.server.url(), NoTls).unwrap()
+    }
+}
+
+/// What eight threads do with sessions at once, on more connections than the pooler has.
+fn live(store: &PostgresStore) -> Result<(), Error> {
+    thread::scope(|scope| {
+        let lives: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        let key = store.generate(Some("lobster"), None)?;
+                        store.set(&key, "crab", None)?;
+                        assert_eq!(store.get(&key)?.value, "crab");
+                        store.update(&key, None, &mut |_| Some("prawn".to_owned()))?;
+                        store.touch(&key, None)?;
+                        let new = store.rotate(&key)?;
+                        assert_eq!(store.get_many(&[&new, &new]).remove(1)?.value, "prawn");
+                        assert!(matches!(store.get(&key), Err(Error::NotFound)));
+                        store.clear(&new)?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        lives.into_iter().try_for_each(|life| life.join().unwrap())
+    })
+}
+
+/// How many statements the server process behind a connection has prepared.
+fn prepared(store: &PostgresStore) -> i64 {
+    let sql = "SELECT count(*) FROM pg_prepared_statements";
+    let count = store.with_client(|client| client.query_typed(sql, &[]).unwrap()[0].get(0));
+    count.unwrap()
+}
+
+#[test]
+fn behind_a_pooler_statements_are_not_prepared_and_every_verb_works() {
+    let Some(pooled) = Pooled::start() else {
+        return;
+    };
+    for options in [pooled.by_tcp(), pooled.by_socket()] {
+        let store = PostgresStore::connect(options).unwrap();
+        store.create_table().unwrap();
+        store.check().unwrap();
+        live(&store).unwrap();
+        assert_eq!(prepared(&store), 0);
+    }
+    // Without one they are, also on clients and in pools of somebody else's making.
+    let direct = PostgresStore::builder()
+        .max_connections(1)
+        .connect(pooled.server.url())
+        .unwrap();
+    for store in [direct, PostgresStore::from_client(pooled.client())] {
+        live(&store).unwrap();
+        assert!(prepared(&store) > 0);
+    }
+    let config: Config = pooled.pooler.url().parse().unwrap();
+    let client = config.connect(NoTls).unwrap();
+    let store = PostgresStore::from_client(client);
+    live(&store).unwrap();
+    assert_eq!(prepared(&store), 0);
+}
+
+#[test]
+fn who_prepares_behind_a_pooler_is_told_what_is_wrong() {
+    let Some(pooled) = Pooled::start() else {
+        return;
+    };
+    let builder = PostgresStore::builder().prepared(true);
+    let store = builder.connect(pooled.by_tcp()).unwrap();
+    store.create_table().unwrap();
+    let mut told = None;
+    wait_until("a statement is missing", || {
+        told = live(&store).err();
+        told.is_some()
+    });
+    let error = told.unwrap();
+    assert!(error.to_string().contains("prepared(false)"), "{error}");
+    assert!(error.sqlstate().is_some(), "{error:?}");
+}
+
+#[test]
+fn options_that_a_pooler_refuses_are_explained() {
+    let Some(pooled) = Pooled::start() else {
+        return;
+    };
+    let options = pooled.by_tcp().options("-c work_mem=8MB");
+    let error = PostgresStore::connect(options).unwrap_err();
+    assert!(error.to_string().contains("ignore_startup_parameters"), "{error}");
+    assert_eq!(error.sqlstate().unwrap().code(), "08P01");
+}
+
+#[test]
+fn a_deadline_behind_a_pooler_costs_the_call_and_not_the_pooler() {
+    let Some(pooled) = Pooled::start() else {
+        return;
+    };
+    let store = PostgresStore::builder()
+        .timeout(Duration::from_millis(300))
+        .connect(pooled.by_tcp())
+        .unwrap();
+    store.create_table().unwrap();
+    let key = store.generate(None, None).unwrap();
+    let mut locker = pooled.client();
+    let mut lock = locker.transaction().unwrap();
+    lock.batch_execute("SELECT FROM session FOR UPDATE").unwrap();
+    for _ in 0..3 {
+        let error = store.set(&key, "crab", None).unwrap_err();
+        assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+    }
+    lock.rollback().unwrap();
+    store.set(&key, "lobster", None).unwrap();
+}
+
+/// PgBouncer 1.18 ends where the connection of a request to cancel is closed early, which on a Unix
+/// socket the driver does: there the statement is waited for.
+#[test]
+fn a_pooler_on_a_unix_socket_is_not_asked_to_cancel() {
+    let Some(pooled) = Pooled::start() else {
+        return;
+    };
+    let store = PostgresStore::builder()
+        .timeout(Duration::from_millis(100))
+        .max_connections(1)
+        .connect(pooled.by_socket())
+        .unwrap();
+    store.create_table().unwrap();
+    let key = store.generate(None, None).unwrap();
+    let (mut locker, mut watcher) = (pooled.client(), pooled.client());
+    let mut lock = locker.transaction().unwrap();
+    lock.batch_execute("SELECT FROM session FOR UPDATE").unwrap();
+    thread::scope(|scope| {
+        let call = scope.spawn(|| store.set(&key, "crab", None));
+        let waits_longer = "SELECT count(*) FROM pg_stat_activity \
+                            WHERE wait_event_type = 'Lock' \
+                            AND query_start < clock_timestamp() - interval '1 second'";
+        wait_until("the call waits beyond its time", || {
+            watcher.query_one(waits_longer, &[]).unwrap().get::<_, i64>(0) == 1
+        });
+        lock.rollback().unwrap();
+        call.join().unwrap().unwrap();
+    });
+    assert_eq!(store.get(&key).unwrap().value, "crab");
+}

@@ -1,0 +1,267 @@
+//! TLS, as libpq means it: who is trusted, and what happens where it is missing.
+
+use std::{fs, path::Path, time::Duration};
+
+use session_postgres::{ConnectOptions, Error, PostgresStore, SslMode, Store, postgres::Config};
+use throwaway_postgres::{
+    Server,
+    certificates::{Ca, Pair},
+};
+
+use super::Files;
+use crate::support::{line::Line, wait_until};
+
+const MODES: [SslMode; 6] = [
+    SslMode::Disable,
+    SslMode::Allow,
+    SslMode::Prefer,
+    SslMode::Require,
+    SslMode::VerifyCa,
+    SslMode::VerifyFull,
+];
+
+/// A server with this certificate, and with these rules of who may come in.
+fn server(pair: &Pair, hba: &str, clients: Option<&Ca>) -> Server {
+    Server::builder()
+        .tcp(true)
+        .tls(&pair.cert_pem, &pair.key_pem, clients.map(Ca::pem))
+        .hba(hba)
+        .start()
+        .unwrap()
+}
+
+/// Whoever comes from this machine, in whatever way.
+const ANYBODY: &str = "host all all 127.0.0.1/32 trust";
+
+/// How to reach the server, under this name.
+fn options(server: &Server, name: &str) -> ConnectOptions {
+    let options: ConnectOptions = server.tcp_url().unwrap().parse().unwrap();
+    options.host(name).hostaddr("127.0.0.1")
+}
+
+fn trusting(options: ConnectOptions, roots: &Path) -> ConnectOptions {
+    options.set("sslrootcert", roots.to_str().unwrap()).unwrap()
+}
+
+/// Whether a connection uses TLS; or why there is none.
+fn uses_tls(options: ConnectOptions) -> Result<bool, Error> {
+    let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    PostgresStore::connect(options)?
+        .with_client(|client| client.query_one(sql, &[]).unwrap().get(0))
+}
+
+fn is_refused(options: ConnectOptions, why: &str) {
+    let error = uses_tls(options).unwrap_err();
+    assert!(matches!(error, Error::Connect(_)), "{error:?}");
+    assert!(error.to_string().contains(why), "not {why:?}: {error}");
+}
+
+#[test]
+fn a_server_is_trusted_as_its_certificate_deserves() {
+    let files = Files::new();
+    let (ca, other) = (Ca::new("ours").unwrap(), Ca::new("another").unwrap());
+    let right = files.write("right.pem", ca.pem());
+    let wrong = files.write("wrong.pem", other.pem());
+    let server = server(&ca.server(&["db.test"]).unwrap(), ANYBODY, None);
+    let named = options(&server, "db.test");
+
+    for mode in MODES {
+        let tls = !matches!(mode, SslMode::Disable | SslMode::Allow);
+        let options = trusting(named.clone().sslmode(mode), &right);
+        assert_eq!(uses_tls(options.clone()).unwrap(), tls, "{mode:?}");
+        let misnamed = options.host("web.test");
+        if mode == SslMode::VerifyFull {
+            is_refused(misnamed, "hostname mismatch");
+        } else {
+            assert_eq!(uses_tls(misnamed).unwrap(), tls, "{mode:?}");
+        }
+    }
+    for mode in [SslMode::Require, SslMode::VerifyCa, SslMode::VerifyFull] {
+        let options = trusting(named.clone().sslmode(mode), &wrong);
+        is_refused(options, "certificate verify failed");
+    }
+    // As libpq has it, such a certificate is the end of TLS, and `prefer` goes on without.
+    let options = trusting(named.clone().sslmode(SslMode::Prefer), &wrong);
+    assert!(!uses_tls(options).unwrap());
+    // Without root certificates any will do, unless the mode needs them.
+    let options = named.clone().sslmode(SslMode::Require);
+    assert!(uses_tls(options).unwrap());
+    let error = uses_tls(named.clone().sslmode(SslMode::VerifyFull)).unwrap_err();
+    assert!(matches!(error, Error::InvalidOption(_)), "{error:?}");
+    // None of the system's roots has signed it.
+    let options = named.set("sslrootcert", "system").unwrap();
+    is_refused(options, "certificate verify failed");
+}
+
+#[test]
+fn an_address_can_be_in_a_certificate_too() {
+    let files = Files::new();
+    let ca = Ca::new("ours").unwrap();
+    let roots = files.write("ca.pem", ca.pem());
+    let pair = ca.server(&["127.0.0.1"]).unwrap();
+    let server = server(&pair, ANYBODY, None);
+    for options in [
+        options(&server, "127.0.0.1"),
+        ConnectOptions::new()
+            .hostaddr("127.0.0.1")
+            .port(port(&server))
+            .user("postgres"),
+    ] {
+        let options = trusting(options.sslmode(SslMode::VerifyFull), &roots);
+        assert!(uses_tls(options).unwrap());
+    }
+}
+
+fn port(server: &Server) -> u16 {
+    let config: Config = server.tcp_url().unwrap().parse().unwrap();
+    config.get_ports()[0]
+}
+
+#[test]
+fn an_expired_certificate_is_refused() {
+    let files = Files::new();
+    let ca = Ca::new("ours").unwrap();
+    let roots = files.write("ca.pem", ca.pem());
+    let pair = ca.expired_server(&["db.test"]).unwrap();
+    let server = server(&pair, ANYBODY, None);
+    let options = trusting(options(&server, "db.test"), &roots);
+    for mode in [SslMode::VerifyCa, SslMode::VerifyFull] {
+        is_refused(options.clone().sslmode(mode), "certificate has expired");
+    }
+}
+
+#[test]
+fn a_server_without_tls_is_refused_where_tls_is_asked_for() {
+    let files = Files::new();
+    let roots = files.write("ca.pem", Ca::new("ours").unwrap().pem());
+    let server = Server::builder().tcp(true).start().unwrap();
+    let options = trusting(options(&server, "db.test"), &roots);
+    for mode in MODES {
+        let options = options.clone().sslmode(mode);
+        if mode >= SslMode::Require {
+            is_refused(options, "the server does not speak TLS");
+        } else {
+            assert!(!uses_tls(options).unwrap());
+        }
+    }
+    is_refused(
+        options.sslmode(SslMode::Disable).requiressl("1"),
+        "the server does not speak TLS",
+    );
+}
+
+#[test]
+fn what_a_server_lets_in_decides_where_both_will_do() {
+    let ca = Ca::new("ours").unwrap();
+    let pair = ca.server(&["db.test"]).unwrap();
+    for (hba, fitting) in [
+        ("hostssl all all 127.0.0.1/32 trust", true),
+        ("hostnossl all all 127.0.0.1/32 trust", false),
+    ] {
+        let server = server(&pair, hba, None);
+        let options = options(&server, "db.test");
+        for mode in [SslMode::Allow, SslMode::Prefer] {
+            let options = options.clone().sslmode(mode);
+            assert_eq!(uses_tls(options).unwrap(), fitting, "{hba}");
+        }
+        let unfit = if fitting {
+            SslMode::Disable
+        } else {
+            SslMode::Require
+        };
+        let error = uses_tls(options.sslmode(unfit)).unwrap_err();
+        assert_eq!(error.sqlstate().unwrap().code(), "28000", "{error}");
+        assert!(error.to_string().contains("pg_hba.conf"), "{error}");
+    }
+}
+
+#[test]
+fn a_client_shows_its_certificate() {
+    let files = Files::new();
+    let ca = Ca::new("ours").unwrap();
+    let pair = ca.server(&["db.test"]).unwrap();
+    let hba = "hostssl all all 127.0.0.1/32 cert";
+    let server = server(&pair, hba, Some(&ca));
+    let client = ca.client("postgres").unwrap();
+    let certificate = files.write("client.pem", &client.cert_pem);
+    let key = files.write("client.key", &client.key_pem);
+    let options = options(&server, "db.test");
+    let with = |key: &Path| {
+        let options = options.clone();
+        let options = options
+            .set("sslcert", certificate.to_str().unwrap())
+            .unwrap();
+        options.set("sslkey", key.to_str().unwrap()).unwrap()
+    };
+    assert!(uses_tls(with(&key)).unwrap());
+    let error = uses_tls(options.clone().sslmode(SslMode::Require)).unwrap_err();
+    assert_eq!(error.sqlstate().unwrap().code(), "28000", "{error}");
+
+    let open = files.write("open.key", &client.key_pem);
+    files.open_to_all(&open);
+    let error = uses_tls(with(&open)).unwrap_err();
+    assert!(error.to_string().contains("chmod 600"), "{error}");
+    let another = ca.client("postgres").unwrap();
+    let another = files.write("another.key", &another.key_pem);
+    let error = uses_tls(with(&another)).unwrap_err();
+    assert!(error.to_string().contains("key values mismatch"), "{error}");
+    fs::remove_file(&key).unwrap();
+    let error = uses_tls(with(&key)).unwrap_err();
+    assert!(error.to_string().contains("No such file"), "{error}");
+}
+
+#[test]
+fn a_password_can_be_bound_to_the_channel() {
+    let ca = Ca::new("ours").unwrap();
+    let pair = ca.server(&["db.test"]).unwrap();
+    let server = server(&pair, "host all all 127.0.0.1/32 scram-sha-256", None);
+    let setup: Config = server.url().parse().unwrap();
+    let mut superuser = setup.connect(session_postgres::postgres::NoTls).unwrap();
+    superuser
+        .batch_execute("CREATE ROLE web LOGIN PASSWORD 'lobster'")
+        .unwrap();
+    let options = options(&server, "db.test").user("web").password("lobster");
+    let bound = options.clone().set("channel_binding", "require").unwrap();
+    assert!(uses_tls(bound.clone()).unwrap());
+    let error = uses_tls(bound.sslmode(SslMode::Disable)).unwrap_err();
+    assert!(error.to_string().contains("channel binding"), "{error}");
+    assert!(!uses_tls(options.sslmode(SslMode::Disable)).unwrap());
+}
+
+#[test]
+fn calls_over_tls_keep_their_deadlines_and_outlive_cuts() {
+    let ca = Ca::new("ours").unwrap();
+    let server = server(&ca.server(&["db.test"]).unwrap(), ANYBODY, None);
+    let line = Line::to(&server.tcp_url().unwrap().parse().unwrap());
+    let options = options(&server, "db.test")
+        .port(line.port())
+        .sslmode(SslMode::Require);
+    let store = PostgresStore::builder()
+        .max_connections(1)
+        .timeout(Duration::from_millis(500))
+        .connect(options)
+        .unwrap();
+    store.create_table().unwrap();
+    let key = store.generate(Some("lobster"), None).unwrap();
+
+    let setup: Config = server.url().parse().unwrap();
+    let mut locker = setup.connect(session_postgres::postgres::NoTls).unwrap();
+    let mut lock = locker.transaction().unwrap();
+    lock.batch_execute("SELECT FROM session FOR UPDATE")
+        .unwrap();
+    let connections = line.accepted();
+    let error = store.set(&key, "crab", None).unwrap_err();
+    assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+    lock.rollback().unwrap();
+    // The connection lives on, beside the one that the request to cancel took.
+    assert_eq!(store.get(&key).unwrap().value, "lobster");
+    assert_eq!(line.accepted(), connections + 1);
+
+    line.cut();
+    assert_eq!(store.get(&key).unwrap().value, "lobster");
+    line.fall_silent();
+    let error = store.set(&key, "crab", None).unwrap_err();
+    assert!(matches!(error, Error::Disconnected(_)), "{error:?}");
+    line.speak_again();
+    wait_until("the store serves again", || store.get(&key).is_ok());
+}
