@@ -34,7 +34,7 @@ const HAS_STANDBYS: &str = "SELECT current_setting('synchronous_standby_names') 
 /// Of a write that has come through though it was cancelled.
 const LATE: &str = "it was done when its time was up, and perhaps on this server only";
 
-/// How long a connection may take to show that it is alive, or dead.
+/// How long a connection may take to show that it is alive, or dead, or to be made good again.
 const PROBE: Duration = Duration::from_secs(5);
 
 /// How long after its deadline, and so after the first cancelling, a server has to say that it is done.
@@ -145,7 +145,8 @@ impl PostgresStore {
         let work = || deadline::SILENCE.within(due + GRACE, || work(lease));
         let done = catch_unwind(AssertUnwindSafe(work));
         let cancels = watched.end();
-        watch::clean(lease.client(), cancels, done.as_ref().is_ok_and(is_hit));
+        let is_hit = done.as_ref().is_ok_and(is_hit);
+        soon(|| watch::clean(lease.client(), cancels, is_hit));
         match done {
             Ok(done) => (done, cancels),
             Err(panic) => resume_unwind(panic),
@@ -193,9 +194,14 @@ fn is_cancelled<T>(outcome: &Result<T, postgres::Error>) -> bool {
     error.and_then(postgres::Error::code) == Some(&SqlState::QUERY_CANCELED)
 }
 
+/// Does a little work on a connection after an operation, which the server has to answer soon.
+fn soon<T>(work: impl FnOnce() -> T) -> T {
+    deadline::SILENCE.within(deadline::after(PROBE), work)
+}
+
 /// Whether commits wait for standbys, as far as is known.
 fn has_standbys(client: &mut Client) -> bool {
-    let rows = client.query_typed(HAS_STANDBYS, &[]);
+    let rows = soon(|| client.query_typed(HAS_STANDBYS, &[]));
     let answer = rows.and_then(|rows| rows.first().map_or(Ok(true), |row| row.try_get(0)));
     answer.unwrap_or(true)
 }
@@ -219,7 +225,7 @@ fn judge(error: &postgres::Error, lease: &mut dyn Lease) -> Verdict {
             }
             SqlState::READ_ONLY_SQL_TRANSACTION => {
                 // Only a connection that is broken, and known to be, is not used again.
-                let _ = lease.client().batch_execute(LEAVE);
+                let _ = soon(|| lease.client().batch_execute(LEAVE));
                 let _ = lease.client().is_valid(PROBE);
                 Verdict::Elsewhere
             }

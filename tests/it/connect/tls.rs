@@ -9,7 +9,7 @@ use throwaway_postgres::{
 };
 
 use super::Files;
-use crate::support::{line::Line, wait_until};
+use crate::support::{child, line::Line, wait_until};
 
 const MODES: [SslMode; 6] = [
     SslMode::Disable,
@@ -91,6 +91,41 @@ fn a_server_is_trusted_as_its_certificate_deserves() {
     // None of the system's roots has signed it.
     let options = named.set("sslrootcert", "system").unwrap();
     is_refused(options, "certificate verify failed");
+}
+
+#[test]
+fn the_systems_roots_are_trusted_if_asked_for_and_only_then() {
+    const NAME: &str = "connect::tls::the_systems_roots_are_trusted_if_asked_for_and_only_then";
+    if child::is_for(NAME) {
+        // From the environment, as all that is not set here.
+        let options = ConnectOptions::new();
+        let system = options.clone().set("sslrootcert", "system").unwrap();
+        assert!(uses_tls(system.clone()).unwrap());
+        is_refused(system.host("web.test"), "hostname mismatch");
+        let own = options.sslmode(SslMode::VerifyCa);
+        is_refused(own, "certificate verify failed");
+        return;
+    }
+    let files = Files::new();
+    let (system, own) = (Ca::new("system").unwrap(), Ca::new("own").unwrap());
+    let server = server(&system.server(&["db.test"]).unwrap(), ANYBODY, None);
+    child::run_with(
+        NAME,
+        &[
+            (
+                "SSL_CERT_FILE",
+                files.write("system.pem", system.pem()).to_str().unwrap(),
+            ),
+            (
+                "PGSSLROOTCERT",
+                files.write("own.pem", own.pem()).to_str().unwrap(),
+            ),
+            ("PGHOST", "db.test"),
+            ("PGHOSTADDR", "127.0.0.1"),
+            ("PGPORT", &port(&server).to_string()),
+            ("PGUSER", "postgres"),
+        ],
+    );
 }
 
 #[test]
