@@ -17,7 +17,7 @@ const PLACES: &[(&str, &str, &str)] = &[
 ];
 
 /// A folder with `initdb` and `postgres`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Binaries {
     pub(crate) dir: PathBuf,
     /// What `postgres --version` prints.

@@ -1,6 +1,7 @@
 //! The server.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -328,6 +329,90 @@ impl Server {
         until("reading the settings again", || Ok(loaded()? != before))
     }
 
+    /// Starts a standby of this server and waits until it streams from here: a copy of all that there is,
+    /// and of what is to come. It is of the same kind, with a folder of its own, and it may outlive this
+    /// server. `name` is its `application_name`, by which this server knows it.
+    ///
+    /// # Errors
+    ///
+    /// When this server does not run, there is no `pg_basebackup` beside `postgres`, or the standby
+    /// cannot start.
+    pub fn standby(&self, name: &str) -> Result<Self, Error> {
+        let bin = &self.binaries.dir;
+        if !bin.join("pg_basebackup").is_file() {
+            return Err(Error::new(format!(
+                "there is no pg_basebackup in {}, and a standby needs it: install PostgreSQL's client programs \
+                 too (apt-get install postgresql-client), or set PG_BIN to a folder that has it",
+                bin.display()
+            )));
+        }
+        if !self.supervisor().is_running()? {
+            return Err(Error::new("the server does not run"));
+        }
+        let name = name.replace('\\', r"\\").replace('\'', r"\'");
+        let primary = format!("{} application_name='{name}'", self.url);
+        let copy = |data: &Path| {
+            let data = data.display().to_string();
+            let mut args = vec!["-D", &data, "-d", &primary, "--write-recovery-conf"];
+            args.extend(["--wal-method=stream", "--checkpoint=fast", "--no-password"]);
+            if !self.kind.durable {
+                args.push("--no-sync");
+            }
+            args.into_iter().map(str::to_owned).collect()
+        };
+        let mut standby = Self::make(self.binaries.clone(), &self.kind, "pg_basebackup", copy)?;
+        // Whom this server waits for is its own affair.
+        let own = OpenOptions::new()
+            .append(true)
+            .open(standby.folder.join("data/postgresql.auto.conf"))
+            .and_then(|mut file| file.write_all(b"synchronous_standby_names = ''\n"));
+        own.map_err(Error::io("cannot change postgresql.auto.conf"))?;
+        standby.launch()?;
+        let streams = "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'";
+        until("streaming to the standby", || {
+            Ok(standby.sql(&[streams])? == "1")
+        })?;
+        Ok(standby)
+    }
+
+    /// From now on each commit waits until the [`standby`](Self::standby) of that name has it too, for as
+    /// long as that takes. With [`set`](Self::set), an empty `synchronous_standby_names` ends that.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not run or no such standby streams from it.
+    pub fn wait_for_standby(&self, name: &str) -> Result<(), Error> {
+        let listed = format!("\"{}\"", name.replace('"', "\"\""));
+        self.set("synchronous_standby_names", &listed)?;
+        if ["off", "local"].contains(&&*self.sql(&["SHOW synchronous_commit"])?) {
+            self.set("synchronous_commit", "on")?;
+        }
+        let synchronous = format!(
+            "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync' AND application_name = {}",
+            literal(name)
+        );
+        until("the standby's becoming synchronous", || {
+            Ok(self.sql(&[&synchronous])? == "1")
+        })?;
+        // Sessions begin to wait when the checkpointer tells them to. It reads its settings before each
+        // checkpoint, and so before the second one at the latest.
+        self.sql(&["CHECKPOINT", "CHECKPOINT"])?;
+        Ok(())
+    }
+
+    /// Makes a [`standby`](Self::standby) a server of its own that can be written to, and waits until it
+    /// is.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run, is no standby, or takes too long.
+    pub fn promote(&self) -> Result<(), Error> {
+        match &*self.sql(&["SELECT pg_promote()"])? {
+            "t" => Ok(()),
+            _ => Err(self.supervisor().failed("the standby was not promoted")),
+        }
+    }
+
     fn supervisor(&self) -> MutexGuard<'_, Supervisor> {
         self.supervisor
             .lock()
@@ -352,6 +437,8 @@ impl Server {
             ("port", &port),
             ("max_connections", "100"),
             ("shared_buffers", "64MB"),
+            // How soon a standby comes back to its primary: tests wait for it.
+            ("wal_retrieve_retry_interval", "100ms"),
         ];
         if !self.kind.durable {
             settings.extend(FAST.map(|name| (name, "off")));
