@@ -27,6 +27,7 @@ pub mod certificates;
 mod database;
 mod error;
 mod place;
+mod pooler;
 mod psql;
 mod server;
 mod supervisor;
@@ -34,4 +35,5 @@ mod user;
 
 pub use database::Database;
 pub use error::Error;
+pub use pooler::{Pooler, PoolerBuilder};
 pub use server::{Builder, Server};

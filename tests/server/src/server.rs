@@ -36,6 +36,7 @@ pub struct Server {
     user: Option<User>,
     folder: PathBuf,
     kind: Builder,
+    port: u16,
     url: String,
     tcp_url: Option<String>,
 }
@@ -184,6 +185,7 @@ impl Server {
             user,
             folder,
             kind: kind.clone(),
+            port: PORT,
             url: String::new(),
             tcp_url: None,
         })
@@ -217,6 +219,10 @@ impl Server {
     /// The folder of the socket, which also has the data and the file `log`.
     pub fn socket_dir(&self) -> &Path {
         &self.folder
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// The folder of PostgreSQL's programs.
@@ -428,6 +434,7 @@ impl Server {
     }
 
     fn listen(&mut self, port: u16) -> Result<(), Error> {
+        self.port = port;
         let folder = self.folder.display().to_string();
         let port = port.to_string();
         let address = if self.kind.tcp { "127.0.0.1" } else { "" };

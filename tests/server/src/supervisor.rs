@@ -73,7 +73,7 @@ impl Supervisor {
         &self.folder
     }
 
-    /// Starts `initdb` or `postgres` in the folder; its process id.
+    /// Starts a program in the folder, one of those that `supervisor.sh` knows; its process id.
     pub(crate) fn run(
         &mut self,
         bin: &Path,
@@ -122,7 +122,7 @@ impl Supervisor {
         };
         let ended = program
             .try_wait()
-            .map_err(Error::io("cannot wait for PostgreSQL"))?;
+            .map_err(Error::io("cannot wait for what runs"))?;
         if ended.is_some() {
             self.program = None;
             self.tell("gone")?;
@@ -192,10 +192,15 @@ impl Supervisor {
     }
 
     pub(crate) fn log(&self) -> String {
-        fs::read(self.folder.join("log"))
-            .map(|log| String::from_utf8_lossy(&log).into_owned())
-            .unwrap_or_default()
+        log(&self.folder)
     }
+}
+
+/// What the programs in that folder have said.
+pub(crate) fn log(folder: &Path) -> String {
+    fs::read(folder.join("log"))
+        .map(|log| String::from_utf8_lossy(&log).into_owned())
+        .unwrap_or_default()
 }
 
 impl Drop for Supervisor {

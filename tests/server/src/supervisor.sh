@@ -1,10 +1,11 @@
 # Makes a folder, says which, and keeps watch over the one program that works in it: initdb or
-# pg_basebackup first, the server then. When standard input ends, and so whoever started this has ended or wants no more,
+# pg_basebackup first, the server then; or pgbouncer. When standard input ends, and so whoever started this has ended or wants no more,
 # stops the program and removes the folder.
 #
 # Argument: where to make the folder. Lines read from standard input:
 #   initdb PID, postgres PID,  the program that now runs, which leads a process group of its own
-#   pg_basebackup PID
+#   pg_basebackup PID,
+#   pgbouncer PID
 #   signal NAME                send it that signal, and end its pause
 #   gone                       it has ended
 #   pause, resume              stop the server and all its processes, let them go on; says "done"
@@ -66,7 +67,7 @@ resume() {
 program= paused=
 while read -r word value; do
     case $word in
-        initdb | pg_basebackup | postgres) program=$word pid=$value ;;
+        initdb | pg_basebackup | postgres | pgbouncer) program=$word pid=$value ;;
         signal) [ -z "$program" ] || kill -s "$value" "$pid"; resume ;;
         gone) resume; program= ;;
         pause) if pause; then echo done; else echo failed; fi ;;
@@ -96,7 +97,8 @@ case $program in
     # Without initdb, what it has started comes to the end of its input and tidies up. A signal would
     # leave shared memory behind.
     initdb) await KILL "$pid" 500 || await QUIT "-$pid" 100 || await KILL "-$pid" 100 ;;
-    pg_basebackup) await KILL "-$pid" 100 ;;
+    # These leave nothing behind but files.
+    pg_basebackup | pgbouncer) await KILL "-$pid" 100 ;;
     # An immediate shutdown: no checkpoint, shared memory freed. What is stopped sees it when it goes on.
     postgres) kill -s QUIT "$pid"; resume; await QUIT "$pid" 500 || await KILL "-$pid" 100 ;;
 esac
