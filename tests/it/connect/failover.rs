@@ -23,21 +23,13 @@ fn config(server: &Server) -> Config {
 
 /// Whichever of these takes writes.
 fn writable(servers: &[&Server]) -> ConnectOptions {
-    let list = |part: fn(&Config) -> String| {
-        let parts: Vec<_> = servers.iter().map(|server| part(&config(server))).collect();
+    let list = |part: fn(&Server) -> String| {
+        let parts: Vec<_> = servers.iter().map(|server| part(server)).collect();
         parts.join(",")
     };
     ConnectOptions::new()
-        .host(&list(|config| {
-            let host = &config.get_hosts()[0];
-            match host {
-                session_postgres::postgres::config::Host::Unix(folder) => {
-                    folder.display().to_string()
-                }
-                session_postgres::postgres::config::Host::Tcp(name) => name.clone(),
-            }
-        }))
-        .port(list(|config| config.get_ports()[0].to_string()))
+        .host(&list(|server| server.socket_dir().display().to_string()))
+        .port(list(|server| config(server).get_ports()[0].to_string()))
         .user("postgres")
         .dbname("postgres")
         .set("target_session_attrs", "read-write")
@@ -46,7 +38,7 @@ fn writable(servers: &[&Server]) -> ConnectOptions {
 
 /// A primary whose commits wait for its standby.
 fn pair() -> Option<(Server, Server)> {
-    let primary = Server::builder().durable(true).tcp(true).start().unwrap();
+    let primary = Server::builder().durable(true).start().unwrap();
     let standby = match primary.standby("replica") {
         Ok(standby) => standby,
         // Some distributions of the server come without it.
@@ -56,12 +48,7 @@ fn pair() -> Option<(Server, Server)> {
         }
         Err(e) => panic!("{e}"),
     };
-    primary.set("synchronous_standby_names", "replica").unwrap();
-    let mut client = config(&primary).connect(NoTls).unwrap();
-    let is_synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
-    wait_until("the standby is synchronous", || {
-        client.query_one(is_synchronous, &[]).unwrap().get::<_, i64>(0) == 1
-    });
+    primary.wait_for_standby("replica").unwrap();
     Some((primary, standby))
 }
 
@@ -120,7 +107,11 @@ fn no_acknowledged_session_is_lost_when_the_standby_takes_over() {
     let mut promoted = config(&standby).connect(NoTls).unwrap();
     for (key, value) in &acknowledged {
         let found = value_of(&mut promoted, key);
-        assert_eq!(found.as_ref(), Some(value), "an acknowledged session is lost");
+        assert_eq!(
+            found.as_ref(),
+            Some(value),
+            "an acknowledged session is lost"
+        );
     }
     eprintln!(
         "failover: {} acknowledged sessions, all there; {} calls nobody can know of; \
@@ -143,7 +134,10 @@ fn a_standby_is_passed_over_until_it_is_promoted() {
     };
     let alone = writable(&[&standby]);
     let error = PostgresStore::connect(alone.clone()).unwrap_err();
-    assert!(error.to_string().contains("the server is read-only"), "{error}");
+    assert!(
+        error.to_string().contains("the server is read-only"),
+        "{error}"
+    );
     // It is named first, and is not taken.
     let store = PostgresStore::connect(writable(&[&standby, &primary])).unwrap();
     store.create_table().unwrap();

@@ -1,9 +1,9 @@
 //! Connecting, and servers as they are in production.
 
-// mod failover;
+mod failover;
 mod options;
 mod passwords;
-// mod pooler;
+mod pooler;
 mod silence;
 #[cfg(feature = "tls")]
 mod tls;

@@ -123,7 +123,10 @@ fn options_that_a_pooler_refuses_are_explained() {
     };
     let options = pooled.by_tcp().options("-c work_mem=8MB");
     let error = PostgresStore::connect(options).unwrap_err();
-    assert!(error.to_string().contains("ignore_startup_parameters"), "{error}");
+    assert!(
+        error.to_string().contains("ignore_startup_parameters"),
+        "{error}"
+    );
     assert_eq!(error.sqlstate().unwrap().code(), "08P01");
 }
 
@@ -140,7 +143,8 @@ fn a_deadline_behind_a_pooler_costs_the_call_and_not_the_pooler() {
     let key = store.generate(None, None).unwrap();
     let mut locker = pooled.client();
     let mut lock = locker.transaction().unwrap();
-    lock.batch_execute("SELECT FROM session FOR UPDATE").unwrap();
+    lock.batch_execute("SELECT FROM session FOR UPDATE")
+        .unwrap();
     for _ in 0..3 {
         let error = store.set(&key, "crab", None).unwrap_err();
         assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
@@ -165,14 +169,19 @@ fn a_pooler_on_a_unix_socket_is_not_asked_to_cancel() {
     let key = store.generate(None, None).unwrap();
     let (mut locker, mut watcher) = (pooled.client(), pooled.client());
     let mut lock = locker.transaction().unwrap();
-    lock.batch_execute("SELECT FROM session FOR UPDATE").unwrap();
+    lock.batch_execute("SELECT FROM session FOR UPDATE")
+        .unwrap();
     thread::scope(|scope| {
         let call = scope.spawn(|| store.set(&key, "crab", None));
         let waits_longer = "SELECT count(*) FROM pg_stat_activity \
                             WHERE wait_event_type = 'Lock' \
                             AND query_start < clock_timestamp() - interval '1 second'";
         wait_until("the call waits beyond its time", || {
-            watcher.query_one(waits_longer, &[]).unwrap().get::<_, i64>(0) == 1
+            watcher
+                .query_one(waits_longer, &[])
+                .unwrap()
+                .get::<_, i64>(0)
+                == 1
         });
         lock.rollback().unwrap();
         call.join().unwrap().unwrap();

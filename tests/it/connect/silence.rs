@@ -1,6 +1,11 @@
 //! A server that accepts and never answers, and a network that swallows what is sent.
 
-use std::{net::TcpListener, sync::mpsc, thread, time::Duration};
+use std::{
+    net::TcpListener,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use session_postgres::{
     AsyncStore, ConnectOptions, Error, Key, Offload, OffloadBuilder, PostgresStore, Store,
@@ -121,6 +126,60 @@ fn of_a_write_to_a_silent_server_nobody_can_know() {
     line.fall_silent();
     let error = in_time(move || store.set(&key, "crab", None).unwrap_err());
     assert!(matches!(error, Error::Disconnected(_)), "{error:?}");
+}
+
+/// What it has to say fills every buffer on the way, so it cannot even say that it ends.
+#[test]
+fn a_connection_that_can_write_no_more_is_dropped_all_the_same() {
+    let schema = Schema::new();
+    let line = Line::to(&schema.config());
+    schema.store();
+    let builder = schema.builder().max_connections(1).timeout(TIMEOUT);
+    let store = builder.connect(through(&line, &schema)).unwrap();
+    let key = store.generate(None, None).unwrap();
+    store.set(&key, "lobster", None).unwrap();
+    line.fall_silent();
+    let error = in_time(move || {
+        let error = store.set(&key, &"crab".repeat(8 << 20), None).unwrap_err();
+        drop(store);
+        error
+    });
+    assert!(is_about_time(&error), "{error:?}");
+}
+
+#[test]
+fn a_call_with_less_time_than_those_before_it_has_no_more_than_that() {
+    let schema = Schema::new();
+    let line = Line::to(&schema.config());
+    schema.store();
+    let builder = schema.builder().max_connections(1).timeout(3 * PATIENCE);
+    let inner = builder.connect(through(&line, &schema)).unwrap();
+    let key = inner.generate(Some("lobster"), None).unwrap();
+    let store = OffloadBuilder::default().timeout(TIMEOUT).build(inner);
+    let runtime = runtime();
+    line.fall_silent();
+    let error = runtime.block_on(store.get(&key)).unwrap_err();
+    assert!(is_about_time(&error), "{error:?}");
+    wait_until("the lane is free", || store.stats().running == 0);
+}
+
+#[test]
+fn the_end_of_an_earlier_calls_time_does_not_hit_a_later_one() {
+    let schema = Schema::new();
+    let line = Line::to(&schema.config());
+    schema.store();
+    let timeout = Duration::from_secs(1);
+    let builder = schema.builder().max_connections(1).timeout(timeout);
+    let store = builder.connect(through(&line, &schema)).unwrap();
+    let key = store.generate(Some("lobster"), None).unwrap();
+    store.get(&key).unwrap();
+    line.delay(Duration::from_millis(100));
+    // Beyond the time of the first call, and what is added to it.
+    let begun = Instant::now();
+    while begun.elapsed() < 3 * timeout {
+        assert_eq!(store.get(&key).unwrap().value, "lobster");
+    }
+    assert_eq!(line.accepted(), 1);
 }
 
 #[test]
