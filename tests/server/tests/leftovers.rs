@@ -3,6 +3,7 @@
 //! This program runs itself again as that process: the test `child` does so with `CHILD` set. Each
 //! child has a folder of its own for temporary files, which must be empty at the end.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -13,7 +14,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use std::{env, fs, io, process};
 
-use throwaway_postgres::Server;
+use throwaway_postgres::{Pooler, Server};
 
 const SIGINT: i32 = 2;
 const SIGABRT: i32 = 6;
@@ -23,14 +24,35 @@ const SIGKILL: i32 = 9;
 #[test]
 fn child() {
     static SERVER: OnceLock<Server> = OnceLock::new();
+    static MORE: OnceLock<(Server, Option<Pooler>)> = OnceLock::new();
     let Ok(end) = env::var("CHILD") else { return };
-    let server = SERVER.get_or_init(|| Server::start().expect("a server"));
+    let server = SERVER.get_or_init(|| {
+        // In the arguments of all the server's processes.
+        let temp = env::var("TMPDIR").expect("a folder");
+        let server = Server::builder().setting("cluster_name", &temp);
+        server.start().expect("a server")
+    });
     let pid =
         fs::read_to_string(server.socket_dir().join("data/postmaster.pid")).expect("its file");
+    let mut folders = vec![server.socket_dir()];
+    let with = env::var("CHILD_WITH").unwrap_or_default();
+    if !with.is_empty() {
+        let (standby, pooler) = MORE.get_or_init(|| {
+            let standby = server.standby("second").expect("a standby");
+            (standby, Pooler::start(server).expect("no failure"))
+        });
+        folders.push(standby.socket_dir());
+        folders.extend(pooler.iter().map(Pooler::socket_dir));
+        if with == "paused" {
+            server.pause().expect("a pause");
+            standby.pause().expect("a pause");
+        }
+    }
+    let folders = folders.iter().map(|folder| folder.display().to_string());
     println!(
         "\nready {} {}",
         pid.lines().next().expect("a pid"),
-        server.socket_dir().display()
+        folders.collect::<Vec<_>>().join(" ")
     );
     // Until the other side is done with looking.
     io::stdin()
@@ -84,6 +106,41 @@ fn after_a_kill() {
     run.child.kill().expect("a kill");
     assert_eq!(run.child.wait().expect("an end").signal(), Some(SIGKILL));
     run.assert_nothing_left();
+}
+
+#[test]
+fn after_a_kill_with_a_standby_and_a_pooler() {
+    for with in ["running", "paused"] {
+        let mut run = Run::start_with("return", with);
+        run.ready();
+        run.child.kill().expect("a kill");
+        assert_eq!(run.child.wait().expect("an end").signal(), Some(SIGKILL));
+        run.assert_nothing_left();
+    }
+}
+
+/// At moments all through the copy for the standby, its start and the pooler's.
+#[test]
+fn after_a_kill_during_the_start_of_a_standby_and_a_pooler() {
+    let moments = ["data/backup_label", "data/standby.signal", "pgbouncer.ini"];
+    let has_pgbouncer = Command::new("/bin/sh")
+        .args([
+            "-c",
+            "PATH=$PATH:/usr/sbin:/usr/local/sbin; command -v pgbouncer",
+        ])
+        .stdout(Stdio::null())
+        .status()
+        .expect("a shell")
+        .success();
+    for moment in &moments[..if has_pgbouncer { 3 } else { 2 }] {
+        let mut run = Run::start_with("return", "running");
+        until(moment, || {
+            run.made().iter().any(|folder| folder.join(moment).exists())
+        });
+        run.child.kill().expect("a kill");
+        run.child.wait().expect("an end");
+        run.assert_nothing_left();
+    }
 }
 
 /// As Ctrl-C in a terminal does, which is for the whole process group.
@@ -239,8 +296,13 @@ fn child_command(end: &str, temp: &Path) -> Command {
 
 impl Run {
     fn start(end: &str) -> Self {
+        Self::start_with(end, "")
+    }
+
+    fn start_with(end: &str, with: &str) -> Self {
         let temp = Temp::new();
-        let child = child_command(end, &temp.0).spawn().expect("a child");
+        let mut command = child_command(end, &temp.0);
+        let child = command.env("CHILD_WITH", with).spawn().expect("a child");
         Self {
             child,
             temp,
@@ -256,8 +318,9 @@ impl Run {
             .map_while(Result::ok)
             .find(|line| line.starts_with("ready "))
             .expect("a server");
-        let (pid, folder) = line["ready ".len()..].split_once(' ').expect("two words");
-        assert_eq!(self.made(), [PathBuf::from(folder)]);
+        let (pid, folders) = line["ready ".len()..].split_once(' ').expect("two words");
+        let folders: BTreeSet<_> = folders.split(' ').map(PathBuf::from).collect();
+        assert_eq!(self.made().into_iter().collect::<BTreeSet<_>>(), folders);
         assert!(self.processes().iter().any(|process| process == pid));
         self.shared_memory = shared_memory_of(pid);
     }
@@ -277,7 +340,7 @@ impl Run {
             .collect()
     }
 
-    /// The server, `initdb` and the supervisor: their arguments have the folder.
+    /// The servers, what makes their data, the supervisors: their arguments have the folder.
     fn processes(&self) -> Vec<String> {
         processes_with(&self.temp.0.to_string_lossy())
     }
