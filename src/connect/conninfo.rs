@@ -121,6 +121,15 @@ fn parse_uri(text: &str, rest: &str) -> Result<Vec<(String, String)>, String> {
         rest = after;
     }
 
+    // libpq would take what is before it for the password, and send the rest to the DNS.
+    let (before_query, _) = split_before(rest, &['?']);
+    if before_query.contains('@') {
+        return Err(
+            "the URI has an `@` too many: in a user's name or a password, `@` is written `%40`, and `/` \
+             `%2F`"
+                .to_owned(),
+        );
+    }
     let (mut hosts, mut ports) = (String::new(), String::new());
     loop {
         let (host, after) = match rest.strip_prefix('[') {
@@ -424,10 +433,23 @@ mod tests {
     }
 
     #[test]
+    fn an_at_sign_in_a_password_is_not_taken_for_its_end() {
+        for uri in [
+            "postgres://u:a@b@h",
+            "postgres://u@@h",
+            "postgres://u:a/b@h",
+            "postgres://u:1/b@h/c",
+        ] {
+            let error = parse(uri).expect_err(uri);
+            assert!(error.contains("%40") && error.contains("%2F"), "{error}");
+        }
+    }
+
+    #[test]
     fn delimiters_of_a_uri_end_only_the_parts_they_can() {
         reads(&[
             (
-                "postgres://h/a/b:c@d",
+                "postgres://h/a/b:c%40d",
                 &[("host", "h"), ("dbname", "a/b:c@d")],
             ),
             (
@@ -435,7 +457,6 @@ mod tests {
                 &[("user", "u"), ("password", "a:b"), ("host", "h")],
             ),
             ("postgres://u?x@h", &[("user", "u?x"), ("host", "h")]),
-            ("postgres://u@@h", &[("user", "u"), ("host", "@h")]),
             ("postgres://h:1:2", &[("host", "h"), ("port", "1:2")]),
             ("postgres://?host=a?b/c", &[("host", "a?b/c")]),
         ]);

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, ToSocketAddrs},
     path::PathBuf,
+    time::Duration,
 };
 
 use postgres::{
@@ -24,6 +25,9 @@ use crate::{Error, deadline};
 
 /// What decides whether a server is as wanted.
 const ROLE: &str = "SELECT current_setting('transaction_read_only') = 'on', pg_is_in_recovery()";
+
+/// How long a request to cancel may take.
+const CANCELLING: Duration = Duration::from_secs(5);
 
 /// Makes connections, all in the same way.
 pub(crate) struct Dialer {
@@ -63,20 +67,21 @@ impl Dialer {
         Err(ConnectError::new(user, dbname, &attempts))
     }
 
-    /// Has the server cancel what a connection does, by a connection as those that are dialled. Nothing
-    /// comes of it where the server cannot be reached.
+    /// Has the server cancel what a connection does, by a connection as those that are dialled, with TLS
+    /// where that can be had. Nothing comes of it where the server cannot be reached soon.
     pub(crate) fn cancel(&self, token: &CancelToken) {
-        let tries = self.tries().unwrap_or_default();
-        if let Some(encryption) = tries.into_iter().next() {
-            let _ = self.in_time(|| token.cancel_query(Connector::for_cancelling(encryption)));
-        }
+        let mut tries = self.tries().unwrap_or_default();
+        tries.sort_by_key(|encryption| matches!(encryption, Encryption::Never));
+        deadline::SILENCE.within(deadline::after(CANCELLING), || {
+            let mut tries = tries.into_iter().map(Connector::for_cancelling);
+            tries.any(|connector| token.cancel_query(connector).is_ok())
+        });
     }
 
     /// Whether a request to cancel waits until the server has passed it on: on a Unix socket the driver
     /// sees to it alone.
     pub(crate) fn cancels_patiently(&self) -> bool {
-        let is_folder = |host: &Host| matches!(host.place, Place::Folder(_));
-        !self.plan.hosts.iter().any(is_folder)
+        !self.plan.hosts.iter().any(Host::is_local)
     }
 
     /// Does `work` with the server, which has to answer in time.
@@ -109,15 +114,15 @@ impl Dialer {
                     Err(failure) => failure,
                 };
                 let with_tls = connector.has_begun_tls();
-                // Another try is of use where it may have been about TLS.
-                let is_over = match self.plan.tls.mode {
-                    SslMode::Prefer => !with_tls || failure.is_unfit(),
-                    _ => !failure.is_refused(),
-                };
+                let is_over = !failure.may_be_about_tls()
+                    || self.plan.tls.mode == SslMode::Prefer && !with_tls;
                 attempts.push(Attempt::new(place(host, &address, with_tls), failure));
                 if is_over {
                     break;
                 }
+            }
+            if attempts.last().is_some_and(Attempt::is_unwelcome) {
+                break;
             }
         }
         None

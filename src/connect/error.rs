@@ -25,7 +25,16 @@ impl ConnectError {
             code: attempts
                 .iter()
                 .rev()
-                .find_map(|attempt| attempt.failure.code.clone()),
+                .find_map(|attempt| attempt.failure.code().cloned()),
+        }
+    }
+
+    /// Where the driver did so.
+    pub(super) fn panicked() -> ConnectError {
+        ConnectError {
+            text: "cannot connect: the driver panicked, perhaps for want of file descriptors"
+                .to_owned(),
+            code: None,
         }
     }
 
@@ -71,10 +80,8 @@ impl Attempt {
         Attempt { place, failure }
     }
 
-    /// Whether the server does not let this user in.
     pub(super) fn is_unwelcome(&self) -> bool {
-        let code = self.failure.code.as_ref();
-        code.is_some_and(|code| code.code().starts_with("28"))
+        self.failure.is_unwelcome()
     }
 }
 
@@ -90,10 +97,20 @@ impl fmt::Display for Attempt {
 
 /// What a try came to.
 pub(super) struct Failure {
+    kind: Kind,
     text: String,
-    code: Option<SqlState>,
     advice: Option<String>,
-    is_unfit: bool,
+}
+
+enum Kind {
+    /// The server said no.
+    Refused(SqlState),
+    /// The two could not agree on TLS.
+    Tls,
+    /// The server is not as wanted.
+    Unfit,
+    /// There was no such server, or no answer.
+    Nothing,
 }
 
 /// Where the password came from.
@@ -106,55 +123,68 @@ pub(super) enum PasswordOrigin {
 impl Failure {
     pub(super) fn of_driver(error: &postgres::Error, origin: &PasswordOrigin) -> Failure {
         let cause = DatabaseError::from(error);
-        let text = match cause.code() {
-            Some(code) => format!("{} (SQLSTATE {})", cause.message(), code.code()),
-            None => cause.message().to_owned(),
+        let (kind, text) = match cause.code() {
+            Some(code) => (
+                Kind::Refused(code.clone()),
+                format!("{} (SQLSTATE {})", cause.message(), code.code()),
+            ),
+            None if is_of_tls(error) => (Kind::Tls, cause.message().to_owned()),
+            None => (Kind::Nothing, cause.message().to_owned()),
         };
         Failure {
-            advice: advice(error, &cause, origin),
-            code: cause.code().cloned(),
+            kind,
             text,
-            is_unfit: false,
+            advice: advice(error, &cause, origin),
         }
     }
 
     pub(super) fn of_lookup(error: &io::Error) -> Failure {
         Failure {
+            kind: Kind::Nothing,
             text: format!("the name of the host leads nowhere: {error}"),
-            code: None,
             advice: Some("is it spelled right, and does this machine's DNS know it?".to_owned()),
-            is_unfit: false,
         }
     }
 
     pub(super) fn of_role(what: &str) -> Failure {
         Failure {
+            kind: Kind::Unfit,
             text: format!("{what}, and target_session_attrs asks for another"),
-            code: None,
             advice: Some("name all servers that may be it in `host`".to_owned()),
-            is_unfit: true,
         }
     }
 
     /// Where TLS cannot even begin.
     pub(super) fn of_tls(why: String) -> Failure {
         Failure {
+            kind: Kind::Tls,
             text: why,
-            code: None,
             advice: None,
-            is_unfit: false,
         }
     }
 
-    /// Whether it was the server that said no.
-    pub(super) fn is_refused(&self) -> bool {
-        self.code.is_some()
+    fn code(&self) -> Option<&SqlState> {
+        match &self.kind {
+            Kind::Refused(code) => Some(code),
+            _ => None,
+        }
     }
 
-    /// Whether there is a connection, to a server that is not as wanted.
-    pub(super) fn is_unfit(&self) -> bool {
-        self.is_unfit
+    /// Whether the server does not let this user in.
+    pub(super) fn is_unwelcome(&self) -> bool {
+        self.code()
+            .is_some_and(|code| code.code().starts_with("28"))
     }
+
+    /// Whether it may be otherwise with TLS, or without.
+    pub(super) fn may_be_about_tls(&self) -> bool {
+        matches!(self.kind, Kind::Refused(_) | Kind::Tls)
+    }
+}
+
+/// Whether it was the handshake that failed, and not the network under it.
+fn is_of_tls(error: &postgres::Error) -> bool {
+    error.to_string().contains("TLS") && network(error).is_none()
 }
 
 fn advice(
@@ -212,7 +242,9 @@ fn by_code(code: &SqlState, message: &str, origin: &PasswordOrigin) -> Option<St
             PasswordOrigin::Nowhere(_) => return Some(no_password(origin)),
         },
         SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
-            "the server's pg_hba.conf does not let this user in from here, or only with, or without, TLS"
+            "either there is no such user, `user` or PGUSER names it, else it is called like who runs the \
+             program; or the server's pg_hba.conf does not let it in from here, or only with, or without, \
+             TLS"
         }
         SqlState::INVALID_CATALOG_NAME => {
             "`dbname` or PGDATABASE names the database, else it is called like the user"

@@ -12,7 +12,7 @@ use crate::Error;
 
 /// What is given, then a service, then the environment.
 pub(super) struct Found<'a> {
-    given: &'a Values,
+    given: Values,
     service: Values,
     environment: &'a Environment,
 }
@@ -23,7 +23,7 @@ impl<'a> Found<'a> {
         environment: &'a Environment,
     ) -> Result<Found<'a>, Error> {
         let mut found = Found {
-            given: options.conninfo.as_ref().unwrap_or(&options.given),
+            given: options.values(),
             service: Values::new(),
             environment,
         };
@@ -39,6 +39,7 @@ impl<'a> Found<'a> {
         if found.given.values().any(|value| value.contains('\0')) {
             return Err(invalid("no value may have a NUL in it"));
         }
+        found.one_of("sslnegotiation", &[("postgres", ())])?;
         if found.value("gssencmode").as_deref() == Some("require") {
             return Err(invalid(
                 "gssencmode=require: encryption by GSSAPI is not supported",
@@ -57,7 +58,7 @@ impl<'a> Found<'a> {
 
     /// As [`value`](Self::value), where it does not come from the environment.
     pub(super) fn chosen(&self, keyword: &str) -> Option<String> {
-        [self.given, &self.service]
+        [&self.given, &self.service]
             .iter()
             .find_map(|values| values.get(keyword).filter(|value| !value.is_empty()))
             .cloned()

@@ -28,6 +28,11 @@ pub(super) enum Place {
 }
 
 impl Host {
+    /// Whether it is a Unix socket.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self.place, Place::Folder(_))
+    }
+
     /// What its certificate has to be made out to.
     pub(super) fn name_for_tls(&self, ip: IpAddr) -> String {
         if self.name.is_empty() || self.name.starts_with('/') {

@@ -1,6 +1,7 @@
 //! Connections for a pool of the store's own.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -33,11 +34,16 @@ impl ManageConnection for Manager {
     type Error = ConnectError;
 
     fn connect(&self) -> Result<Client, ConnectError> {
-        let first = self.first.lock();
-        match first.unwrap_or_else(PoisonError::into_inner).take() {
-            Some(client) => Ok(client),
-            None => self.dialer.dial(),
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = first.take() {
+            return Ok(client);
         }
+        // Others connect meanwhile.
+        drop(first);
+        // The driver panics where no file descriptor is left, and the pool would be short of a place
+        // for ever.
+        catch_unwind(AssertUnwindSafe(|| self.dialer.dial()))
+            .unwrap_or_else(|_| Err(ConnectError::panicked()))
     }
 
     fn is_valid(&self, client: &mut Client) -> Result<(), ConnectError> {

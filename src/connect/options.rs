@@ -43,11 +43,24 @@ use crate::Error;
 #[derive(Clone, Default)]
 #[must_use = "options do nothing until a store is connected with them"]
 pub struct ConnectOptions {
-    pub(super) given: Values,
-    /// In the place of all that is given.
-    pub(super) conninfo: Option<Values>,
+    given: Values,
+    /// In the place of the original's arguments.
+    conninfo: Option<Values>,
     startonly: bool,
 }
+
+/// The keywords that are arguments of the original's `connect`.
+const ARGUMENTS: [&str; 9] = [
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "options",
+    "tty",
+    "requiressl",
+];
 
 /// Values by the names of their keywords.
 pub(super) type Values = BTreeMap<&'static str, String>;
@@ -120,8 +133,9 @@ impl ConnectOptions {
         self.with("requiressl", requiressl)
     }
 
-    /// Takes a connection string, `key=value` pairs or a URL, in the place of every other option but
-    /// [`startonly`](Self::startonly), be they set before or after. A string that others shall add to is
+    /// Takes a connection string, `key=value` pairs or a URL, in the place of every other argument of the
+    /// original's `connect` but [`startonly`](Self::startonly): from [`host`](Self::host) to
+    /// [`requiressl`](Self::requiressl), be they set before or after. A string that these shall add to is
     /// parsed: `text.parse::<ConnectOptions>()`.
     ///
     /// # Errors
@@ -133,8 +147,8 @@ impl ConnectOptions {
         Ok(self)
     }
 
-    /// Whether to return without a connection: the first call that needs one makes it, and has its
-    /// errors.
+    /// Whether to return without a connection: the first call that needs one makes it. Where that fails,
+    /// the call is [`Error::TimedOut`], with what went wrong in the reason.
     ///
     /// Defaults to `false`.
     pub fn startonly(mut self, on: bool) -> Self {
@@ -150,7 +164,7 @@ impl ConnectOptions {
     ///
     /// Defaults to [`SslMode::Prefer`].
     pub fn sslmode(self, mode: SslMode) -> Self {
-        self.with("sslmode", mode.name())
+        self.with("sslmode", &mode.to_string())
     }
 
     /// Sets the name that the server's views and logs show for the connections.
@@ -181,6 +195,20 @@ impl ConnectOptions {
             Some(known) if known.usage == Use::Refused => Err(refused(known.name)),
             Some(known) => Ok(self.with(known.name, value)),
         }
+    }
+
+    /// What is set in the end.
+    pub(super) fn values(&self) -> Values {
+        let Some(conninfo) = &self.conninfo else {
+            return self.given.clone();
+        };
+        let mut values = conninfo.clone();
+        let beyond = self
+            .given
+            .iter()
+            .filter(|(keyword, _)| !ARGUMENTS.contains(keyword));
+        values.extend(beyond.map(|(keyword, value)| (*keyword, value.clone())));
+        values
     }
 
     fn with(mut self, keyword: &'static str, value: &str) -> Self {
@@ -257,11 +285,11 @@ impl TryFrom<String> for ConnectOptions {
 impl fmt::Debug for ConnectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("ConnectOptions");
-        for (keyword, value) in self.conninfo.as_ref().unwrap_or(&self.given) {
+        for (keyword, value) in self.values() {
             if keyword.contains("password") {
                 shown.field(keyword, &format_args!(".."));
             } else {
-                shown.field(keyword, value);
+                shown.field(keyword, &value);
             }
         }
         shown.field("startonly", &self.startonly).finish()
@@ -291,7 +319,7 @@ pub enum SslMode {
 }
 
 impl SslMode {
-    pub(super) const ALL: [SslMode; 6] = [
+    const ALL: [SslMode; 6] = [
         SslMode::Disable,
         SslMode::Allow,
         SslMode::Prefer,
@@ -304,15 +332,32 @@ impl SslMode {
     pub(super) fn can_do_without(self) -> bool {
         self <= SslMode::Prefer
     }
+}
 
-    pub(super) fn name(self) -> &'static str {
-        match self {
+/// As libpq writes it.
+impl fmt::Display for SslMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             SslMode::Disable => "disable",
             SslMode::Allow => "allow",
             SslMode::Prefer => "prefer",
             SslMode::Require => "require",
             SslMode::VerifyCa => "verify-ca",
             SslMode::VerifyFull => "verify-full",
-        }
+        })
+    }
+}
+
+impl FromStr for SslMode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let named = SslMode::ALL
+            .into_iter()
+            .find(|mode| mode.to_string() == text);
+        named.ok_or_else(|| {
+            let names = SslMode::ALL.map(|mode| mode.to_string()).join(", ");
+            Error::InvalidOption(format!("sslmode is none of {names}"))
+        })
     }
 }

@@ -87,7 +87,7 @@ impl Wanted {
 
 impl Plan {
     pub(super) fn of(options: &ConnectOptions) -> Result<Plan, Error> {
-        Plan::within(options, &Environment::of_process())
+        Plan::within(options, &Environment::of_process()?)
     }
 
     fn within(options: &ConnectOptions, environment: &Environment) -> Result<Plan, Error> {
@@ -101,8 +101,10 @@ impl Plan {
             })?,
         };
         let keepalives = found.number("keepalives")?.unwrap_or(1i64) != 0;
+        let hosts = hosts(&found)?;
         Ok(Plan {
-            hosts: hosts(&found)?,
+            tls: tls(&found, environment, &hosts)?,
+            hosts,
             shuffled: found
                 .one_of(
                     "load_balance_hosts",
@@ -153,7 +155,6 @@ impl Plan {
                     ],
                 )?
                 .unwrap_or(ChannelBinding::Prefer),
-            tls: tls(&found, environment)?,
             wanted: found
                 .one_of(
                     "target_session_attrs",
@@ -182,7 +183,7 @@ fn password(found: &Found<'_>, environment: &Environment) -> Password {
     Password::In(file.or_else(|| environment.passfile.clone()))
 }
 
-fn tls(found: &Found<'_>, environment: &Environment) -> Result<TlsOptions, Error> {
+fn tls(found: &Found<'_>, environment: &Environment, hosts: &[Host]) -> Result<TlsOptions, Error> {
     let (mode, is_given) = sslmode(found, environment)?;
     let roots = match found.file("sslrootcert", "root.crt") {
         Some(file) if file.as_os_str() == "system" => Roots::Systems,
@@ -190,6 +191,8 @@ fn tls(found: &Found<'_>, environment: &Environment) -> Result<TlsOptions, Error
         None => Roots::Nobodys,
     };
     let mode = match roots {
+        // There it is not used, and what it would need is not asked for.
+        _ if hosts.iter().all(Host::is_local) => SslMode::Disable,
         Roots::Systems if !is_given => SslMode::VerifyFull,
         Roots::Systems if mode != SslMode::VerifyFull => {
             return Err(invalid(
@@ -198,35 +201,27 @@ fn tls(found: &Found<'_>, environment: &Environment) -> Result<TlsOptions, Error
         }
         Roots::Nobodys if mode >= SslMode::VerifyCa => {
             return Err(invalid(&format!(
-                "sslmode={} needs root certificates: name their file with sslrootcert, or take the \
-                 system's with sslrootcert=system",
-                mode.name()
+                "sslmode={mode} needs root certificates: name their file with sslrootcert, or take the \
+                 system's with sslrootcert=system"
             )));
         }
         _ => mode,
     };
-    let begins_at_once = found
-        .one_of("sslnegotiation", &[("postgres", false), ("direct", true)])?
-        .unwrap_or(false);
-    if begins_at_once && mode < SslMode::Require {
-        return Err(invalid(
-            "sslnegotiation=direct needs sslmode=require, verify-ca or verify-full",
-        ));
-    }
     Ok(TlsOptions {
         mode,
         roots,
         revoked: found.file("sslcrl", "root.crl"),
         identity: identity(found, mode)?,
         sends_name: found.number("sslsni")?.unwrap_or(1i64) != 0,
-        begins_at_once,
     })
 }
 
 /// And whether somebody has asked for it.
 fn sslmode(found: &Found<'_>, environment: &Environment) -> Result<(SslMode, bool), Error> {
-    let modes = SslMode::ALL.map(|mode| (mode.name(), mode));
-    let named = found.one_of("sslmode", &modes)?;
+    let named = found
+        .value("sslmode")
+        .map(|mode| mode.parse())
+        .transpose()?;
     let mode = named.unwrap_or(SslMode::Prefer);
     let is_required = |value: Option<String>| value.is_some_and(|value| value.starts_with('1'));
     // Of the environment's two variables the newer one counts; otherwise it never asks for less.
@@ -268,16 +263,16 @@ mod tests {
 
     /// A machine with these environment variables, and a user `crab` who has these files.
     struct Machine {
-        variables: HashMap<String, String>,
+        variables: HashMap<&'static str, String>,
         home: Scratch,
     }
 
     impl Machine {
-        fn with(variables: &[(&str, &str)]) -> Machine {
+        fn with(variables: &[(&'static str, &str)]) -> Machine {
             Machine {
                 variables: variables
                     .iter()
-                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .map(|(name, value)| (*name, (*value).to_owned()))
                     .collect(),
                 home: Scratch::new(),
             }
@@ -290,11 +285,10 @@ mod tests {
         }
 
         fn plan(&self, options: &ConnectOptions) -> Result<Plan, Error> {
-            let variables = self.variables.clone();
             Plan::within(
                 options,
                 &Environment {
-                    variable: Box::new(move |name| variables.get(name).cloned()),
+                    variables: self.variables.clone(),
                     user: Ok("crab".to_owned()),
                     passfile: Some(self.home.path().join(".pgpass")),
                     service_file: Some(self.home.path().join(".pg_service.conf")),
@@ -332,7 +326,7 @@ mod tests {
         assert_eq!(hosts_of(&plan), [socket]);
         assert_eq!(plan.user, "crab");
         assert_eq!(plan.dbname, "crab");
-        assert_eq!(plan.tls.mode, SslMode::Prefer);
+        assert_eq!(bare().reads("host=db").tls.mode, SslMode::Prefer);
         assert_eq!(plan.wanted, Wanted::Any);
         assert!(!plan.shuffled);
         assert_eq!(plan.connect_timeout, Some(Duration::from_secs(10)));
@@ -446,10 +440,16 @@ mod tests {
             ("load_balance_hosts=yes", "disable, random"),
             ("channel_binding=yes", "disable, prefer, require"),
             ("gssencmode=require", "GSSAPI"),
-            ("sslmode=verify-full", "sslrootcert"),
-            ("sslmode=verify-ca sslrootcert=system", "verify-full"),
-            ("sslnegotiation=direct", "sslmode=require"),
-            ("sslcert=/crab.crt", "sslkey"),
+            ("host=db sslmode=verify-full", "sslrootcert"),
+            (
+                "host=db sslmode=verify-ca sslrootcert=system",
+                "verify-full",
+            ),
+            (
+                "sslnegotiation=direct",
+                "sslnegotiation is none of postgres",
+            ),
+            ("host=db sslcert=/crab.crt", "sslkey"),
             ("requirepeer=postgres", "not supported"),
             ("nonsense=1", "keyword number 1"),
         ] {
@@ -462,7 +462,7 @@ mod tests {
 
     #[test]
     fn requiressl_asks_for_more_and_never_for_less() {
-        let machine = bare();
+        let machine = Machine::with(&[("PGHOST", "db")]);
         for (conninfo, mode) in [
             ("requiressl=1", SslMode::Require),
             ("requiressl=12", SslMode::Require),
@@ -477,14 +477,14 @@ mod tests {
         let strict = format!("sslmode=verify-full sslrootcert='{root}' requiressl=1");
         assert_eq!(machine.reads(&strict).tls.mode, SslMode::VerifyFull);
 
-        let machine = Machine::with(&[("PGREQUIRESSL", "1")]);
+        let machine = Machine::with(&[("PGHOST", "db"), ("PGREQUIRESSL", "1")]);
         assert_eq!(machine.reads("").tls.mode, SslMode::Require);
         assert_eq!(machine.reads("sslmode=allow").tls.mode, SslMode::Allow);
     }
 
     #[test]
     fn the_users_own_files_for_tls_are_found() {
-        let machine = bare();
+        let machine = Machine::with(&[("PGHOST", "db")]);
         let none = machine.reads("").tls;
         assert!(none.roots == Roots::Nobodys && none.revoked.is_none() && none.identity.is_none());
         let root = machine.file("root.crt");
@@ -497,6 +497,10 @@ mod tests {
         let identity = found.identity.unwrap();
         assert_eq!((identity.certificate, identity.key), (certificate, key));
         assert_eq!(identity.key_password.as_deref(), Some("secret"));
+
+        // On a Unix socket there is no TLS, and nothing that it needs.
+        let local = machine.reads("host=/run sslmode=verify-full").tls;
+        assert!(local.mode == SslMode::Disable && local.identity.is_none());
 
         let systems = machine.reads("sslrootcert=system").tls;
         assert!(systems.roots == Roots::Systems && systems.mode == SslMode::VerifyFull);
@@ -524,16 +528,19 @@ mod tests {
     }
 
     #[test]
-    fn a_conninfo_replaces_every_other_option() {
+    fn a_conninfo_replaces_the_originals_other_arguments() {
         let options = ConnectOptions::new()
             .host("before")
             .user("before")
-            .conninfo("host=in")
+            .conninfo("host=in sslmode=disable")
             .unwrap()
-            .port(1);
+            .port(1)
+            .sslmode(SslMode::Require);
         let plan = bare().plan(&options).unwrap();
         assert_eq!(hosts_of(&plan), ["in:5432"]);
         assert_eq!(plan.user, "crab");
+        // What the original did not have as an argument holds.
+        assert_eq!(plan.tls.mode, SslMode::Require);
         // A string that is parsed can be added to.
         let options: ConnectOptions = "host=in user=in".parse().unwrap();
         let plan = bare().plan(&options.port(1).user("after")).unwrap();

@@ -81,14 +81,12 @@ impl Connector {
             Encryption::Offered(tls) => (tls, false),
             Encryption::Always(tls) => (tls, true),
         };
-        if !tls.begins_at_once() {
-            socket.write_all(&TLS_REQUEST).await?;
-            match socket.read_u8().await? {
-                b'S' => {}
-                b'N' if needed => return Err("the server does not speak TLS".into()),
-                b'N' => return Ok(Box::new(socket)),
-                _ => return Err("the server's answer is not one of PostgreSQL's".into()),
-            }
+        socket.write_all(&TLS_REQUEST).await?;
+        match socket.read_u8().await? {
+            b'S' => {}
+            b'N' if needed => return Err("the server does not speak TLS".into()),
+            b'N' => return Ok(Box::new(socket)),
+            _ => return Err("the server's answer is not one of PostgreSQL's".into()),
         }
         self.has_begun_tls.store(true, Ordering::Relaxed);
         Ok(Box::new(tls.shake_hands(socket, &host).await?))

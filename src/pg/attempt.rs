@@ -14,7 +14,12 @@ use postgres::{
     error::{Severity, SqlState},
 };
 
-use super::{PostgresStore, connection::Connection, source::Lease, watch};
+use super::{
+    PostgresStore,
+    connection::{self, Connection},
+    source::Lease,
+    watch,
+};
 use crate::{Error, deadline, error::DatabaseError};
 
 /// How often an operation is tried again for a reason that should not come twice.
@@ -22,9 +27,6 @@ const MAX_REPEATS: u32 = 10;
 
 /// Ends one's own connection.
 const LEAVE: &str = "SELECT pg_terminate_backend(pg_backend_pid())";
-
-/// How many servers in a row may turn out to be read-only.
-const MAX_SERVERS: u32 = 3;
 
 /// The longest pause between two tries.
 const MAX_PAUSE: Duration = Duration::from_millis(50);
@@ -48,8 +50,8 @@ enum Verdict {
     Gone,
     /// What was sent was not carried out, and the same may well succeed now.
     Repeat,
-    /// The server takes no writes, and was left: a fresh connection may lead to one that does.
-    Elsewhere,
+    /// The server takes no writes; another one may.
+    ReadOnly,
     /// What was sent was not carried out, and nothing else is to be expected.
     Final,
 }
@@ -67,6 +69,7 @@ impl PostgresStore {
         let deadline = Deadline::after(self.timeout);
         let mut interrupted = None;
         let mut tries = 0;
+        let mut read_only = 0;
         loop {
             tries += 1;
             let mut lease = match self.lease(&deadline) {
@@ -75,11 +78,8 @@ impl PostgresStore {
             };
             let (outcome, cancels) =
                 self.watched(&mut *lease, deadline.end, is_cancelled, |lease| {
-                    work(&mut Connection::new(
-                        lease,
-                        self.prepare,
-                        interrupted.as_ref(),
-                    ))
+                    let interrupted = interrupted.as_ref();
+                    work(&mut Connection::new(lease, self.prepare, interrupted))
                 });
             let cancelled = cancels > 0 && is_cancelled(&outcome);
             let error = match outcome {
@@ -94,8 +94,13 @@ impl PostgresStore {
             let again = match verdict {
                 Verdict::Broken | Verdict::Gone => self.source.renews(),
                 Verdict::Repeat => tries < MAX_REPEATS,
-                Verdict::Elsewhere => self.source.renews() && tries < MAX_SERVERS,
-                Verdict::Final => false,
+                Verdict::ReadOnly if self.source.renews() => {
+                    soon(|| leave(lease.client()));
+                    read_only += 1;
+                    // Of those that are there already, all may lead to the same server.
+                    read_only <= self.source.connections().get() + 1
+                }
+                Verdict::ReadOnly | Verdict::Final => false,
             };
             if matches!(verdict, Verdict::Broken) {
                 interrupted = Some(DatabaseError::from(&error));
@@ -135,22 +140,36 @@ impl PostgresStore {
         is_hit: impl FnOnce(&T) -> bool,
         work: impl FnOnce(&mut dyn Lease) -> T,
     ) -> (T, u32) {
-        let is_pooled = lease.known().and_then(|known| known.is_direct) == Some(false);
-        let cancelled_at = if is_pooled && !self.watch.may_cancel_poolers() {
-            deadline::never()
-        } else {
+        let cancelled_at = if self.may_cancel(lease) {
             due
+        } else {
+            deadline::never()
         };
         let watched = self.watch.begin(lease.client(), cancelled_at);
         let work = || deadline::SILENCE.within(due + GRACE, || work(lease));
         let done = catch_unwind(AssertUnwindSafe(work));
-        let cancels = watched.end();
+        let ended = watched.end(lease.client().is_closed());
         let is_hit = done.as_ref().is_ok_and(is_hit);
-        soon(|| watch::clean(lease.client(), cancels, is_hit));
+        soon(|| {
+            if ended.is_late {
+                leave(lease.client());
+            } else {
+                watch::clean(lease.client(), ended.cancels, is_hit);
+            }
+        });
         match done {
-            Ok(done) => (done, cancels),
+            Ok(done) => (done, ended.cancels),
             Err(panic) => resume_unwind(panic),
         }
+    }
+
+    /// Whether whoever is at the other end survives it that what it does is cancelled: PgBouncer 1.18
+    /// does not, where the driver sends the request in its own way and hangs up at once (pgbouncer#801).
+    fn may_cancel(&self, lease: &mut dyn Lease) -> bool {
+        if self.watch.cancels_patiently() {
+            return true;
+        }
+        soon(|| connection::is_direct(lease)).unwrap_or(false)
     }
 
     fn lease_alive(&self) -> Result<Box<dyn Lease + '_>, Error> {
@@ -199,6 +218,12 @@ fn soon<T>(work: impl FnOnce() -> T) -> T {
     deadline::SILENCE.within(deadline::after(PROBE), work)
 }
 
+/// Ends the connection, which its pool then replaces.
+fn leave(client: &mut Client) {
+    let _ = client.batch_execute(LEAVE);
+    let _ = client.is_valid(PROBE);
+}
+
 /// Whether commits wait for standbys, as far as is known.
 fn has_standbys(client: &mut Client) -> bool {
     let rows = soon(|| client.query_typed(HAS_STANDBYS, &[]));
@@ -223,12 +248,7 @@ fn judge(error: &postgres::Error, lease: &mut dyn Lease) -> Verdict {
             SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => {
                 Verdict::Repeat
             }
-            SqlState::READ_ONLY_SQL_TRANSACTION => {
-                // Only a connection that is broken, and known to be, is not used again.
-                let _ = soon(|| lease.client().batch_execute(LEAVE));
-                let _ = lease.client().is_valid(PROBE);
-                Verdict::Elsewhere
-            }
+            SqlState::READ_ONLY_SQL_TRANSACTION => Verdict::ReadOnly,
             // Somebody discarded the statement, or changed the table's columns under it.
             SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::FEATURE_NOT_SUPPORTED => {
                 lease.learn(&mut |known| known.prepared.clear());

@@ -24,6 +24,10 @@ use crate::{
     period::DefaultPeriod,
 };
 
+/// The pool waits for half of it at most between two tries to connect. How long a call waits is its own
+/// affair.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Options for a [`PostgresStore`]; made by [`PostgresStore::builder`].
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until a store is made of it"]
@@ -90,11 +94,15 @@ impl PostgresStoreBuilder {
     /// name, which is then carried out instead. Without preparing, a call is one round trip all the
     /// same, and the server plans it each time.
     ///
-    /// Defaults to finding out: the first use of a connection asks the server, in a round trip more,
+    /// Defaults to `None`, finding out: the first use of a connection asks the server, in a round trip more,
     /// whether a pooler made it, and statements are prepared where none did. Turn it on for a pooler
     /// that takes care of prepared statements, as PgBouncer does with `max_prepared_statements`.
-    pub fn prepared(mut self, on: bool) -> Self {
-        self.prepare = if on { Prepare::Always } else { Prepare::Never };
+    pub fn prepared(mut self, on: impl Into<Option<bool>>) -> Self {
+        self.prepare = match on.into() {
+            Some(true) => Prepare::Always,
+            Some(false) => Prepare::Never,
+            None => Prepare::WhereDirect,
+        };
         self
     }
 
@@ -296,6 +304,7 @@ impl PostgresStoreBuilder {
             .max_lifetime(self.max_lifetime)
             .idle_timeout(self.idle_timeout)
             .test_on_check_out(false)
+            .connection_timeout(RETRY)
             .build_unchecked(manager);
         Ok(PostgresStoreBuilder { cancel, ..self }.from_pool(pool))
     }

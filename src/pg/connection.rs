@@ -74,22 +74,25 @@ impl<'a> Connection<'a> {
         Ok(Ready::Prepared(statement))
     }
 
-    /// Whether to prepare statements here: the first use of a connection asks the server.
     fn prepares(&mut self) -> Result<bool, Error> {
         match self.prepare {
-            Prepare::Always => return Ok(true),
-            Prepare::Never => return Ok(false),
-            Prepare::WhereDirect => {}
+            Prepare::Always => Ok(true),
+            Prepare::Never => Ok(false),
+            Prepare::WhereDirect => is_direct(self.lease),
         }
-        if let Some(is_direct) = self.lease.known().and_then(|known| known.is_direct) {
-            return Ok(is_direct);
-        }
-        let rows = self.client().query_typed(IS_DIRECT, &[])?;
-        let is_direct = rows.first().map_or(Ok(false), |row| row.try_get(0))?;
-        self.lease
-            .learn(&mut |known| known.is_direct = Some(is_direct));
-        Ok(is_direct)
     }
+}
+
+/// Whether a connection leads to one and the same server process as long as it lives: its first use
+/// asks the server.
+pub(super) fn is_direct(lease: &mut dyn Lease) -> Result<bool, Error> {
+    if let Some(is_direct) = lease.known().and_then(|known| known.is_direct) {
+        return Ok(is_direct);
+    }
+    let rows = lease.client().query_typed(IS_DIRECT, &[])?;
+    let is_direct = rows.first().map_or(Ok(false), |row| row.try_get(0))?;
+    lease.learn(&mut |known| known.is_direct = Some(is_direct));
+    Ok(is_direct)
 }
 
 /// A statement that is ready to be sent.

@@ -1,5 +1,7 @@
 //! The manager of the store's own pool.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use postgres::{
     Client, Socket,
     tls::{MakeTlsConnect, TlsConnect},
@@ -23,7 +25,12 @@ where
     type Error = DatabaseError;
 
     fn connect(&self) -> Result<Client, DatabaseError> {
-        self.0.connect().map_err(|e| DatabaseError::from(&e))
+        // The driver panics where no file descriptor is left, and the pool would be short of a place
+        // for ever.
+        catch_unwind(AssertUnwindSafe(|| self.0.connect())).map_or_else(
+            |_| Err(DatabaseError::new("the driver panicked while it connected")),
+            |connected| connected.map_err(|e| DatabaseError::from(&e)),
+        )
     }
 
     fn is_valid(&self, client: &mut Client) -> Result<(), DatabaseError> {

@@ -20,6 +20,9 @@ use crate::{connect::Dialer, deadline};
 /// transaction, or not arrive.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How long a cancelling that is on its way is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Interrupts a cancelling that is still on its way, so that it hits nothing else: it ends as soon as
 /// that comes.
 const ABSORB: &str = "SELECT pg_sleep(0.5)";
@@ -96,9 +99,8 @@ impl Watch {
         }))
     }
 
-    /// Whether a pooler survives it when what it does is cancelled: PgBouncer 1.18 does not survive the
-    /// driver, which hangs up at once (pgbouncer#801).
-    pub(super) fn may_cancel_poolers(&self) -> bool {
+    /// Whether a request to cancel waits until the server has passed it on.
+    pub(super) fn cancels_patiently(&self) -> bool {
         self.0.cancel.is_patient
     }
 
@@ -186,21 +188,36 @@ impl Shared {
         thread::Builder::new().spawn(send).is_ok()
     }
 
-    /// Watches no longer, and says how often it was cancelled. None of that is on its way from here
-    /// any more.
-    fn end(&self, id: u64) -> u32 {
+    fn end(&self, id: u64, is_closed: bool) -> Ended {
+        let is_on_its_way = |state: &mut State| {
+            let running = state.running.get_mut(&id);
+            running.is_some_and(|running| {
+                running.due = deadline::never();
+                running.sending > 0
+            })
+        };
         let mut state = self.state();
-        loop {
-            match state.running.get_mut(&id) {
-                Some(running) if running.sending > 0 => running.due = deadline::never(),
-                _ => return state.running.remove(&id).map_or(0, |ended| ended.cancels),
-            }
-            state = self
+        if !is_closed {
+            (state, _) = self
                 .changed
-                .wait(state)
+                .wait_timeout_while(state, PATIENCE, is_on_its_way)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+        let is_late = is_on_its_way(&mut state);
+        let running = state.running.remove(&id);
+        Ended {
+            cancels: running.map_or(0, |running| running.cancels),
+            is_late,
+        }
     }
+}
+
+/// What came of a watch.
+pub(super) struct Ended {
+    /// How often what was watched was cancelled.
+    pub(super) cancels: u32,
+    /// Whether one of these is on its way still, and may hit what comes next.
+    pub(super) is_late: bool,
 }
 
 /// What is watched over, until it ends.
@@ -211,9 +228,10 @@ pub(super) struct Watched<'a> {
 }
 
 impl Watched<'_> {
-    /// Ends the watch, and says how often what was watched was cancelled.
-    pub(super) fn end(self) -> u32 {
-        self.shared.end(self.id)
+    /// Ends the watch. A cancelling that is on its way is waited for, for it may hit what the connection
+    /// does next, if there is a next.
+    pub(super) fn end(self, is_closed: bool) -> Ended {
+        self.shared.end(self.id, is_closed)
     }
 }
 

@@ -17,10 +17,6 @@ impl Tls {
         Err("this program is built without TLS: give session-postgres the feature `tls`".to_owned())
     }
 
-    pub(in crate::connect) fn begins_at_once(&self) -> bool {
-        match *self {}
-    }
-
     #[allow(clippy::unused_async, reason = "as with TLS")]
     pub(in crate::connect) async fn shake_hands(
         self,

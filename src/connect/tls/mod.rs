@@ -25,8 +25,6 @@ pub(super) struct TlsOptions {
     pub(super) identity: Option<Identity>,
     /// Whether the server is told the name that it is called by.
     pub(super) sends_name: bool,
-    /// Whether TLS begins without asking the server for it.
-    pub(super) begins_at_once: bool,
 }
 
 /// Whose signature makes a server's certificate good.

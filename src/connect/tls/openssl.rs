@@ -17,7 +17,7 @@ use postgres::{
     Socket,
     tls::{ChannelBinding, TlsConnect},
 };
-use postgres_openssl::{TlsConnector, TlsStream, set_postgresql_alpn};
+use postgres_openssl::{TlsConnector, TlsStream};
 
 use super::{Identity, Roots, TlsOptions, private};
 use crate::connect::{options::SslMode, wire::Duplex};
@@ -31,7 +31,6 @@ pub(in crate::connect) struct Tls {
     connector: SslConnector,
     has_to_be_named: bool,
     sends_name: bool,
-    begins_at_once: bool,
 }
 
 impl Tls {
@@ -42,9 +41,6 @@ impl Tls {
         let mut builder = SslConnector::builder(SslMethod::tls_client())
             .and_then(|mut builder| {
                 builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-                if options.begins_at_once {
-                    set_postgresql_alpn(&mut builder)?;
-                }
                 Ok(builder)
             })
             .map_err(|e| format!("TLS cannot be set up: {}", reasons(&e)))?;
@@ -56,12 +52,7 @@ impl Tls {
             connector: builder.build(),
             has_to_be_named: options.mode == SslMode::VerifyFull,
             sends_name: options.sends_name,
-            begins_at_once: options.begins_at_once,
         })
-    }
-
-    pub(in crate::connect) fn begins_at_once(&self) -> bool {
-        self.begins_at_once
     }
 
     pub(in crate::connect) async fn shake_hands(

@@ -3,7 +3,7 @@
 use std::{thread, time::Duration};
 
 use session_postgres::{
-    ConnectOptions, Error, PostgresStore, Store,
+    ConnectOptions, Error, Key, PostgresStore, Store,
     postgres::{Client, Config, NoTls},
 };
 use throwaway_postgres::{Pooler, Server};
@@ -154,25 +154,42 @@ fn a_deadline_behind_a_pooler_costs_the_call_and_not_the_pooler() {
 }
 
 /// PgBouncer 1.18 ends where the connection of a request to cancel is closed early, which on a Unix
-/// socket the driver does: there the statement is waited for.
+/// socket, and in pools of others, the driver does: there the statement is waited for.
 #[test]
-fn a_pooler_on_a_unix_socket_is_not_asked_to_cancel() {
+fn a_pooler_that_the_driver_would_end_is_not_asked_to_cancel() {
     let Some(pooled) = Pooled::start() else {
         return;
     };
-    let store = PostgresStore::builder()
-        .timeout(Duration::from_millis(100))
-        .max_connections(1)
-        .connect(pooled.by_socket())
-        .unwrap();
-    store.create_table().unwrap();
-    let key = store.generate(None, None).unwrap();
+    let builder = PostgresStore::builder().timeout(Duration::from_millis(100));
+    let setup = builder.clone().connect(pooled.server.url()).unwrap();
+    setup.create_table().unwrap();
+    let key = setup.generate(None, None).unwrap();
+    let config: Config = pooled.pooler.tcp_url().parse().unwrap();
+    // The first call on a connection is spared too.
+    for store in [
+        builder.clone().connect(pooled.by_socket()).unwrap(),
+        builder
+            .clone()
+            .prepared(false)
+            .connect(pooled.by_socket())
+            .unwrap(),
+        builder.clone().connect_with(config.clone(), NoTls).unwrap(),
+        builder
+            .clone()
+            .prepared(true)
+            .from_client(config.connect(NoTls).unwrap()),
+    ] {
+        waits_for_a_lock(&pooled, &store, &key);
+    }
+}
+
+fn waits_for_a_lock(pooled: &Pooled, store: &PostgresStore, key: &Key) {
     let (mut locker, mut watcher) = (pooled.client(), pooled.client());
     let mut lock = locker.transaction().unwrap();
     lock.batch_execute("SELECT FROM session FOR UPDATE")
         .unwrap();
     thread::scope(|scope| {
-        let call = scope.spawn(|| store.set(&key, "crab", None));
+        let call = scope.spawn(|| store.set(key, "crab", None));
         let waits_longer = "SELECT count(*) FROM pg_stat_activity \
                             WHERE wait_event_type = 'Lock' \
                             AND query_start < clock_timestamp() - interval '1 second'";
@@ -186,5 +203,5 @@ fn a_pooler_on_a_unix_socket_is_not_asked_to_cancel() {
         lock.rollback().unwrap();
         call.join().unwrap().unwrap();
     });
-    assert_eq!(store.get(&key).unwrap().value, "crab");
+    assert_eq!(store.get(key).unwrap().value, "crab");
 }

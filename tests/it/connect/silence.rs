@@ -34,8 +34,14 @@ fn store(line: &Line, schema: &Schema) -> PostgresStore {
         .max_connections(4)
         .min_idle(4)
         .timeout(TIMEOUT)
-        .connect(through(line, schema).connect_timeout(Duration::from_secs(1)))
+        .connect(forever(through(line, schema)))
         .unwrap()
+}
+
+/// Without limits of its own or the system's, so that what holds is the store's doing.
+fn forever(options: ConnectOptions) -> ConnectOptions {
+    let options = options.set("connect_timeout", "0").unwrap();
+    options.set("tcp_user_timeout", "0").unwrap()
 }
 
 fn is_about_time(error: &Error) -> bool {
@@ -135,7 +141,7 @@ fn a_connection_that_can_write_no_more_is_dropped_all_the_same() {
     let line = Line::to(&schema.config());
     schema.store();
     let builder = schema.builder().max_connections(1).timeout(TIMEOUT);
-    let store = builder.connect(through(&line, &schema)).unwrap();
+    let store = builder.connect(forever(through(&line, &schema))).unwrap();
     let key = store.generate(None, None).unwrap();
     store.set(&key, "lobster", None).unwrap();
     line.fall_silent();
@@ -153,7 +159,7 @@ fn a_call_with_less_time_than_those_before_it_has_no_more_than_that() {
     let line = Line::to(&schema.config());
     schema.store();
     let builder = schema.builder().max_connections(1).timeout(3 * PATIENCE);
-    let inner = builder.connect(through(&line, &schema)).unwrap();
+    let inner = builder.connect(forever(through(&line, &schema))).unwrap();
     let key = inner.generate(Some("lobster"), None).unwrap();
     let store = OffloadBuilder::default().timeout(TIMEOUT).build(inner);
     let runtime = runtime();

@@ -1,13 +1,20 @@
 //! Certificates for tests of TLS, made anew each time.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SerialNumber, date_time_ymd,
 };
 
 use crate::Error;
+
+/// One for each certificate, whoever signs it.
+static SERIALS: AtomicU64 = AtomicU64::new(1);
 
 /// An authority that signs certificates.
 pub struct Ca {
@@ -22,6 +29,7 @@ pub struct Pair {
     pub cert_pem: String,
     /// The key, not encrypted (PKCS #8).
     pub key_pem: String,
+    serial: SerialNumber,
 }
 
 impl Ca {
@@ -77,16 +85,43 @@ impl Ca {
         self.sign(params)
     }
 
+    /// The list of those that this authority has revoked, as PEM.
+    ///
+    /// # Errors
+    ///
+    /// When the list cannot be signed.
+    pub fn revoked(&self, pairs: &[&Pair]) -> Result<String, Error> {
+        let now = date_time_ymd(2020, 1, 1);
+        let revoked = |pair: &&Pair| RevokedCertParams {
+            serial_number: pair.serial.clone(),
+            revocation_time: now,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: now,
+            next_update: date_time_ymd(4096, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: pairs.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        made(made(list.signed_by(&self.issuer))?.pem())
+    }
+
     fn sign(&self, mut params: CertificateParams) -> Result<Pair, Error> {
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         // OpenSSL wants it when it is strict.
         params.use_authority_key_identifier_extension = true;
+        let serial = SerialNumber::from(SERIALS.fetch_add(1, Ordering::Relaxed));
+        params.serial_number = Some(serial.clone());
         let key = made(KeyPair::generate())?;
         let cert = made(params.signed_by(&key, &self.issuer))?;
         Ok(Pair {
             cert_pem: cert.pem(),
             key_pem: key.serialize_pem(),
+            serial,
         })
     }
 }
