@@ -40,7 +40,8 @@ use crate::{ConnectOptions, Error, Store, period::DefaultPeriod};
 /// A call is one statement and one round trip, and a `_many` call is too, for up to 4,096 calls, and
 /// for writes up to 16 MiB of values; each statement is its own transaction. [`update`](Store::update)
 /// is a transaction of four round trips. The first use of a statement on a connection prepares it,
-/// which costs one more.
+/// which costs one more, and the first use of a connection asks whether a pooler stands between, which
+/// costs another.
 ///
 /// A pool that tests its connections at checkout, as `r2d2` does unless told otherwise, adds a round
 /// trip to each call. The store needs no such test: build the pool with `test_on_check_out(false)`.

@@ -117,8 +117,10 @@ fn preparing_costs_one_round_trip_a_statement_and_connection() {
     let key = schema.store().generate(Some("lobster"), None).unwrap();
     let proxy = Proxy::to(&schema.config());
     let store = through(&proxy, &schema, true, false);
-    // The connection itself asks nothing.
+    // Its first use asks what is at its other end.
     store.get(&key).unwrap();
+    assert_eq!(proxy.counts(), (1 + 2, 1 + 1));
+    store.set(&key, "crab", None).unwrap();
     assert_eq!(proxy.counts(), (2, 1));
 }
 
