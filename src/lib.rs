@@ -11,6 +11,8 @@ mod period;
 mod pg;
 mod session;
 mod store;
+#[cfg(feature = "tower-sessions")]
+pub mod tower_sessions;
 
 pub use ::postgres;
 pub use r2d2;

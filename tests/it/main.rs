@@ -21,4 +21,6 @@ mod round_trips;
 mod schema;
 mod secrets;
 mod shared_table;
+#[cfg(feature = "tower-sessions")]
+mod tower_sessions;
 mod waits;
