@@ -1,0 +1,104 @@
+//! The examples as programs: visited as by a browser, and stopped.
+
+#[cfg(feature = "tower-sessions")]
+mod axum;
+mod counter;
+mod program;
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    ops::{Deref, DerefMut},
+};
+
+use self::program::Program;
+use crate::support::{PATIENCE, database::Schema};
+
+/// An example on a free port and in a schema of its own.
+struct Site {
+    program: Program,
+    schema: Schema,
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Site {
+    fn start(name: &str, settings: &[(&str, &str)]) -> Site {
+        let schema = Schema::new();
+        let program = Program::start(name, &schema.url(), settings);
+        Site { program, schema }
+    }
+
+    fn send(&self, request: &str, cookie: Option<&str>, form: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let cookie = cookie.map_or(String::new(), |cookie| format!("Cookie: {cookie}\r\n"));
+        let request = format!(
+            "{request} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\n{cookie}\r\n{form}",
+            self.address,
+            form.len()
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    }
+
+    fn ask(&self, request: &str, cookie: Option<&str>) -> Answer {
+        Answer::read(self.send(request, cookie, ""))
+    }
+
+    /// How many rows a table has.
+    fn rows(&self, table: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        self.schema.client().query_one(&sql, &[]).unwrap().get(0)
+    }
+}
+
+impl Deref for Site {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.program
+    }
+}
+
+impl DerefMut for Site {
+    fn deref_mut(&mut self) -> &mut Program {
+        &mut self.program
+    }
+}
+
+impl Answer {
+    fn read(mut stream: TcpStream) -> Answer {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        Answer {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head: head.to_owned(),
+            body: body.to_owned(),
+        }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (found, value) = line.split_once(": ")?;
+            found.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+
+    /// The cookie that was set, as a browser sends it back.
+    fn cookie(&self) -> String {
+        let set = self.header("set-cookie").unwrap();
+        set.split_once("; ").unwrap().0.to_owned()
+    }
+
+    fn visits(&self) -> u64 {
+        let (_, number) = self.body.split_once("<strong>").unwrap();
+        number.split_once("</strong>").unwrap().0.parse().unwrap()
+    }
+}
