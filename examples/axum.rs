@@ -316,9 +316,10 @@ const STYLE: &str = "
         margin: 2rem 0 0 }
     [action='/login'] { padding-top: 1.5rem; border-top: 1px solid var(--line) }
     label { width: 100%; text-align: left } small { display: block; margin-top: 1rem }
-    input { flex: 1; min-width: 10rem } nav form { display: contents }
+    nav form { display: contents }
     a, button, input { box-sizing: border-box; padding: .5rem 1rem; border: 1px solid var(--line);
         border-radius: .5rem; background: none; color: inherit; font: inherit; text-decoration: none }
+    input { flex: 1; min-width: 10rem; border-color: var(--dim) }
     a, button { cursor: pointer } a:hover, button:hover { border-color: currentcolor }
     a, [action='/login'] button { background: var(--accent); border-color: var(--accent);
         color: var(--card) }";

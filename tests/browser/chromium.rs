@@ -1,0 +1,293 @@
+//! Chromium without a window, driven by the DevTools protocol through pipes.
+
+use std::{
+    cell::RefCell,
+    env, fs,
+    io::{BufRead, BufReader, Write},
+    path::PathBuf,
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::{Duration, Instant},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+/// A condition that does not come true within this is a failure.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const PROGRAMS: [&str; 5] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+];
+
+const ARGS: [&str; 12] = [
+    "--headless",
+    // As root it does not run in a sandbox; what it visits here is our own.
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--disable-extensions",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--remote-debugging-pipe",
+];
+
+/// The browser, which ends with the test.
+pub(crate) struct Chromium {
+    child: Child,
+    pipe: RefCell<Pipe>,
+    profile: PathBuf,
+}
+
+struct Pipe {
+    input: ChildStdin,
+    answers: Receiver<Value>,
+    calls: u64,
+}
+
+/// Somebody with a page, who shares no cookies with others.
+pub(crate) struct Visitor<'a> {
+    browser: &'a Chromium,
+    context: Value,
+    session: Value,
+}
+
+impl Chromium {
+    /// Starts the program that `CHROMIUM` names, or the first that there is.
+    pub(crate) fn start() -> Result<Chromium, String> {
+        let named = env::var("CHROMIUM").ok();
+        let mut programs = match &named {
+            Some(named) => vec![named.as_str()],
+            None => PROGRAMS.to_vec(),
+        };
+        programs.retain(|program| {
+            let version = Command::new(program).arg("--version").output();
+            version.is_ok_and(|output| output.status.success())
+        });
+        let program = programs.first();
+        let program = program.ok_or("there is no Chromium here; CHROMIUM may name one")?;
+        let profile = env::temp_dir().join(format!("session-postgres-{}", std::process::id()));
+        // It reads what it is told from descriptor 3, and answers on 4.
+        let pipes = "exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null 2>&1";
+        let mut child = Command::new("sh")
+            .args(["-c", pipes, "sh", program])
+            .args(ARGS)
+            .arg(format!("--user-data-dir={}", profile.display()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| format!("{program} does not start: {e}"))?;
+        let input = child.stdin.take().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (to, answers) = mpsc::channel();
+        thread::spawn(move || {
+            for message in output.split(0).map_while(Result::ok) {
+                // Nobody waits for events, which have no number.
+                let message: Value = serde_json::from_slice(&message).unwrap();
+                if message.get("id").is_some() && to.send(message).is_err() {
+                    break;
+                }
+            }
+        });
+        let pipe = Pipe {
+            input,
+            answers,
+            calls: 0,
+        };
+        let chromium = Chromium {
+            child,
+            pipe: pipe.into(),
+            profile,
+        };
+        match chromium.call(&Value::Null, "Browser.getVersion", json!({})) {
+            Ok(_) => Ok(chromium),
+            Err(e) => Err(format!("{program} does not run here: {e}")),
+        }
+    }
+
+    fn call(&self, session: &Value, method: &str, params: Value) -> Result<Value, String> {
+        let mut pipe = self.pipe.borrow_mut();
+        pipe.calls += 1;
+        let mut message = json!({ "id": pipe.calls, "method": method, "params": params });
+        if !session.is_null() {
+            message["sessionId"] = session.clone();
+        }
+        let sent = pipe.input.write_all(format!("{message}\0").as_bytes());
+        sent.map_err(|e| e.to_string())?;
+        loop {
+            let answer = pipe.answers.recv_timeout(PATIENCE);
+            let mut answer = answer.map_err(|e| format!("{method}: {e}"))?;
+            if answer["id"] == pipe.calls {
+                return match answer.get("error") {
+                    Some(error) => Err(format!("{method}: {error}")),
+                    None => Ok(answer["result"].take()),
+                };
+            }
+        }
+    }
+
+    pub(crate) fn visitor(&self) -> Visitor<'_> {
+        let call = |method, params| self.call(&Value::Null, method, params).unwrap();
+        let context = call("Target.createBrowserContext", json!({}))["browserContextId"].take();
+        let page = json!({ "url": "about:blank", "browserContextId": context });
+        let target = call("Target.createTarget", page)["targetId"].take();
+        let attach = json!({ "targetId": target, "flatten": true });
+        let session = call("Target.attachToTarget", attach)["sessionId"].take();
+        Visitor {
+            browser: self,
+            context,
+            session,
+        }
+    }
+}
+
+impl Drop for Chromium {
+    fn drop(&mut self) {
+        // It ends its own processes, and then there is no more to read.
+        let _ = self.call(&Value::Null, "Browser.close", json!({}));
+        while self.pipe.borrow().answers.recv_timeout(PATIENCE).is_ok() {}
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.profile);
+    }
+}
+
+impl Visitor<'_> {
+    fn call(&self, method: &str, params: Value) -> Value {
+        self.browser.call(&self.session, method, params).unwrap()
+    }
+
+    /// What a JavaScript expression is; null also where the page is just being left.
+    fn evaluate(&self, expression: &str) -> Value {
+        let params = json!({ "expression": expression, "returnByValue": true });
+        let mut answer = self.browser.call(&self.session, "Runtime.evaluate", params);
+        match &mut answer {
+            Ok(answer) => answer["result"]["value"].take(),
+            Err(_) => Value::Null,
+        }
+    }
+
+    /// Does what leads to another page, and waits until that is there.
+    fn leave(&self, by: impl FnOnce()) {
+        self.evaluate("window.old = true");
+        by();
+        let begun = Instant::now();
+        while self.evaluate("!window.old && document.readyState == 'complete'") != true {
+            assert!(begun.elapsed() < PATIENCE, "no other page: {}", self.text());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn open(&self, url: &str) {
+        self.leave(|| drop(self.call("Page.navigate", json!({ "url": url }))));
+    }
+
+    pub(crate) fn reload(&self) {
+        self.leave(|| drop(self.call("Page.reload", json!({}))));
+    }
+
+    /// All that the page shows.
+    pub(crate) fn text(&self) -> String {
+        let text = self.evaluate("document.body.innerText");
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
+    pub(crate) fn shows(&self, text: &str) -> bool {
+        self.text().contains(text)
+    }
+
+    pub(crate) fn path(&self) -> String {
+        let path = self.evaluate("location.pathname");
+        path.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The large number.
+    pub(crate) fn count(&self) -> u64 {
+        let count = self.evaluate("Number(document.querySelector('strong').innerText)");
+        count
+            .as_u64()
+            .unwrap_or_else(|| panic!("no number: {}", self.text()))
+    }
+
+    /// Clicks a link or button with the mouse, where it is to be seen.
+    pub(crate) fn click(&self, label: &str) {
+        let label = json!(label);
+        let center = self.evaluate(&format!(
+            "(() => {{ const all = [...document.querySelectorAll('a, button')];
+                const it = all.find(it => it.innerText == {label});
+                if (!it) return null;
+                it.scrollIntoView({{ behavior: 'instant', block: 'center' }});
+                const box = it.getBoundingClientRect();
+                return [box.x + box.width / 2, box.y + box.height / 2] }})()"
+        ));
+        assert!(center.is_array(), "no {label}: {}", self.text());
+        self.leave(|| {
+            for kind in ["mousePressed", "mouseReleased"] {
+                let params = json!({ "type": kind, "x": center[0], "y": center[1],
+                    "button": "left", "clickCount": 1 });
+                self.call("Input.dispatchMouseEvent", params);
+            }
+        });
+    }
+
+    /// Types into the only field.
+    pub(crate) fn enter(&self, text: &str) {
+        self.evaluate("document.querySelector('input').focus()");
+        self.call("Input.insertText", json!({ "text": text }));
+    }
+
+    /// The one cookie that the browser keeps for this visitor, with its attributes.
+    pub(crate) fn cookie(&self) -> Option<Value> {
+        let mut cookies = self.cookies("Storage.getCookies", json!({}))["cookies"].take();
+        let cookies = cookies.as_array_mut().unwrap();
+        assert!(cookies.len() <= 1, "{} cookies", cookies.len());
+        cookies.pop()
+    }
+
+    /// Brings back a cookie that this visitor once had.
+    pub(crate) fn put_cookie(&self, cookie: &Value) {
+        let cookie = json!({ "name": cookie["name"], "value": cookie["value"],
+            "domain": cookie["domain"], "path": cookie["path"] });
+        self.cookies("Storage.setCookies", json!({ "cookies": [cookie] }));
+    }
+
+    fn cookies(&self, method: &str, mut params: Value) -> Value {
+        params["browserContextId"] = self.context.clone();
+        self.browser.call(&Value::Null, method, params).unwrap()
+    }
+
+    /// What scripts of the page see of cookies.
+    pub(crate) fn cookies_in_scripts(&self) -> Value {
+        self.evaluate("document.cookie")
+    }
+
+    /// Pictures of the page in the folder `SCREENSHOTS`, where that is set: light and dark, on a desk and on
+    /// a telephone.
+    pub(crate) fn picture(&self, name: &str) {
+        let Some(folder) = env::var_os("SCREENSHOTS") else {
+            return;
+        };
+        for (width, height) in [(1280, 800), (360, 740)] {
+            let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1,
+                "mobile": width < 500 });
+            self.call("Emulation.setDeviceMetricsOverride", size);
+            for scheme in ["light", "dark"] {
+                let wish = json!({ "name": "prefers-color-scheme", "value": scheme });
+                self.call("Emulation.setEmulatedMedia", json!({ "features": [wish] }));
+                let picture = self.call("Page.captureScreenshot", json!({ "format": "png" }));
+                let picture = STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
+                let file = format!("{name}-{width}-{scheme}.png");
+                fs::write(PathBuf::from(&folder).join(file), picture).unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The examples in a real browser: Chromium, without a window.
+//!
+//! `tests/with-postgres cargo test --features tower-sessions --test browser` runs it. Where there is no
+//! Chromium, or none that runs, it says that it is skipped, and is content.
+//!
+//! `CHROMIUM` may name the program, and `SCREENSHOTS` a folder for pictures of the pages.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
+
+mod chromium;
+#[path = "../it/examples/program.rs"]
+mod program;
+
+use std::{
+    env,
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::Value;
+use throwaway_postgres::Server;
+
+use self::{
+    chromium::{Chromium, Visitor},
+    program::Program,
+};
+
+fn main() {
+    let browser = match Chromium::start() {
+        Ok(browser) => browser,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    // Cargo makes the examples along with all tests, and not with one.
+    let build = [
+        "build",
+        "--quiet",
+        "--examples",
+        "--features",
+        "tower-sessions",
+    ];
+    let built = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
+        .args(build)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status();
+    assert!(built.unwrap().success());
+    // Else a crash may lose what was committed.
+    let server = Server::builder().setting("synchronous_commit", "on");
+    let server = server.start().unwrap();
+    for (name, test) in [
+        ("counter", counter as fn(&Chromium, &mut Site)),
+        ("axum", axum),
+    ] {
+        let mut site = Site::start(name, &server);
+        test(&browser, &mut site);
+        site.end_program();
+        println!("{name}: as it should be");
+    }
+}
+
+/// An example, and the server that keeps its sessions.
+struct Site<'a> {
+    name: &'a str,
+    program: Program,
+    server: &'a Server,
+}
+
+impl<'a> Site<'a> {
+    fn start(name: &'a str, server: &'a Server) -> Site<'a> {
+        let program = Program::start(name, server.url(), &[]);
+        Site {
+            name,
+            program,
+            server,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/", self.program.address)
+    }
+
+    /// It has had nothing to complain of.
+    fn end_program(&mut self) {
+        self.program.signal("INT");
+        assert!(self.program.end().success());
+        assert_eq!(self.program.log(), "");
+    }
+
+    fn restart_program(&mut self) {
+        self.end_program();
+        let address = self.program.address.to_string();
+        self.program = Program::start(self.name, self.server.url(), &[("LISTEN", &address)]);
+    }
+
+    /// First the web server, then the database server under it, then both.
+    fn restart_all(&mut self, mut check: impl FnMut()) {
+        self.restart_program();
+        check();
+        self.server.restart().unwrap();
+        check();
+        self.server.stop().unwrap();
+        self.server.start_again().unwrap();
+        self.restart_program();
+        check();
+    }
+}
+
+/// What the browser has made of the cookie: only http has it, and no other site makes it be sent.
+fn check_cookie(visitor: &Visitor<'_>, name: &str) -> Value {
+    let cookie = visitor.cookie().expect("a cookie");
+    assert_eq!(cookie["name"], name);
+    assert_eq!(cookie["httpOnly"], true);
+    assert_eq!(cookie["sameSite"], "Lax");
+    assert_eq!(cookie["path"], "/");
+    assert_eq!(cookie["domain"], "127.0.0.1");
+    // For http on this machine alone.
+    assert_eq!(cookie["secure"], false);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let age = cookie["expires"].as_f64().unwrap() - now.as_secs_f64();
+    assert!((1700.0..=1801.0).contains(&age), "{age} s");
+    assert_eq!(visitor.cookies_in_scripts(), "");
+    cookie
+}
+
+fn counter(browser: &Chromium, site: &mut Site<'_>) {
+    let visitor = browser.visitor();
+    visitor.open(&site.url());
+    assert_eq!(visitor.count(), 1);
+    visitor.picture("counter");
+    let first = check_cookie(&visitor, "counter");
+    visitor.reload();
+    assert_eq!(visitor.count(), 2);
+    visitor.click("Visit again");
+    assert_eq!(visitor.count(), 3);
+    let mut visits = 3;
+    site.restart_all(|| {
+        visits += 1;
+        visitor.reload();
+        assert_eq!(visitor.count(), visits);
+    });
+
+    visitor.click("Change key");
+    assert_eq!((visitor.path().as_str(), visitor.count()), ("/", 7));
+    let second = check_cookie(&visitor, "counter");
+    assert_ne!(first["value"], second["value"]);
+    let other = browser.visitor();
+    other.open(&site.url());
+    assert_eq!(other.count(), 1);
+
+    visitor.click("Log out");
+    assert_eq!(visitor.path(), "/goodbye");
+    assert!(visitor.shows("Your session is gone."));
+    assert_eq!(visitor.cookie(), None);
+    for gone in [first, second] {
+        visitor.put_cookie(&gone);
+        visitor.open(&site.url());
+        assert_eq!(visitor.count(), 1);
+    }
+}
+
+fn axum(browser: &Chromium, site: &mut Site<'_>) {
+    let visitor = browser.visitor();
+    visitor.open(&site.url());
+    assert_eq!(visitor.count(), 1);
+    visitor.picture("axum-out");
+    let before = check_cookie(&visitor, "axum");
+
+    let name = "Ada <b>& Co</b>";
+    let hello = format!("Hello, {name}");
+    visitor.enter(name);
+    visitor.click("Log in");
+    assert!(visitor.shows(&hello) && visitor.shows(&format!("Welcome, {name}.")));
+    assert_eq!(visitor.count(), 2);
+    visitor.picture("axum-in");
+    let cookie = check_cookie(&visitor, "axum");
+    assert_ne!(before["value"], cookie["value"]);
+    visitor.reload();
+    assert!(visitor.shows(&hello) && !visitor.shows("Welcome"));
+    assert_eq!(visitor.count(), 3);
+    let mut visits = 3;
+    site.restart_all(|| {
+        visits += 1;
+        visitor.reload();
+        assert!(visitor.shows(&hello));
+        assert_eq!(visitor.count(), visits);
+    });
+
+    // Another site makes the visitor post to this one.
+    let page = format!(
+        "data:text/html,<form method=post action={}logout><button>Win</button></form>",
+        site.url()
+    );
+    visitor.open(&page);
+    visitor.click("Win");
+    assert_eq!(visitor.path(), "/goodbye");
+    visitor.open(&site.url());
+    assert!(visitor.shows(&hello));
+    // Links from there find the visitor logged in.
+    visitor.open(&format!("data:text/html,<a href={}>Read</a>", site.url()));
+    visitor.click("Read");
+    assert!(visitor.shows(&hello));
+
+    let elsewhere = browser.visitor();
+    elsewhere.open(&site.url());
+    elsewhere.enter(name);
+    elsewhere.click("Log in");
+    let there = elsewhere.cookie().unwrap();
+    visitor.click("Log out everywhere else");
+    assert!(visitor.shows(&hello) && visitor.shows("You are logged out everywhere else."));
+    elsewhere.reload();
+    assert!(elsewhere.shows("You have been logged out from elsewhere."));
+    assert!(!elsewhere.shows(&hello));
+    elsewhere.picture("axum-ended");
+    assert_eq!(elsewhere.count(), 1);
+    elsewhere.put_cookie(&there);
+    elsewhere.reload();
+    assert!(!elsewhere.shows(&hello));
+
+    let last = check_cookie(&visitor, "axum");
+    visitor.click("Log out");
+    assert_eq!(visitor.path(), "/goodbye");
+    assert!(visitor.shows("Your session is gone."));
+    visitor.picture("axum-goodbye");
+    assert_eq!(visitor.cookie(), None);
+    for gone in [before, cookie, last] {
+        visitor.put_cookie(&gone);
+        visitor.open(&site.url());
+        assert!(!visitor.shows(&hello));
+        assert_eq!(visitor.count(), 1);
+    }
+}
