@@ -30,14 +30,13 @@ fn main() {
         Ok(browser) => browser,
         Err(why) => return println!("skipped: {why}"),
     };
-    // Cargo makes the examples along with all tests, and not with one.
-    let build = [
-        "build",
-        "--quiet",
-        "--examples",
-        "--features",
-        "tower-sessions",
-    ];
+    // Cargo makes the examples along with all tests, and not with one. With these features, it does not
+    // make the library anew.
+    let features = match cfg!(feature = "tls") {
+        true => "tower-sessions,tls",
+        false => "tower-sessions",
+    };
+    let build = ["build", "--quiet", "--examples", "--features", features];
     let built = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
         .args(build)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
