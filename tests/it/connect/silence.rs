@@ -26,22 +26,22 @@ fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     waiting.recv_timeout(PATIENCE).expect("it hangs")
 }
 
-/// A store of four connections through a line, which are all open.
-fn store(line: &Line, schema: &Schema) -> PostgresStore {
+/// A store of so many connections through a line, which are all open. They have no limits of the
+/// system's, so that what holds is the store's doing.
+fn store(line: &Line, schema: &Schema, connections: u32, timeout: Duration) -> PostgresStore {
     schema.store();
-    schema
+    let options = through(line, schema).set("connect_timeout", "0").unwrap();
+    let store = schema
         .builder()
-        .max_connections(4)
-        .min_idle(4)
-        .timeout(TIMEOUT)
-        .connect(forever(through(line, schema)))
-        .unwrap()
-}
-
-/// Without limits of its own or the system's, so that what holds is the store's doing.
-fn forever(options: ConnectOptions) -> ConnectOptions {
-    let options = options.set("connect_timeout", "0").unwrap();
-    options.set("tcp_user_timeout", "0").unwrap()
+        .max_connections(connections)
+        .min_idle(connections)
+        .timeout(timeout)
+        .connect(options.set("tcp_user_timeout", "0").unwrap())
+        .unwrap();
+    wait_until("all connections are open", || {
+        line.open() == connections as usize
+    });
+    store
 }
 
 fn is_about_time(error: &Error) -> bool {
@@ -85,9 +85,8 @@ fn the_next_host_is_tried_where_one_never_answers() {
 fn calls_to_a_server_that_has_fallen_silent_end_and_their_connections_come_back() {
     let schema = Schema::new();
     let line = Line::to(&schema.config());
-    let store = store(&line, &schema);
+    let store = store(&line, &schema, 4, TIMEOUT);
     let key = store.generate(Some("lobster"), None).unwrap();
-    wait_until("all connections are open", || line.open() == 4);
 
     line.fall_silent();
     let (store, key) = in_time(move || {
@@ -123,9 +122,7 @@ fn calls_to_a_server_that_has_fallen_silent_end_and_their_connections_come_back(
 fn of_a_write_to_a_silent_server_nobody_can_know() {
     let schema = Schema::new();
     let line = Line::to(&schema.config());
-    schema.store();
-    let builder = schema.builder().max_connections(1).timeout(TIMEOUT);
-    let store = builder.connect(through(&line, &schema)).unwrap();
+    let store = store(&line, &schema, 1, TIMEOUT);
     let key = store.generate(None, None).unwrap();
     // Prepared: so it is the write itself that gets no answer.
     store.set(&key, "lobster", None).unwrap();
@@ -139,9 +136,7 @@ fn of_a_write_to_a_silent_server_nobody_can_know() {
 fn a_connection_that_can_write_no_more_is_dropped_all_the_same() {
     let schema = Schema::new();
     let line = Line::to(&schema.config());
-    schema.store();
-    let builder = schema.builder().max_connections(1).timeout(TIMEOUT);
-    let store = builder.connect(forever(through(&line, &schema))).unwrap();
+    let store = store(&line, &schema, 1, TIMEOUT);
     let key = store.generate(None, None).unwrap();
     store.set(&key, "lobster", None).unwrap();
     line.fall_silent();
@@ -157,9 +152,7 @@ fn a_connection_that_can_write_no_more_is_dropped_all_the_same() {
 fn a_call_with_less_time_than_those_before_it_has_no_more_than_that() {
     let schema = Schema::new();
     let line = Line::to(&schema.config());
-    schema.store();
-    let builder = schema.builder().max_connections(1).timeout(3 * PATIENCE);
-    let inner = builder.connect(forever(through(&line, &schema))).unwrap();
+    let inner = store(&line, &schema, 1, 3 * PATIENCE);
     let key = inner.generate(Some("lobster"), None).unwrap();
     let store = OffloadBuilder::default().timeout(TIMEOUT).build(inner);
     let runtime = runtime();
@@ -192,9 +185,7 @@ fn the_end_of_an_earlier_calls_time_does_not_hit_a_later_one() {
 fn a_slow_line_is_no_silent_one() {
     let schema = Schema::new();
     let line = Line::to(&schema.config());
-    schema.store();
-    let builder = schema.builder().max_connections(1);
-    let store = builder.connect(through(&line, &schema)).unwrap();
+    let store = store(&line, &schema, 1, PATIENCE);
     let key = store.generate(Some("lobster"), None).unwrap();
     line.delay(Duration::from_millis(200));
     assert_eq!(store.get(&key).unwrap().value, "lobster");
@@ -206,9 +197,7 @@ fn a_slow_line_is_no_silent_one() {
 fn a_line_that_is_cut_costs_no_call() {
     let schema = Schema::new();
     let line = Line::to(&schema.config());
-    schema.store();
-    let builder = schema.builder().max_connections(2);
-    let store = builder.connect(through(&line, &schema)).unwrap();
+    let store = store(&line, &schema, 2, PATIENCE);
     let key = store.generate(Some("lobster"), None).unwrap();
     for _ in 0..5 {
         line.cut();
@@ -222,9 +211,7 @@ fn a_line_that_is_cut_costs_no_call() {
 fn a_locked_table_costs_the_call_and_not_the_connection() {
     let schema = Schema::new();
     let line = Line::to(&schema.config());
-    schema.store();
-    let builder = schema.builder().max_connections(1).timeout(TIMEOUT);
-    let store = builder.connect(through(&line, &schema)).unwrap();
+    let store = store(&line, &schema, 1, TIMEOUT);
     let process = |store: &PostgresStore| {
         store
             .with_client(|client| {
@@ -255,10 +242,9 @@ fn runtime() -> Runtime {
 fn the_lanes_of_a_facade_come_back_and_its_runtime_shuts_down() {
     let schema = Schema::new();
     let line = Line::to(&schema.config());
-    let inner = store(&line, &schema);
+    let inner = store(&line, &schema, 4, TIMEOUT);
     let key = inner.generate(Some("lobster"), None).unwrap();
     let store = OffloadBuilder::default().timeout(TIMEOUT).build(inner);
-    wait_until("all connections are open", || line.open() == 4);
 
     let runtime = runtime();
     line.fall_silent();
@@ -306,8 +292,7 @@ async fn make(store: Offload<PostgresStore>, key: Key, call: u32) -> Result<(), 
 fn a_store_is_dropped_while_its_server_is_silent() {
     let schema = Schema::new();
     let line = Line::to(&schema.config());
-    let store = store(&line, &schema);
-    wait_until("all connections are open", || line.open() == 4);
+    let store = store(&line, &schema, 4, TIMEOUT);
     line.fall_silent();
     in_time(move || drop(store));
 }
