@@ -2,9 +2,9 @@
 
 use std::{sync::Barrier, thread};
 
-use session_postgres::{Error, Period, PostgresStore, Store, postgres::NoTls};
+use session_postgres::{Error, Period, PostgresStore, Store};
 
-use crate::support::database::Schema;
+use crate::support::{database::Schema, role::Role};
 
 const GRANT: &str = include_str!("../../sql/grant.sql");
 
@@ -258,45 +258,6 @@ fn a_check_says_what_is_wrong_and_what_would_be_right() {
         ));
         store.check().unwrap();
         store.generate(None, None).unwrap();
-    }
-}
-
-/// A role of the test's own, that may log in and use the schema; gone with the test.
-struct Role<'s> {
-    schema: &'s Schema,
-    name: String,
-}
-
-impl<'s> Role<'s> {
-    fn new(schema: &'s Schema) -> Role<'s> {
-        let name = format!("web of {}", schema.name()).replace('"', "");
-        schema.run(&format!(
-            "CREATE ROLE \"{name}\" NOLOGIN; GRANT USAGE ON SCHEMA {} TO \"{name}\"",
-            schema.quoted()
-        ));
-        Role { schema, name }
-    }
-
-    fn grant(&self, sql: &str) {
-        self.schema
-            .run(&sql.replace("TO web", &format!("TO \"{}\"", self.name)));
-    }
-
-    /// A store whose connection is this role's.
-    fn store(&self) -> PostgresStore {
-        let mut client = self.schema.config().connect(NoTls).unwrap();
-        client
-            .batch_execute(&format!("SET ROLE \"{}\"", self.name))
-            .unwrap();
-        self.schema.builder().from_client(client)
-    }
-}
-
-impl Drop for Role<'_> {
-    fn drop(&mut self) {
-        let name = &self.name;
-        self.schema
-            .run(&format!("DROP OWNED BY \"{name}\"; DROP ROLE \"{name}\""));
     }
 }
 
