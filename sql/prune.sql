@@ -1,8 +1,12 @@
--- Removes what has expired. The store never finds an expired row, so this only frees its space: run
--- it now and then, for example from cron. It waits for nobody: rows in use are left for the next time.
+-- Removes what has expired, in one transaction. The store never finds an expired row, so this only frees
+-- its space. It waits for nobody: rows in use are left for the next time. A program does better with
+-- `PostgresStore::prune`, which does it in small transactions; this is for what has none, for
+-- example for cron.
 DELETE FROM "session"
 WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM "session"
     WHERE expire_date <= now() OR expire_date IS NULL
     FOR UPDATE SKIP LOCKED
-));
+))
+-- In a table of partitions, others may have a row of that place.
+AND (expire_date <= now() OR expire_date IS NULL);

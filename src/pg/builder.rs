@@ -1,6 +1,9 @@
 //! The options of a store, and what it is built on.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use postgres::{
     Client, Config, NoTls, Socket,
@@ -319,6 +322,7 @@ impl PostgresStoreBuilder {
             checkout_timeout: self.checkout_timeout,
             default_period: DefaultPeriod::new(self.default_period),
             watch: Watch::new(self.cancel),
+            pruned_to: AtomicU64::new(0),
         }
     }
 }

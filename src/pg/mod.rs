@@ -1,8 +1,8 @@
 //! The PostgreSQL backend, in the order of a call: [`store`] has the verbs, [`attempt`] lends them a
 //! connection and tries again, [`source`] has the connections, [`watch`] cancels what takes too long,
 //! [`connection`] sends a statement of [`sql`], and [`row`] reads what comes back. [`batch`] is for many
-//! calls at once, [`insert`] and [`update`] for what takes more than a statement, and [`schema`] for the
-//! table itself.
+//! calls at once, [`insert`] and [`update`] for what takes more than a statement, [`schema`] for the
+//! table itself, and [`prune`] for the rows that nobody finds any more.
 
 mod attempt;
 mod batch;
@@ -10,6 +10,7 @@ mod builder;
 mod connection;
 mod insert;
 mod manager;
+mod prune;
 mod row;
 mod schema;
 mod secret;
@@ -20,7 +21,7 @@ mod table;
 mod update;
 mod watch;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::atomic::AtomicU64, time::Duration};
 
 use postgres::Client;
 use r2d2::{ManageConnection, Pool};
@@ -82,6 +83,8 @@ pub struct PostgresStore {
     checkout_timeout: Duration,
     default_period: DefaultPeriod,
     watch: Watch,
+    /// The block at which the next pruning goes on.
+    pruned_to: AtomicU64,
 }
 
 impl PostgresStore {

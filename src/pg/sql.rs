@@ -220,6 +220,45 @@ const INSERT_MANY: Template = (
     &[Type::BPCHAR_ARRAY, Type::INT8_ARRAY, Type::TEXT_ARRAY],
 );
 
+/// Removes expired rows of some blocks. Says how many rows it has removed, and how many blocks the
+/// table has; of one in partitions, the largest of these.
+///
+/// A row that others have locked is left out. One that was renewed after this statement began is found
+/// so when it is locked, and is left out, too; after that nobody can change it. To judge by the
+/// time when the statement began leaves some rows for the next one, and removes none too early.
+///
+/// `ctid` names a row within its partition only: so partitions are told apart, in a way that the planner
+/// does not make a join of, for a join might read the whole table. Without partitions, expiry is looked at
+/// a second time for nothing but peace of mind.
+///
+/// Who has lost a commit of this in a crash loses nothing: so it waits for no disk and no standby.
+///
+/// Parameters: the quoted name, first block, block after the last, most rows.
+const PRUNE: Template = (
+    "WITH sp__set AS MATERIALIZED ( \
+         SELECT set_config('synchronous_commit', 'off', true) IS NOT NULL AS is_done \
+     ), \
+     sp__expired AS MATERIALIZED ( \
+         SELECT tableoid AS sp__table, ctid AS sp__row FROM {table} \
+         WHERE (SELECT is_done FROM sp__set) \
+         AND ctid >= format('(%s,0)', $2)::tid AND ctid < format('(%s,0)', $3)::tid \
+         AND (expire_date > now()) IS NOT TRUE \
+         LIMIT $4 FOR UPDATE SKIP LOCKED \
+     ), \
+     sp__removed AS ( \
+         DELETE FROM {table} \
+         WHERE ctid = ANY (ARRAY(SELECT sp__row FROM sp__expired)) \
+         AND ((tableoid, ctid) IN (SELECT sp__table, sp__row FROM sp__expired)) IS TRUE \
+         AND (expire_date > now()) IS NOT TRUE \
+         RETURNING 1 \
+     ) \
+     SELECT (SELECT count(*) FROM sp__removed), \
+            (SELECT coalesce(max(pg_relation_size(relid)), pg_relation_size($1::regclass)) \
+                    / current_setting('block_size')::int8 \
+             FROM pg_partition_tree($1::regclass))",
+    &[Type::TEXT, Type::INT8, Type::INT8, Type::INT8],
+);
+
 /// One statement, for one table, with its parameters' types.
 pub(super) struct Sql {
     pub(super) text: String,
@@ -242,6 +281,7 @@ pub(super) struct Statements {
     pub(super) touch_many: Sql,
     pub(super) clear_many: Sql,
     pub(super) insert_many: Sql,
+    pub(super) prune: Sql,
 }
 
 impl Statements {
@@ -266,6 +306,7 @@ impl Statements {
             touch_many: sql(TOUCH_MANY),
             clear_many: sql(CLEAR_MANY),
             insert_many: sql(INSERT_MANY),
+            prune: sql(PRUNE),
         }
     }
 }

@@ -17,6 +17,7 @@ mod model;
 mod offload;
 mod plans;
 mod pools;
+mod prune;
 mod round_trips;
 mod schema;
 mod secrets;

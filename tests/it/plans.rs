@@ -58,3 +58,38 @@ fn no_verb_reads_the_whole_of_a_table_that_was_never_analysed() {
         assert_eq!(scans("seq"), seq, "prepared: {prepared}");
     }
 }
+
+#[test]
+fn no_statement_of_a_pruning_reads_the_whole_of_a_table() {
+    for prepared in [true, false] {
+        let schema = Schema::new();
+        schema.run(ORIGINAL);
+        schema.run(
+            "ALTER TABLE session SET (autovacuum_enabled = false); \
+             INSERT INTO session \
+             SELECT md5(i::text), now() + (i % 10 - 1) * interval '1 day', repeat('x', 200) \
+             FROM generate_series(1, 100000) AS i",
+        );
+        let store = schema
+            .builder()
+            .prepared(prepared)
+            .from_client(schema.client());
+        let count = |what: &str| -> i64 {
+            let sql =
+                format!("SELECT {what} FROM pg_stat_all_tables WHERE relid = 'session'::regclass");
+            schema.client().query_one(&sql, &[]).unwrap().get(0)
+        };
+        wait_until("the server to have counted the rows", || {
+            count("n_tup_ins") == 100_000
+        });
+        let before = count("seq_scan");
+        assert_eq!(store.prune(5_000).unwrap(), 5_000);
+        assert_eq!(store.prune(u64::MAX).unwrap(), 15_000);
+        assert_eq!(store.prune(u64::MAX).unwrap(), 0);
+        drop(store);
+        wait_until("the server to have counted what is gone", || {
+            count("n_tup_del") == 20_000
+        });
+        assert_eq!(count("seq_scan"), before, "prepared: {prepared}");
+    }
+}

@@ -1,0 +1,219 @@
+//! Removing the rows of expired sessions, a few at a time.
+
+use std::{
+    sync::atomic::Ordering,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::PostgresStore;
+use crate::{Error, deadline};
+
+/// How many blocks of the table one statement looks at: of the usual size, a megabyte.
+const BLOCKS: u64 = 128;
+
+/// How many rows one statement removes at first, and at least.
+const FEWEST: u64 = 100;
+
+/// How many rows one statement removes at most: with more it is hardly faster, and holds its locks for
+/// longer.
+const MOST: u64 = 1000;
+
+/// How long a statement should take. Its locks keep nobody for much longer who asks for one of its rows.
+const LENGTH: Duration = Duration::from_millis(10);
+
+/// The longest rest after a statement.
+const LONGEST_REST: Duration = Duration::from_millis(100);
+
+impl PostgresStore {
+    /// Removes rows of expired sessions, at most `limit` of them, and says how many it has removed.
+    ///
+    /// No verb ever finds such a row: what it costs is space. So this may be called at any time and
+    /// by any number of programs at once; each row is removed by one of them.
+    ///
+    /// It holds up nobody: it goes through the table in statements of at most 1,000 rows each, which
+    /// take some milliseconds and are transactions of their own, rests between them, and leaves out
+    /// rows that others have locked. Fewer rows than `limit` mean that it went once around the whole
+    /// table, or that its time was nearly up. The next call goes on where this one has ended.
+    ///
+    /// Each statement reads a megabyte of the table, so a call that finds nothing costs about as much as
+    /// one `SELECT count(*)`; there is no index on the expiry date, for that would make each write dearer.
+    /// PostgreSQL 13 cannot read a part of a table: there each statement reads all of it.
+    ///
+    /// The space is free for new rows once the server's autovacuum has seen to it.
+    ///
+    /// # Time
+    ///
+    /// The store's [`timeout`](crate::PostgresStoreBuilder::timeout) is that of each statement, not of
+    /// them all. Within [`Offload::run`](crate::Offload::run) it ends shortly before the facade's
+    /// timeout, and says what it has removed by then.
+    ///
+    /// # Errors
+    ///
+    /// Any of the store; nothing has been removed then. A statement that fails after others have removed
+    /// rows ends the call early, without an error.
+    ///
+    /// Where a connection breaks, up to 1,000 rows may be removed that are not counted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_postgres::{Period, PostgresStore, Store};
+    ///
+    /// # let server = throwaway_postgres::Server::start()?;
+    /// # let url = server.url();
+    /// let store = PostgresStore::connect(url)?;
+    /// store.create_table()?;
+    /// store.generate(Some("over"), Some(Period::ZERO))?;
+    /// let living = store.generate(Some("lobster"), None)?;
+    ///
+    /// assert_eq!(store.prune(10_000)?, 1);
+    /// assert_eq!(store.prune(10_000)?, 0);
+    /// assert_eq!(store.get(&living)?.value, "lobster");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn prune(&self, limit: u64) -> Result<u64, Error> {
+        let mut sweep = Sweep::new(self, limit);
+        loop {
+            match sweep.step() {
+                Ok(Step::More) if sweep.fits_again() => thread::sleep(sweep.rest()),
+                Ok(_) => return Ok(sweep.removed),
+                Err(e) if sweep.removed == 0 => return Err(e),
+                Err(_) => return Ok(sweep.removed),
+            }
+        }
+    }
+}
+
+/// Once around the table, statement by statement.
+pub(super) struct Sweep<'a> {
+    store: &'a PostgresStore,
+    limit: u64,
+    round: Round,
+    /// How many rows the next statement removes at most.
+    rows: u64,
+    /// How long the last one took.
+    took: Duration,
+    pub(super) removed: u64,
+}
+
+/// What comes after a statement.
+pub(super) enum Step {
+    More,
+    /// The whole table has been gone through, or the limit is reached.
+    Done,
+}
+
+impl<'a> Sweep<'a> {
+    pub(super) fn new(store: &'a PostgresStore, limit: u64) -> Sweep<'a> {
+        Sweep {
+            store,
+            limit,
+            round: Round::from(store.pruned_to.load(Ordering::Relaxed)),
+            rows: FEWEST,
+            took: Duration::ZERO,
+            removed: 0,
+        }
+    }
+
+    /// Sends one statement.
+    pub(super) fn step(&mut self) -> Result<Step, Error> {
+        let rows = self.rows.min(self.limit - self.removed);
+        if rows == 0 {
+            return Ok(Step::Done);
+        }
+        let begun = Instant::now();
+        let done = self.send(rows)?;
+        self.took = begun.elapsed();
+        self.removed += done.removed;
+        self.rows = match self.took > LENGTH {
+            true => FEWEST.max(self.rows / 2),
+            false => MOST.min(self.rows * 2),
+        };
+        if self.removed == self.limit {
+            return Ok(Step::Done);
+        }
+        // There may be more in these blocks.
+        let goes_on = done.removed >= rows || self.round.advance(done.blocks);
+        let at = self.round.at;
+        self.store.pruned_to.store(at, Ordering::Relaxed);
+        Ok(if goes_on { Step::More } else { Step::Done })
+    }
+
+    fn send(&self, rows: u64) -> Result<Sent, Error> {
+        let sql = &self.store.sql.prune;
+        let table = self.store.table.to_string();
+        let numbers = [self.round.at, self.round.until(), rows].map(|n| n as i64);
+        self.store.run(|connection| {
+            let [from, until, rows] = &numbers;
+            let answer = connection.query(sql, &[&table, from, until, rows])?;
+            let Some(row) = answer.first() else {
+                return Ok(Sent::default());
+            };
+            Ok(Sent {
+                removed: row.try_get::<_, i64>(0)? as u64,
+                blocks: row.try_get::<_, i64>(1)? as u64,
+            })
+        })
+    }
+
+    /// For how long others are to have the server to themselves before the next statement: as long as
+    /// the last one took.
+    pub(super) fn rest(&self) -> Duration {
+        self.took.min(LONGEST_REST)
+    }
+
+    /// Whether another statement is likely to fit into the time of the call that this is part of.
+    fn fits_again(&self) -> bool {
+        let needed = self.rest() + self.took * 2;
+        deadline::CALL
+            .current()
+            .is_none_or(|end| end.saturating_duration_since(Instant::now()) > needed)
+    }
+}
+
+/// What a statement says.
+#[derive(Default)]
+struct Sent {
+    removed: u64,
+    /// How many blocks the table has.
+    blocks: u64,
+}
+
+/// The way around a table, from a block in its middle to its end, and from its first block to there.
+struct Round {
+    start: u64,
+    at: u64,
+    has_been_at_the_end: bool,
+}
+
+impl Round {
+    fn from(start: u64) -> Round {
+        Round {
+            start,
+            at: start,
+            has_been_at_the_end: false,
+        }
+    }
+
+    /// The end of the next blocks to look at.
+    fn until(&self) -> u64 {
+        let until = (self.at + BLOCKS).min(u32::MAX.into());
+        if self.has_been_at_the_end {
+            until.min(self.start)
+        } else {
+            until
+        }
+    }
+
+    /// Goes on, in a table of so many blocks, if there is a way to go.
+    fn advance(&mut self, blocks: u64) -> bool {
+        self.at = self.until();
+        if !self.has_been_at_the_end && self.at >= blocks {
+            self.has_been_at_the_end = true;
+            self.start = self.start.min(blocks);
+            self.at = 0;
+        }
+        !self.has_been_at_the_end || self.at < self.start
+    }
+}
