@@ -1,7 +1,6 @@
 -- Removes what has expired, in one transaction. The store never finds an expired row, so this only frees
 -- its space. It waits for nobody: rows in use are left for the next time. A program does better with
--- `PostgresStore::prune`, which does it in small transactions; this is for what has none, for
--- example for cron.
+-- `Pruner` or `PostgresStore::prune`, which do it in small transactions; this is for cron and the like.
 DELETE FROM "session"
 WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM "session"

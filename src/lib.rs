@@ -26,7 +26,7 @@ pub use crate::{
     memory::MemoryStore,
     offload::{Offload, OffloadBuilder, Stats},
     period::{DEFAULT_PERIOD, MAX_PERIOD, MIN_PERIOD, Period},
-    pg::{PostgresStore, PostgresStoreBuilder},
+    pg::{PostgresStore, PostgresStoreBuilder, Pruner, PrunerBuilder, PrunerStats},
     session::{MAX_VALUE_BYTES, Session},
     store::Store,
 };

@@ -16,7 +16,7 @@ mod sync;
 mod verb;
 mod verbs;
 
-use std::{fmt, panic::resume_unwind, sync::Arc, time::Duration};
+use std::{fmt, ops::Deref, panic::resume_unwind, sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -30,7 +30,7 @@ use self::{
 };
 #[cfg(doc)]
 use crate::AsyncStore;
-use crate::{ConnectOptions, Error, PostgresStore, Store, deadline};
+use crate::{ConnectOptions, Error, PostgresStore, Pruner, PrunerBuilder, Store, deadline};
 
 /// Calls a blocking [`Store`] from async code, on the threads that tokio has for what blocks.
 ///
@@ -212,6 +212,45 @@ impl Offload<PostgresStore> {
         Offload::builder()
             .connect(PostgresStore::builder(), options)
             .await
+    }
+
+    /// Starts a [`Pruner`] for the store, which it keeps until it is dropped. It takes no lane, but now
+    /// and then one of the store's connections for some milliseconds.
+    ///
+    /// # Panics
+    ///
+    /// Where the system has no thread left.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_postgres::{Offload, Pruner};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = throwaway_postgres::Server::start()?;
+    /// # let database_url = server.url();
+    /// let store = Offload::connect(database_url).await?;
+    /// store.run(|store| store.create_table()).await??;
+    /// let pruner = store.start_pruner(Pruner::builder());
+    /// // Serve visitors.
+    /// drop(pruner);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn start_pruner(&self, options: PrunerBuilder) -> Pruner {
+        options.start(Held(self.shared.clone()))
+    }
+}
+
+/// The store of a facade, for a thread of its own.
+struct Held(Arc<Shared<PostgresStore>>);
+
+impl Deref for Held {
+    type Target = PostgresStore;
+
+    fn deref(&self) -> &PostgresStore {
+        &self.0.store
     }
 }
 

@@ -2,7 +2,7 @@
 //! connection and tries again, [`source`] has the connections, [`watch`] cancels what takes too long,
 //! [`connection`] sends a statement of [`sql`], and [`row`] reads what comes back. [`batch`] is for many
 //! calls at once, [`insert`] and [`update`] for what takes more than a statement, [`schema`] for the
-//! table itself, and [`prune`] for the rows that nobody finds any more.
+//! table itself, and [`prune`] and [`pruner`] for the rows that nobody finds any more.
 
 mod attempt;
 mod batch;
@@ -11,6 +11,7 @@ mod connection;
 mod insert;
 mod manager;
 mod prune;
+mod pruner;
 mod row;
 mod schema;
 mod secret;
@@ -26,7 +27,10 @@ use std::{fmt, sync::atomic::AtomicU64, time::Duration};
 use postgres::Client;
 use r2d2::{ManageConnection, Pool};
 
-pub use self::builder::PostgresStoreBuilder;
+pub use self::{
+    builder::PostgresStoreBuilder,
+    pruner::{Pruner, PrunerBuilder, PrunerStats},
+};
 use self::{connection::Prepare, source::Source, sql::Statements, table::Table, watch::Watch};
 use crate::{ConnectOptions, Error, Store, period::DefaultPeriod};
 

@@ -25,11 +25,15 @@ const LENGTH: Duration = Duration::from_millis(10);
 /// The longest rest after a statement.
 const LONGEST_REST: Duration = Duration::from_millis(100);
 
+/// What stands for an advisory lock on a sessions table, beside the table's number: "sess" in ASCII.
+const LOCK_CLASS: i32 = 0x7365_7373;
+
 impl PostgresStore {
     /// Removes rows of expired sessions, at most `limit` of them, and says how many it has removed.
     ///
     /// No verb ever finds such a row: what it costs is space. So this may be called at any time and
-    /// by any number of programs at once; each row is removed by one of them.
+    /// by any number of programs at once; each row is removed by one of them. A
+    /// [`Pruner`](crate::Pruner) calls it now and then.
     ///
     /// It holds up nobody: it goes through the table in statements of at most 1,000 rows each, which
     /// take some milliseconds and are transactions of their own, rests between them, and leaves out
@@ -73,7 +77,7 @@ impl PostgresStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn prune(&self, limit: u64) -> Result<u64, Error> {
-        let mut sweep = Sweep::new(self, limit);
+        let mut sweep = Sweep::new(self, limit, Turn::Anybodys);
         loop {
             match sweep.step() {
                 Ok(Step::More) if sweep.fits_again() => thread::sleep(sweep.rest()),
@@ -85,9 +89,18 @@ impl PostgresStore {
     }
 }
 
+/// Who may remove rows at the same time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Anybodys,
+    /// Nobody else who goes by this: whoever removes rows has the table's advisory lock.
+    Ones,
+}
+
 /// Once around the table, statement by statement.
 pub(super) struct Sweep<'a> {
     store: &'a PostgresStore,
+    turn: Turn,
     limit: u64,
     round: Round,
     /// How many rows the next statement removes at most.
@@ -102,12 +115,15 @@ pub(super) enum Step {
     More,
     /// The whole table has been gone through, or the limit is reached.
     Done,
+    /// Somebody else is at it.
+    Elsewhere,
 }
 
 impl<'a> Sweep<'a> {
-    pub(super) fn new(store: &'a PostgresStore, limit: u64) -> Sweep<'a> {
+    pub(super) fn new(store: &'a PostgresStore, limit: u64, turn: Turn) -> Sweep<'a> {
         Sweep {
             store,
+            turn,
             limit,
             round: Round::from(store.pruned_to.load(Ordering::Relaxed)),
             rows: FEWEST,
@@ -125,6 +141,9 @@ impl<'a> Sweep<'a> {
         let begun = Instant::now();
         let done = self.send(rows)?;
         self.took = begun.elapsed();
+        if !done.has_turn {
+            return Ok(Step::Elsewhere);
+        }
         self.removed += done.removed;
         self.rows = match self.took > LENGTH {
             true => FEWEST.max(self.rows / 2),
@@ -144,15 +163,17 @@ impl<'a> Sweep<'a> {
         let sql = &self.store.sql.prune;
         let table = self.store.table.to_string();
         let numbers = [self.round.at, self.round.until(), rows].map(|n| n as i64);
+        let class = (self.turn == Turn::Ones).then_some(LOCK_CLASS);
         self.store.run(|connection| {
             let [from, until, rows] = &numbers;
-            let answer = connection.query(sql, &[&table, from, until, rows])?;
+            let answer = connection.query(sql, &[&table, from, until, rows, &class])?;
             let Some(row) = answer.first() else {
                 return Ok(Sent::default());
             };
             Ok(Sent {
-                removed: row.try_get::<_, i64>(0)? as u64,
-                blocks: row.try_get::<_, i64>(1)? as u64,
+                has_turn: row.try_get(0)?,
+                removed: row.try_get::<_, i64>(1)? as u64,
+                blocks: row.try_get::<_, i64>(2)? as u64,
             })
         })
     }
@@ -175,6 +196,7 @@ impl<'a> Sweep<'a> {
 /// What a statement says.
 #[derive(Default)]
 struct Sent {
+    has_turn: bool,
     removed: u64,
     /// How many blocks the table has.
     blocks: u64,

@@ -220,8 +220,8 @@ const INSERT_MANY: Template = (
     &[Type::BPCHAR_ARRAY, Type::INT8_ARRAY, Type::TEXT_ARRAY],
 );
 
-/// Removes expired rows of some blocks. Says how many rows it has removed, and how many blocks the
-/// table has; of one in partitions, the largest of these.
+/// Removes expired rows of some blocks. Says whether it had its turn, how many rows it has removed, and
+/// how many blocks the table has; of one in partitions, the largest of these.
 ///
 /// A row that others have locked is left out. One that was renewed after this statement began is found
 /// so when it is locked, and is left out, too; after that nobody can change it. To judge by the
@@ -233,14 +233,17 @@ const INSERT_MANY: Template = (
 ///
 /// Who has lost a commit of this in a crash loses nothing: so it waits for no disk and no standby.
 ///
-/// Parameters: the quoted name, first block, block after the last, most rows.
+/// Parameters: the quoted name, first block, block after the last, most rows, class of the advisory lock
+/// that gives the turn, or NULL where none is needed.
 const PRUNE: Template = (
-    "WITH sp__set AS MATERIALIZED ( \
-         SELECT set_config('synchronous_commit', 'off', true) IS NOT NULL AS is_done \
+    "WITH sp__turn AS MATERIALIZED ( \
+         SELECT set_config('synchronous_commit', 'off', true) IS NOT NULL AND ( \
+             $5 IS NULL OR pg_try_advisory_xact_lock($5, $1::regclass::oid::int4) \
+         ) AS is_mine \
      ), \
      sp__expired AS MATERIALIZED ( \
          SELECT tableoid AS sp__table, ctid AS sp__row FROM {table} \
-         WHERE (SELECT is_done FROM sp__set) \
+         WHERE (SELECT is_mine FROM sp__turn) \
          AND ctid >= format('(%s,0)', $2)::tid AND ctid < format('(%s,0)', $3)::tid \
          AND (expire_date > now()) IS NOT TRUE \
          LIMIT $4 FOR UPDATE SKIP LOCKED \
@@ -252,11 +255,13 @@ const PRUNE: Template = (
          AND (expire_date > now()) IS NOT TRUE \
          RETURNING 1 \
      ) \
-     SELECT (SELECT count(*) FROM sp__removed), \
+     SELECT is_mine, \
+            (SELECT count(*) FROM sp__removed), \
             (SELECT coalesce(max(pg_relation_size(relid)), pg_relation_size($1::regclass)) \
                     / current_setting('block_size')::int8 \
-             FROM pg_partition_tree($1::regclass))",
-    &[Type::TEXT, Type::INT8, Type::INT8, Type::INT8],
+             FROM pg_partition_tree($1::regclass)) \
+     FROM sp__turn",
+    &[Type::TEXT, Type::INT8, Type::INT8, Type::INT8, Type::INT4],
 );
 
 /// One statement, for one table, with its parameters' types.

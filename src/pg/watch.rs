@@ -4,11 +4,11 @@
 //! deadline of a call that was answered long ago, so a call costs no waking.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
+    thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 
@@ -74,6 +74,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     running: HashMap<u64, Running>,
+    /// Threads whose work is due at once.
+    halted: HashSet<ThreadId>,
     begun: u64,
     /// When the thread wakes up next, where there is one.
     wakes_at: Option<Instant>,
@@ -83,6 +85,7 @@ struct State {
 /// What may have to be cancelled.
 struct Running {
     token: CancelToken,
+    thread: ThreadId,
     /// When to cancel it.
     due: Instant,
     cancels: u32,
@@ -106,13 +109,19 @@ impl Watch {
 
     /// Watches over what this client does from now on.
     pub(super) fn begin(&self, client: &Client, due: Instant) -> Watched<'_> {
+        let thread = thread::current().id();
+        let mut state = self.0.state();
+        let due = match state.halted.contains(&thread) {
+            true => Instant::now(),
+            false => due,
+        };
         let running = Running {
             token: client.cancel_token(),
+            thread,
             due,
             cancels: 0,
             sending: 0,
         };
-        let mut state = self.0.state();
         state.begun += 1;
         let id = state.begun;
         state.running.insert(id, running);
@@ -134,6 +143,35 @@ impl Watch {
             shared: &self.0,
             id,
         }
+    }
+}
+
+/// Cuts short what a thread does through the store, without keeping the store.
+#[derive(Clone)]
+pub(super) struct Halt(Arc<Shared>);
+
+impl Watch {
+    pub(super) fn halt(&self) -> Halt {
+        Halt(self.0.clone())
+    }
+}
+
+impl Halt {
+    /// Has cancelled what the thread has on a server, or will have.
+    pub(super) fn halt(&self, thread: ThreadId) {
+        let mut state = self.0.state();
+        state.halted.insert(thread);
+        let running = state.running.values_mut();
+        running
+            .filter(|running| running.thread == thread)
+            .for_each(|running| running.due = Instant::now());
+        drop(state);
+        self.0.changed.notify_all();
+    }
+
+    /// There is no such thread any more.
+    pub(super) fn forget(&self, thread: ThreadId) {
+        self.0.state().halted.remove(&thread);
     }
 }
 
