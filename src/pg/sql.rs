@@ -223,13 +223,13 @@ const INSERT_MANY: Template = (
 /// Removes expired rows of some blocks. Says whether it had its turn, how many rows it has removed, and
 /// how many blocks the table has; of one in partitions, the largest of these.
 ///
-/// A row that others have locked is left out. One that was renewed after this statement began is found
-/// so when it is locked, and is left out, too; after that nobody can change it. To judge by the
-/// time when the statement began leaves some rows for the next one, and removes none too early.
+/// A row that others have locked is left out. One that was changed after this statement began is judged
+/// again when it is locked, and left out if it was renewed; after that nobody can change it, and what has
+/// expired stays so. To judge by the time when the statement began leaves some rows for the next one, and
+/// removes none too early.
 ///
-/// `ctid` names a row within its partition only: so partitions are told apart, in a way that the planner
-/// does not make a join of, for a join might read the whole table. Without partitions, expiry is looked at
-/// a second time for nothing but peace of mind.
+/// `ctid` names a row within its partition only. So partitions are told apart, by a condition that the
+/// planner makes no join of (`IS TRUE`), for a join might read the whole table.
 ///
 /// Who has lost a commit of this in a crash loses nothing: so it waits for no disk and no standby.
 ///
@@ -252,7 +252,6 @@ const PRUNE: Template = (
          DELETE FROM {table} \
          WHERE ctid = ANY (ARRAY(SELECT sp__row FROM sp__expired)) \
          AND ((tableoid, ctid) IN (SELECT sp__table, sp__row FROM sp__expired)) IS TRUE \
-         AND (expire_date > now()) IS NOT TRUE \
          RETURNING 1 \
      ) \
      SELECT is_mine, \
