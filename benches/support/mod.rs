@@ -31,11 +31,15 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new() -> Bench {
+        Bench::with_sessions(SESSIONS)
+    }
+
+    pub(crate) fn with_sessions(count: usize) -> Bench {
         let server = Server::builder().durable(true).start().unwrap();
         let value = "x".repeat(VALUE_BYTES);
         let store = PostgresStore::connect(server.url()).unwrap();
         store.create_table().unwrap();
-        let keys = store.generate_many(&vec![(Some(value.as_str()), None); SESSIONS]);
+        let keys = store.generate_many(&vec![(Some(value.as_str()), None); count]);
         let keys = Arc::new(keys.into_iter().map(Result::unwrap).collect());
         store
             .with_client(|client| client.batch_execute("VACUUM ANALYZE session"))
