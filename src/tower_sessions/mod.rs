@@ -46,6 +46,8 @@
 //!   logout undone; its Redis store says that all is well. The middleware takes success as leave to send
 //!   the id in a cookie: a request that was under way during a login would put the dead id over the new
 //!   one, and the visitor be logged out. At an error it sends none, and answers 500 to that one request.
+//! - **Expired sessions** are deleted in small trips by `delete_expired`, which blocks nobody. The task of
+//!   `continuously_delete_expired` ends at its first error, as tower-sessions has it.
 //! - **Loading** an absent session and an expired one is `None`. **Deleting** an absent one is fine.
 //! - **PostgreSQL's clock alone decides.** What goes to the server is a period, from the program's now to
 //!   [`expiry_date`](Record::expiry_date), and a loaded record's date is the program's now and what the
@@ -86,18 +88,23 @@ use async_trait::async_trait;
 use serde_json::Value;
 use time::OffsetDateTime;
 use tower_sessions_core::{
-    SessionStore,
+    ExpiredDeletion, SessionStore,
     session::{Id, Record},
     session_store,
 };
 
-use crate::{AsyncStore, Error, Key, MAX_PERIOD, MIN_PERIOD, Offload, Period, Store};
+use crate::{
+    AsyncStore, Error, Key, MAX_PERIOD, MIN_PERIOD, Offload, Period, PostgresStore, Store,
+};
 
 #[doc = include_str!("migrating.md")]
 pub mod migrating {}
 
 /// How many ids are tried for a session. They are random, so that even the second is always free.
 const MAX_IDS: usize = 8;
+
+/// How many expired sessions are deleted at once.
+const EXPIRED_A_TRIP: u64 = 1_000;
 
 /// How deep each of the data may be nested: a deeper one could be written as JSON, and not be read again.
 const MAX_DEPTH: usize = 126;
@@ -137,6 +144,15 @@ impl<S: Store + fmt::Debug> SessionStore for Offload<S> {
 
     async fn delete(&self, id: &Id) -> session_store::Result<()> {
         Ok(self.clear(&key(id)?).await?)
+    }
+}
+
+/// By [`PostgresStore::prune`], in as many trips as it takes, each alone in a lane.
+#[async_trait]
+impl ExpiredDeletion for Offload<PostgresStore> {
+    async fn delete_expired(&self) -> session_store::Result<()> {
+        while self.run(|store| store.prune(EXPIRED_A_TRIP)).await?? == EXPIRED_A_TRIP {}
+        Ok(())
     }
 }
 

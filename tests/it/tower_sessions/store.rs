@@ -1,6 +1,6 @@
 //! What tower-sessions asks of a store, and what ours promises beyond.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -9,13 +9,13 @@ use session_postgres::{
     time::{Date, OffsetDateTime},
 };
 use tower_sessions::{
-    SessionStore,
+    ExpiredDeletion, SessionStore,
     session::{Id, Record},
     session_store::Error,
 };
 
 use super::{Fixture, data, in_time, is_in, record, runtime};
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, wait_until};
 
 const SECRET: &str = "SecretOfTheLobster";
 
@@ -165,6 +165,31 @@ fn the_last_date_that_there_is_can_be_asked_for() {
     assert!(loaded.expiry_date > last);
     on.save(&loaded).unwrap();
     assert!(on.load(&record.id).unwrap().is_some());
+}
+
+#[test]
+fn all_that_has_expired_is_deleted_and_nothing_else() {
+    let on = Fixture::new();
+    let living = on.created("lobster");
+    let expired = "INSERT INTO session SELECT n::text, now() - interval '1 second', '{}' \
+                   FROM generate_series(1, 2500) AS n";
+    on.schema.run(expired);
+    on.wait(on.store.delete_expired()).unwrap();
+    assert_eq!(on.schema.count("true"), 1);
+    on.wait(on.store.delete_expired()).unwrap();
+    assert!(on.load(&living.id).unwrap().is_some());
+
+    // As a task that goes on.
+    on.schema.run(expired);
+    let every = Duration::from_millis(20);
+    let task = on.store.clone().continuously_delete_expired(every);
+    let task = on.runtime.spawn(task);
+    wait_until("the expired are deleted", || on.schema.count("true") == 1);
+    task.abort();
+
+    on.schema.run("DROP TABLE session");
+    let error = on.wait(on.store.delete_expired()).unwrap_err();
+    assert!(matches!(error, Error::Backend(_)), "{error:?}");
 }
 
 #[test]
