@@ -405,20 +405,18 @@ fn others_get_in_between_two_statements() {
     });
 }
 
-/// A commit that waits for a standby would wait for ever, here.
+/// A commit of the store's that waits for a standby would wait for ever, here.
 #[test]
 fn no_standby_is_waited_for() {
     let server = Server::start().unwrap();
     let schema = Schema::on(server.url());
-    let store = schema.store();
+    schema.store();
+    let mut waits = schema.config();
+    let options = format!("{} -csynchronous_commit=on", waits.get_options().unwrap());
+    waits.options(&options);
+    let store = schema.builder().connect_with(waits, NoTls).unwrap();
     fill(&schema, 10);
-    schema.run("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
-    schema.run("ALTER SYSTEM SET synchronous_commit = 'on'");
-    schema.run("SELECT pg_reload_conf()");
-    wait_until("the settings to hold", || {
-        let sql = "SELECT current_setting('synchronous_standby_names') = 'nobody'";
-        schema.client().query_one(sql, &[]).unwrap().get(0)
-    });
+    server.set("synchronous_standby_names", "nobody").unwrap();
     assert_eq!(store.prune(10).unwrap(), 10);
 }
 
