@@ -1,0 +1,256 @@
+//! Callers that call as fast as they are answered: tasks, or threads where calls block.
+
+use std::{
+    collections::VecDeque,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use rand::{RngExt, SeedableRng, distr::Distribution, rngs::StdRng};
+use rand_distr::Zipf;
+use tokio::runtime::Runtime;
+
+use crate::{order::Run, peer::Peer, plan::Verb, values::Values};
+
+/// How much of its length a run goes on before it is measured.
+const WARM_UP: f64 = 0.3;
+
+/// With the exponent of YCSB, the tenth part of the sessions gets four fifths of the calls.
+const ZIPF_EXPONENT: f64 = 0.99;
+
+const WARMING_UP: u8 = 0;
+const MEASURED: u8 = 1;
+const OVER: u8 = 2;
+
+/// The sessions in a peer's table.
+pub(crate) struct Table<P: Peer> {
+    pub(crate) keys: Arc<Vec<P::Key>>,
+    pub(crate) values: Arc<Values>,
+}
+
+/// What all callers of a run share.
+struct Shared<P: Peer> {
+    peer: Arc<P>,
+    keys: Arc<Vec<P::Key>>,
+    values: Arc<Values>,
+    verb: Verb,
+    /// For [`Verb::Delete`], each once.
+    spares: Vec<P::Key>,
+    next_spare: AtomicUsize,
+    phase: AtomicU8,
+}
+
+/// What came of a run.
+pub(crate) struct Load<K> {
+    pub(crate) length: Duration,
+    /// In ascending order.
+    pub(crate) latencies: Vec<Duration>,
+    /// What was created and not deleted again.
+    pub(crate) created: Vec<K>,
+    /// What was not deleted.
+    pub(crate) spares: Vec<K>,
+}
+
+/// A run whose callers are at work.
+pub(crate) struct Calling<P: Peer> {
+    shared: Arc<Shared<P>>,
+    callers: Vec<Handle<P>>,
+    length: Duration,
+}
+
+type Outcome<P> = Result<Caller<P>>;
+
+enum Handle<P: Peer> {
+    Task(tokio::task::JoinHandle<Outcome<P>>),
+    Thread(thread::JoinHandle<Outcome<P>>),
+}
+
+/// Lets callers call, and warms up.
+pub(crate) fn start<P: Peer>(
+    runtime: &Runtime,
+    peer: &Arc<P>,
+    table: &Table<P>,
+    spares: Vec<P::Key>,
+    run: &Run,
+) -> Result<Calling<P>> {
+    let shared = Arc::new(Shared {
+        peer: peer.clone(),
+        keys: table.keys.clone(),
+        values: table.values.clone(),
+        verb: run.verb,
+        spares,
+        next_spare: AtomicUsize::new(0),
+        phase: AtomicU8::new(WARMING_UP),
+    });
+    let mut callers = Vec::new();
+    for number in 0..run.callers {
+        let caller = Caller {
+            shared: shared.clone(),
+            rng: StdRng::seed_from_u64(run.seed << 16 | number as u64),
+            zipf: Zipf::new(table.keys.len() as f64, ZIPF_EXPONENT)?,
+            created: VecDeque::new(),
+            latencies: Vec::new(),
+        };
+        callers.push(if P::BLOCKS {
+            let small = thread::Builder::new().stack_size(256 << 10);
+            Handle::Thread(small.spawn(|| now(caller.call_on()))?)
+        } else {
+            Handle::Task(runtime.spawn(caller.call_on()))
+        });
+    }
+    thread::sleep(run.length.mul_f64(WARM_UP));
+    Ok(Calling {
+        shared,
+        callers,
+        length: run.length,
+    })
+}
+
+impl<P: Peer> Calling<P> {
+    /// Lets callers be measured; does `last` while they are still at work, and ends them.
+    pub(crate) fn measure<T>(
+        self,
+        runtime: &Runtime,
+        last: impl FnOnce() -> Result<T>,
+    ) -> Result<(Load<P::Key>, T)> {
+        let Shared {
+            phase, next_spare, ..
+        } = &*self.shared;
+        let begun = Instant::now();
+        phase.store(MEASURED, Ordering::Relaxed);
+        let is_to_go_on = || {
+            self.shared.verb != Verb::Delete
+                || next_spare.load(Ordering::Relaxed) < self.shared.spares.len()
+        };
+        while begun.elapsed() < self.length && is_to_go_on() {
+            let left = self.length.saturating_sub(begun.elapsed());
+            thread::sleep(match self.shared.verb {
+                Verb::Delete => left.min(Duration::from_millis(2)),
+                _ => left,
+            });
+        }
+        let length = begun.elapsed();
+        phase.store(OVER, Ordering::Relaxed);
+        let last = last();
+
+        let (mut latencies, mut created) = (Vec::new(), Vec::new());
+        for caller in self.callers {
+            let caller = match caller {
+                Handle::Task(task) => runtime.block_on(task)?,
+                Handle::Thread(thread) => {
+                    thread.join().map_err(|_| anyhow!("a caller panicked"))?
+                }
+            }?;
+            latencies.extend(caller.latencies);
+            created.extend(caller.created);
+        }
+        latencies.sort_unstable();
+        let Shared {
+            spares, next_spare, ..
+        } = Arc::into_inner(self.shared).context("a caller goes on")?;
+        let used = next_spare.into_inner().min(spares.len());
+        let load = Load {
+            length,
+            latencies,
+            created,
+            spares: spares.into_iter().skip(used).collect(),
+        };
+        Ok((load, last?))
+    }
+}
+
+struct Caller<P: Peer> {
+    shared: Arc<Shared<P>>,
+    rng: StdRng,
+    zipf: Zipf<f64>,
+    created: VecDeque<P::Key>,
+    latencies: Vec<Duration>,
+}
+
+impl<P: Peer> Caller<P> {
+    async fn call_on(mut self) -> Result<Caller<P>> {
+        let shared = self.shared.clone();
+        let is = |phase| shared.phase.load(Ordering::Relaxed) == phase;
+        while !is(OVER) {
+            let session = self.choose();
+            let verb = match shared.verb {
+                Verb::Mix => self.verb(),
+                verb => verb,
+            };
+            let begun = Instant::now();
+            if !self.call(verb, session).await? {
+                break;
+            }
+            if is(MEASURED) {
+                self.latencies.push(begun.elapsed());
+            }
+        }
+        Ok(self)
+    }
+
+    fn choose(&mut self) -> usize {
+        let sessions = self.shared.keys.len();
+        match self.shared.verb {
+            // What is often asked for is spread over the table.
+            Verb::Mix => (self.zipf.sample(&mut self.rng) as usize * 7919) % sessions,
+            _ => self.rng.random_range(0..sessions),
+        }
+    }
+
+    fn verb(&mut self) -> Verb {
+        match self.rng.random_range(0..100) {
+            0..90 => Verb::Load,
+            90..98 => Verb::Save,
+            // It deletes what it has created: the table stays as it is, and everybody finds theirs.
+            98 if !self.created.is_empty() => Verb::Delete,
+            _ => Verb::Create,
+        }
+    }
+
+    /// Says whether there was anything to do.
+    async fn call(&mut self, verb: Verb, session: usize) -> Result<bool> {
+        let Shared {
+            peer,
+            keys,
+            values,
+            spares,
+            next_spare,
+            ..
+        } = &*self.shared;
+        match verb {
+            Verb::Load => {
+                let value = peer.load(&keys[session]).await?;
+                ensure!(values.is(&value, session), "another session's value");
+            }
+            Verb::Save => peer.save(&keys[session], values.of(session)).await?,
+            Verb::Create => {
+                let key = peer.create(values.of(session)).await?;
+                self.created.push_back(key);
+            }
+            Verb::Delete => match self.created.pop_front() {
+                Some(key) => peer.delete(&key).await?,
+                None => match spares.get(next_spare.fetch_add(1, Ordering::Relaxed)) {
+                    Some(key) => peer.delete(key).await?,
+                    None => return Ok(false),
+                },
+            },
+            Verb::Mix => bail!("a mix of mixes"),
+        }
+        Ok(true)
+    }
+}
+
+/// Runs what blocks and never waits.
+fn now<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => bail!("a call that blocks is done when it returns"),
+    }
+}

@@ -1,0 +1,69 @@
+//! `axum_session_sqlx`: its own table, its own statements.
+
+use anyhow::{Context, Result};
+use axum_session::DatabasePool;
+use axum_session_sqlx::SessionPgPool;
+use sqlx::postgres::PgPoolOptions;
+use time::{Duration, OffsetDateTime};
+
+use super::{Peer, by_hand, sqlx_url};
+use crate::plan::CONNECTIONS;
+
+pub(super) struct AxumSession(SessionPgPool);
+
+/// What `axum_session` calls it.
+const TABLE: &str = "sessions";
+
+fn in_a_week() -> i64 {
+    (OffsetDateTime::now_utc() + Duration::WEEK).unix_timestamp()
+}
+
+impl Peer for AxumSession {
+    type Key = String;
+
+    const TABLE: &str = TABLE;
+    const INSERT: &str = "INSERT INTO sessions (id, session, expires) \
+         SELECT key, convert_from(data, 'UTF8'), extract(epoch FROM now())::bigint + 604800 \
+         FROM unnest($1::text[], $2::bytea[]) AS row (key, data)";
+    const DELETE: &str = "DELETE FROM sessions WHERE id = ANY ($1::text[])";
+
+    async fn open(url: &str) -> Result<Self> {
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS as u32)
+            .connect(&sqlx_url(url)?)
+            .await?;
+        let store = SessionPgPool::from(pool);
+        store.initiate(TABLE).await?;
+        Ok(AxumSession(store))
+    }
+
+    /// It takes a UUID there, of 36 characters.
+    fn new_key() -> Result<String> {
+        let mut key = by_hand::new_key()?;
+        key.truncate(36);
+        Ok(key)
+    }
+
+    fn text(key: &String) -> String {
+        key.clone()
+    }
+
+    async fn load(&self, key: &String) -> Result<String> {
+        let value = self.0.load(key, TABLE).await?;
+        value.context("no such session")
+    }
+
+    async fn save(&self, key: &String, value: String) -> Result<()> {
+        Ok(self.0.store(key, &value, in_a_week(), TABLE).await?)
+    }
+
+    async fn create(&self, value: String) -> Result<String> {
+        let key = Self::new_key()?;
+        self.0.store(&key, &value, in_a_week(), TABLE).await?;
+        Ok(key)
+    }
+
+    async fn delete(&self, key: &String) -> Result<()> {
+        Ok(self.0.delete_one_by_id(key, TABLE).await?)
+    }
+}

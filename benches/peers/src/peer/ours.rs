@@ -1,0 +1,102 @@
+//! This crate: the facade, by default and one by one, and the blocking store on threads.
+
+use anyhow::Result;
+use session_postgres::{AsyncStore, Key, Offload, PostgresStore, PostgresStoreBuilder, Store};
+
+use super::{Peer, by_hand};
+use crate::plan::CONNECTIONS;
+
+fn options() -> PostgresStoreBuilder {
+    PostgresStore::builder().max_connections(CONNECTIONS as u32)
+}
+
+pub(super) struct Facade<const ONE_BY_ONE: bool>(Offload<PostgresStore>);
+
+impl<const ONE_BY_ONE: bool> Peer for Facade<ONE_BY_ONE> {
+    type Key = Key;
+
+    const TABLE: &str = by_hand::TABLE;
+    const INSERT: &str = by_hand::INSERT;
+    const DELETE: &str = by_hand::DELETE;
+
+    async fn open(url: &str) -> Result<Self> {
+        let facade = Offload::builder();
+        let facade = if ONE_BY_ONE {
+            facade.max_batch(1)
+        } else {
+            facade
+        };
+        let facade = facade.connect(options(), url).await?;
+        facade.run(|store| store.create_table()).await??;
+        Ok(Facade(facade))
+    }
+
+    fn new_key() -> Result<Key> {
+        Ok(Key::generate()?)
+    }
+
+    fn text(key: &Key) -> String {
+        key.as_str().to_owned()
+    }
+
+    async fn load(&self, key: &Key) -> Result<String> {
+        Ok(self.0.get(key).await?.value)
+    }
+
+    async fn save(&self, key: &Key, value: String) -> Result<()> {
+        Ok(self.0.set(key, &value, None).await?)
+    }
+
+    async fn create(&self, value: String) -> Result<Key> {
+        Ok(self.0.generate(Some(&value), None).await?)
+    }
+
+    async fn delete(&self, key: &Key) -> Result<()> {
+        Ok(self.0.clear(key).await?)
+    }
+}
+
+pub(super) struct Blocking(PostgresStore);
+
+impl Peer for Blocking {
+    type Key = Key;
+
+    const BLOCKS: bool = true;
+    const TABLE: &str = by_hand::TABLE;
+    const INSERT: &str = by_hand::INSERT;
+    const DELETE: &str = by_hand::DELETE;
+
+    async fn open(url: &str) -> Result<Self> {
+        let url = url.to_owned();
+        let open = move || {
+            let store = options().connect(&url)?;
+            store.create_table()?;
+            Ok(Blocking(store))
+        };
+        tokio::task::spawn_blocking(open).await?
+    }
+
+    fn new_key() -> Result<Key> {
+        Ok(Key::generate()?)
+    }
+
+    fn text(key: &Key) -> String {
+        key.as_str().to_owned()
+    }
+
+    async fn load(&self, key: &Key) -> Result<String> {
+        Ok(self.0.get(key)?.value)
+    }
+
+    async fn save(&self, key: &Key, value: String) -> Result<()> {
+        Ok(self.0.set(key, &value, None)?)
+    }
+
+    async fn create(&self, value: String) -> Result<Key> {
+        Ok(self.0.generate(Some(&value), None)?)
+    }
+
+    async fn delete(&self, key: &Key) -> Result<()> {
+        Ok(self.0.clear(key)?)
+    }
+}

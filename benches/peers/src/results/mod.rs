@@ -1,0 +1,182 @@
+//! What was measured, and what is made of it: JSON with everything, tables, charts and bars.
+
+mod bars;
+mod chart;
+mod spread;
+mod table;
+
+use std::{collections::BTreeSet, env, fs, path::Path, thread};
+
+use anyhow::{Context, Result};
+use procfs::{Current, LoadAverage, Meminfo};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use self::spread::Spread;
+use crate::{
+    measure::Figures,
+    plan::{CONNECTIONS, Plan, Point, Verb},
+};
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Results {
+    command: String,
+    machine: Machine,
+    connections: usize,
+    sessions: usize,
+    rounds: usize,
+    seconds: f64,
+    series: Vec<Series>,
+}
+
+/// Where it was.
+#[derive(Debug, Serialize)]
+pub(crate) struct Machine {
+    date: String,
+    processor: String,
+    processors: usize,
+    memory_gib: f64,
+    system: String,
+    postgresql: String,
+    /// Of the minute before.
+    load_before: f32,
+    /// Of a quarter of an hour, at the end.
+    load_after: f32,
+}
+
+/// Of a peer at a point, round by round.
+#[derive(Debug, Serialize)]
+struct Series {
+    peer: &'static str,
+    #[serde(flatten)]
+    point: Point,
+    rounds: Vec<Figures>,
+}
+
+impl Machine {
+    pub(crate) fn read(postgresql: &str) -> Result<Machine> {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
+        let processor = cpuinfo
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+            .map_or("unknown", |(_, name)| name);
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+        Ok(Machine {
+            date: OffsetDateTime::now_utc().date().to_string(),
+            processor: processor.to_owned(),
+            processors: thread::available_parallelism()?.get(),
+            memory_gib: Meminfo::current()?.mem_total as f64 / f64::from(1 << 30),
+            system: format!("Linux {}", kernel.trim()),
+            postgresql: postgresql.to_owned(),
+            load_before: LoadAverage::current()?.one,
+            load_after: 0.0,
+        })
+    }
+}
+
+impl Results {
+    pub(crate) fn new(plan: &Plan, machine: Machine) -> Results {
+        let arguments: Vec<_> = env::args().skip(1).collect();
+        let mut command = "tests/with-postgres cargo run --release -p peers".to_owned();
+        if !arguments.is_empty() {
+            command = format!("{command} -- {}", arguments.join(" "));
+        }
+        Results {
+            command,
+            machine,
+            connections: CONNECTIONS,
+            sessions: plan.sessions,
+            rounds: plan.rounds,
+            seconds: plan.length.as_secs_f64(),
+            series: Vec::new(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, peer: &'static str, point: &Point, figures: Figures) {
+        let known = self
+            .series
+            .iter_mut()
+            .find(|s| s.peer == peer && s.point == *point);
+        match known {
+            Some(series) => series.rounds.push(figures),
+            None => self.series.push(Series {
+                peer,
+                point: *point,
+                rounds: vec![figures],
+            }),
+        }
+    }
+
+    pub(crate) fn end(&mut self) -> Result<()> {
+        self.machine.load_after = LoadAverage::current()?.fifteen;
+        Ok(())
+    }
+
+    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+        let failed = || format!("cannot write to {}", folder.display());
+        fs::create_dir_all(folder).with_context(failed)?;
+        let json = serde_json::to_string_pretty(self)?;
+        fs::write(folder.join("results.json"), json + "\n").with_context(failed)?;
+        fs::write(folder.join("results.md"), table::markdown(self)).with_context(failed)?;
+        chart::draw(self, folder)
+    }
+
+    pub(crate) fn print_bars(&self) {
+        print!("{}", bars::text(self));
+    }
+
+    fn find(&self, peer: &str, point: &Point) -> Option<&Series> {
+        self.series
+            .iter()
+            .find(|s| s.peer == peer && s.point == *point)
+    }
+
+    /// One figure of a peer, over the rounds.
+    fn spread(
+        &self,
+        peer: &str,
+        point: &Point,
+        figure: impl Fn(&Figures) -> Option<f64>,
+    ) -> Option<Spread> {
+        let rounds = self.find(peer, point)?.rounds.iter();
+        Spread::of(rounds.map(figure).collect::<Option<Vec<_>>>()?)
+    }
+
+    /// The ratio of one figure of two peers, round by round.
+    fn ratio(
+        &self,
+        [a, b]: [&str; 2],
+        point: &Point,
+        figure: impl Fn(&Figures) -> Option<f64>,
+    ) -> Option<Spread> {
+        let rounds = self.find(a, point)?.rounds.iter();
+        let pairs = rounds.zip(&self.find(b, point)?.rounds);
+        let ratios = pairs.map(|(a, b)| Some(figure(a)? / figure(b)?));
+        Spread::of(ratios.collect::<Option<Vec<_>>>()?)
+    }
+
+    fn peers(&self) -> Vec<&'static str> {
+        let took_part = |peer: &&str| self.series.iter().any(|s| s.peer == *peer);
+        crate::peer::ALL.into_iter().filter(took_part).collect()
+    }
+
+    /// The sizes and verbs, in the order in which they were measured.
+    fn kinds(&self) -> Vec<(usize, Verb)> {
+        let mut kinds = Vec::new();
+        for Point {
+            value_bytes, verb, ..
+        } in self.series.iter().map(|s| s.point)
+        {
+            if !kinds.contains(&(value_bytes, verb)) {
+                kinds.push((value_bytes, verb));
+            }
+        }
+        kinds
+    }
+
+    fn callers(&self, (value_bytes, verb): (usize, Verb)) -> BTreeSet<usize> {
+        let points = self.series.iter().map(|s| s.point);
+        let points = points.filter(|p| p.value_bytes == value_bytes && p.verb == verb);
+        points.map(|p| p.callers).collect()
+    }
+}

@@ -1,0 +1,236 @@
+//! The tables, as Markdown.
+
+use std::fmt::Write;
+
+use super::{
+    Results,
+    bars::{self, Figure},
+    spread::Short,
+};
+use crate::{
+    measure::Figures,
+    peer::{ASYNC_PEERS, OURS, PGBENCH},
+    plan::{Point, Verb},
+};
+
+const MIB: f64 = (1 << 20) as f64;
+
+pub(super) fn markdown(results: &Results) -> String {
+    let mut text = String::new();
+    let out = &mut text;
+    head(out, results);
+    bars_table(out, results);
+    losses(out, results);
+    for kind in results.kinds() {
+        kind_tables(out, results, kind);
+    }
+    text
+}
+
+fn row(out: &mut String, cells: impl IntoIterator<Item = String>) {
+    for cell in cells {
+        let _ = write!(out, "| {cell} ");
+    }
+    out.push_str("|\n");
+}
+
+fn header<'a>(out: &mut String, cells: impl IntoIterator<Item = &'a str>) {
+    let cells: Vec<_> = cells.into_iter().map(str::to_owned).collect();
+    let lines = vec!["---".to_owned(); cells.len()];
+    row(out, cells);
+    row(out, lines);
+}
+
+fn head(out: &mut String, results: &Results) {
+    let machine = &results.machine;
+    let _ = write!(
+        out,
+        "# Results\n\n\
+         `{}`, {}, {} processors ({}), {:.0} GiB, {}, {}; load average {:.1} before, {:.1} at the end.\n\n\
+         {} connections, {} sessions a table, {} rounds of {} seconds: the median, and in brackets the \
+         lowest and the highest. {OURS} is the facade with its defaults. ../README.md says what is done \
+         how.\n",
+        results.command,
+        machine.date,
+        machine.processors,
+        machine.processor,
+        machine.memory_gib,
+        machine.system,
+        machine.postgresql,
+        machine.load_before,
+        machine.load_after,
+        results.connections,
+        Short(results.sessions as f64),
+        results.rounds,
+        results.seconds,
+    );
+}
+
+fn bars_table(out: &mut String, results: &Results) {
+    out.push_str("\n## Bars\n\nWith 200-byte values; ratios, round by round.\n\n");
+    header(out, ["ratio", "median", "spread", "bar", ""]);
+    for bar in bars::all(results) {
+        let (median, range) = match &bar.ratio {
+            Some(ratio) => (format!("{:.2}", ratio.median()), ratio.range()),
+            None => Default::default(),
+        };
+        let verdict = match bar.verdict() {
+            "not reached" => "**not reached**",
+            other => other,
+        };
+        row(
+            out,
+            [
+                bar.what.clone(),
+                median,
+                range,
+                bar.goal(),
+                verdict.to_owned(),
+            ],
+        );
+    }
+}
+
+/// All that somebody else does better, in the median.
+fn losses(out: &mut String, results: &Results) {
+    out.push_str("\n## Where session-postgres loses\n\n");
+    header(
+        out,
+        [
+            "", "callers", "against", "figure", "ours", "theirs", "ratio",
+        ],
+    );
+    for (value_bytes, verb) in results.kinds() {
+        for callers in results.callers((value_bytes, verb)) {
+            let point = Point {
+                value_bytes,
+                verb,
+                callers,
+            };
+            for peer in ASYNC_PEERS.into_iter().chain([PGBENCH]) {
+                for figure in [
+                    Figure::Rate,
+                    Figure::P50,
+                    Figure::P99,
+                    Figure::Cpu,
+                    Figure::Wal,
+                    Figure::Peak,
+                ] {
+                    // What loads write is nothing but what happens to be written meanwhile.
+                    if figure == Figure::Wal && matches!(verb, Verb::Load | Verb::Mix) {
+                        continue;
+                    }
+                    let of = |peer| results.spread(peer, &point, |figures| figure.of(figures));
+                    let ratio = results.ratio([OURS, peer], &point, |figures| figure.of(figures));
+                    if let (Some(ours), Some(theirs), Some(ratio)) = (of(OURS), of(peer), ratio)
+                        && !figure.is_won(ratio.median(), 1.0)
+                    {
+                        row(
+                            out,
+                            [
+                                format!("{verb}, {value_bytes} B"),
+                                callers.to_string(),
+                                peer.to_owned(),
+                                figure.name().to_owned(),
+                                Short(ours.median()).to_string(),
+                                Short(theirs.median()).to_string(),
+                                format!("{:.2} ({})", ratio.median(), ratio.range()),
+                            ],
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn kind_tables(out: &mut String, results: &Results, kind: (usize, Verb)) {
+    let (value_bytes, verb) = kind;
+    let _ = write!(out, "\n## {verb}, {value_bytes} bytes\n");
+    let with_range = |results: &Results, peer: &str, point: &Point| {
+        let rate = results.spread(peer, point, |f| Some(f.rate()))?;
+        Some(format!("{} ({})", Short(rate.median()), rate.range()))
+    };
+    table(out, results, kind, "Calls a second", with_range);
+    table(
+        out,
+        results,
+        kind,
+        "Latency, p50 / p99, milliseconds",
+        |results, peer, point| {
+            let millis = |figure: fn(&Figures) -> Option<f64>| {
+                let micros = results.spread(peer, point, figure)?.median();
+                Some(Short(micros / 1e3).to_string())
+            };
+            Some(format!("{} / {}", millis(|f| f.p50)?, millis(|f| f.p99)?))
+        },
+    );
+    table(
+        out,
+        results,
+        kind,
+        "Processor time a call, program + server, microseconds",
+        |results, peer, point| {
+            let program = results.spread(peer, point, |f| Some(f.program_micros()))?;
+            let server = results.spread(peer, point, |f| Some(f.server_micros()))?;
+            Some(format!(
+                "{} + {}",
+                Short(program.median()),
+                Short(server.median())
+            ))
+        },
+    );
+    table(
+        out,
+        results,
+        kind,
+        "Threads; peak memory, MiB",
+        |results, peer, point| {
+            let threads = results.spread(peer, point, |f| Some(f.threads as f64))?;
+            let peak = results.spread(peer, point, |f| Some(f.peak_bytes as f64 / MIB))?;
+            Some(format!("{:.0}; {}", threads.median(), Short(peak.median())))
+        },
+    );
+    if verb != Verb::Load {
+        table(
+            out,
+            results,
+            kind,
+            "Write-ahead log a call, bytes",
+            |results, peer, point| {
+                let wal = results.spread(peer, point, |f| Some(f.wal()))?;
+                Some(Short(wal.median()).to_string())
+            },
+        );
+    }
+}
+
+fn table(
+    out: &mut String,
+    results: &Results,
+    kind: (usize, Verb),
+    title: &str,
+    cell: impl Fn(&Results, &str, &Point) -> Option<String>,
+) {
+    let callers = results.callers(kind);
+    let titles: Vec<_> = callers.iter().map(|n| format!("{n} callers")).collect();
+    let _ = write!(out, "\n{title}:\n\n");
+    header(
+        out,
+        [""].into_iter().chain(titles.iter().map(String::as_str)),
+    );
+    for peer in results.peers() {
+        let cells = callers.iter().map(|&callers| {
+            let point = Point {
+                value_bytes: kind.0,
+                verb: kind.1,
+                callers,
+            };
+            cell(results, peer, &point).unwrap_or_default()
+        });
+        let cells: Vec<_> = cells.collect();
+        if cells.iter().any(|cell| !cell.is_empty()) {
+            row(out, [peer.to_owned()].into_iter().chain(cells));
+        }
+    }
+}
