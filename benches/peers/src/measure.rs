@@ -27,6 +27,10 @@ pub(crate) struct Figures {
     /// The most memory that the peer's process had at once.
     pub(crate) peak_bytes: u64,
     pub(crate) wal_bytes: u64,
+    /// How often a processor was taken from or given up by a thread of the peer's process, or of the
+    /// server: what waking each other costs.
+    pub(crate) program_switches: u64,
+    pub(crate) server_switches: u64,
 }
 
 impl Figures {
@@ -54,6 +58,14 @@ impl Figures {
     pub(crate) fn wal(&self) -> f64 {
         self.each(self.wal_bytes as f64)
     }
+
+    pub(crate) fn program_switches(&self) -> f64 {
+        self.each(self.program_switches as f64)
+    }
+
+    pub(crate) fn server_switches(&self) -> f64 {
+        self.each(self.server_switches as f64)
+    }
 }
 
 /// Reads the meters of this process and of the server.
@@ -66,9 +78,31 @@ pub(crate) struct Meters {
 pub(crate) struct Reading {
     /// The server's processes. Later ones are not seen before they have ended.
     processes: Vec<Process>,
-    program: Duration,
-    server: Duration,
+    program: Used,
+    server: Used,
     wal: u64,
+}
+
+/// What threads have used so far.
+#[derive(Clone, Copy, Default)]
+struct Used {
+    cpu: Duration,
+    switches: u64,
+}
+
+impl Used {
+    fn add(&mut self, other: Used) {
+        self.cpu += other.cpu;
+        self.switches += other.switches;
+    }
+
+    /// A process that ends takes its switches with it.
+    fn since(self, before: Used) -> Used {
+        Used {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            switches: self.switches.saturating_sub(before.switches),
+        }
+    }
 }
 
 /// What a run took.
@@ -76,6 +110,8 @@ pub(crate) struct Cost {
     pub(crate) program_cpu: f64,
     pub(crate) server_cpu: f64,
     pub(crate) wal_bytes: u64,
+    pub(crate) program_switches: u64,
+    pub(crate) server_switches: u64,
 }
 
 impl Meters {
@@ -103,20 +139,26 @@ impl Meters {
 
     pub(crate) async fn since(&self, before: &Reading, admin: &Client) -> Result<Cost> {
         // The other way round: what it takes to read is not to be in it.
-        let program = self.program()?;
-        let server = self.server(&before.processes)?;
+        let program = self.program()?.since(before.program);
+        let server = self.server(&before.processes)?.since(before.server);
         let now = self.read(admin).await?;
         Ok(Cost {
-            program_cpu: (program - before.program).as_secs_f64(),
-            server_cpu: server.saturating_sub(before.server).as_secs_f64(),
+            program_cpu: program.cpu.as_secs_f64(),
+            server_cpu: server.cpu.as_secs_f64(),
             wal_bytes: now.wal - before.wal,
+            program_switches: program.switches,
+            server_switches: server.switches,
         })
     }
 
-    fn program(&self) -> Result<Duration> {
+    fn program(&self) -> Result<Used> {
         let usage = getrusage(self.who)?;
         let micros = |time: TimeVal| Duration::from_micros(time.num_microseconds() as u64);
-        Ok(micros(usage.user_time()) + micros(usage.system_time()))
+        Ok(Used {
+            cpu: micros(usage.user_time()) + micros(usage.system_time()),
+            switches: (usage.voluntary_context_switches() + usage.involuntary_context_switches())
+                as u64,
+        })
     }
 
     fn processes(&self) -> Result<Vec<Process>> {
@@ -129,19 +171,29 @@ impl Meters {
     }
 
     /// The time of processes that have ended is in what their parent has waited for.
-    fn server(&self, processes: &[Process]) -> Result<Duration> {
+    fn server(&self, processes: &[Process]) -> Result<Used> {
         let postmaster = Process::new(self.postmaster)?;
         let stat = postmaster.stat()?;
         let ended = (stat.cutime + stat.cstime) as f64 / procfs::ticks_per_second() as f64;
-        let alive = processes.iter().chain([&postmaster]).filter_map(exec_time);
-        Ok(Duration::from_secs_f64(ended) + alive.sum::<Duration>())
+        let mut sum = Used {
+            cpu: Duration::from_secs_f64(ended),
+            switches: 0,
+        };
+        for process in processes.iter().chain([&postmaster]) {
+            sum.add(used(process).unwrap_or_default());
+        }
+        Ok(sum)
     }
 }
 
-/// What a process of one thread has run for: `stat` only knows hundredths of a second.
-fn exec_time(process: &Process) -> Option<Duration> {
+/// What a process of one thread has used. `stat` only knows hundredths of a second.
+fn used(process: &Process) -> Option<Used> {
     let nanos = process.schedstat().ok()?.sum_exec_runtime;
-    Some(Duration::from_nanos(nanos))
+    let status = process.status().ok()?;
+    Some(Used {
+        cpu: Duration::from_nanos(nanos),
+        switches: status.voluntary_ctxt_switches? + status.nonvoluntary_ctxt_switches?,
+    })
 }
 
 /// Lets the peak of this process's memory begin anew.

@@ -187,6 +187,8 @@ impl<P: Peer> Callers<P> {
             threads,
             peak_bytes,
             wal_bytes: cost.wal_bytes,
+            program_switches: cost.program_switches,
+            server_switches: cost.server_switches,
         })
     }
 

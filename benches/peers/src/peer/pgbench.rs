@@ -25,6 +25,9 @@ const FILL: &str = "INSERT INTO session (session_key, expire_date, session_data)
      SELECT number::text, now() + interval '7 days', $1 \
      FROM generate_series(1, $2::integer) AS number";
 
+/// It connects anew for each run, which takes the server some time.
+const SHORTEST: Duration = Duration::from_millis(300);
+
 pub(super) struct Pgbench {
     url: String,
     program: PathBuf,
@@ -88,7 +91,7 @@ impl Pgbench {
         let kind = (run.verb, clients);
         let known = self.rates.iter().position(|(of, _)| *of == kind);
         let (rate, length) = match known {
-            Some(place) => (self.rates.swap_remove(place).1, run.length),
+            Some(place) => (self.rates.swap_remove(place).1, run.length.max(SHORTEST)),
             None => (1_000.0, Duration::from_millis(100)),
         };
         let each = (rate * length.as_secs_f64() / clients as f64).ceil();
@@ -142,6 +145,8 @@ impl Pgbench {
             threads: clients.min(2) as u64,
             peak_bytes: usage.max_rss() as u64 * 1024,
             wal_bytes: cost.wal_bytes,
+            program_switches: cost.program_switches,
+            server_switches: cost.server_switches,
         })
     }
 }

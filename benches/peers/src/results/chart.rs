@@ -1,15 +1,15 @@
 //! The charts: a figure against the callers, a line a peer.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use anyhow::{Result, anyhow};
 use plotters::{
-    chart::{ChartBuilder, SeriesLabelPosition},
-    coord::ranged1d::{KeyPointHint, Ranged},
-    element::{Circle, PathElement},
-    prelude::{IntoDrawingArea, IntoLogRange, SVGBackend},
+    chart::ChartBuilder,
+    coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged},
+    element::{Circle, PathElement, Text},
+    prelude::{IntoDrawingArea, SVGBackend},
     series::LineSeries,
-    style::{Color, RGBColor, ShapeStyle, WHITE},
+    style::{Color, IntoFont, RGBColor, ShapeStyle, WHITE},
 };
 
 use super::{Results, spread::Short};
@@ -22,7 +22,11 @@ use crate::{
 const SIZE: (u32, u32) = (1080, 520);
 
 /// At the right, for the names of the lines.
-const NAMES_WIDTH: u32 = 260;
+const NAMES_WIDTH: u32 = 270;
+
+/// Where the names begin, and how far they are from each other.
+const TOP: i32 = 60;
+const LINE_HEIGHT: i32 = 22;
 
 /// In the order of [`peer::ALL`]: ours in greens, for they are of one kind.
 const COLOURS: [RGBColor; peer::ALL.len()] = [
@@ -107,11 +111,11 @@ fn chart(
         .x_label_area_size(44)
         .y_label_area_size(76)
         .build_cartesian_2d(
-            Callers(
-                callers.iter().map(|&n| n as f64).collect(),
-                (fewest as f64, most as f64),
-            ),
-            (low * 0.8..high * 1.3).log_scale(),
+            Log {
+                marks: callers.iter().map(|&n| n as f64).collect(),
+                ends: (fewest as f64, most as f64),
+            },
+            Log::from_to(low * 0.8, high * 1.25),
         )?;
     chart
         .configure_mesh()
@@ -123,52 +127,60 @@ fn chart(
                 .trim_end_matches(".0")
                 .to_owned()
         })
-        .y_labels(12)
         .y_label_formatter(&|y| Short(*y).to_string())
         .light_line_style(WHITE)
         .draw()?;
+    let mut y = TOP;
     for (peer, colour, points) in lines {
         let width = if peer == peer::OURS { 4 } else { 2 };
         let style = ShapeStyle::from(&colour).stroke_width(width);
-        chart
-            .draw_series(LineSeries::new(points.iter().copied(), style))?
-            .label(peer)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
-        chart.draw_series(
-            points
-                .iter()
-                .map(|&at| Circle::new(at, width + 1, colour.filled())),
-        )?;
+        chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
+        let dot = |at| Circle::new(at, width + 1, colour.filled());
+        chart.draw_series(points.iter().map(|&at| dot(at)))?;
+
+        let x = (SIZE.0 - NAMES_WIDTH) as i32 + 16;
+        area.draw(&PathElement::new([(x, y), (x + 24, y)], style))?;
+        let font = ("sans-serif", 13).into_font();
+        area.draw(&Text::new(peer, (x + 32, y - 6), font))?;
+        y += LINE_HEIGHT;
     }
-    let right_of_plot = chart.plotting_area().dim_in_pixel().0 as i32 + 8;
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::Coordinate(right_of_plot, 0))
-        .label_font(("sans-serif", 13))
-        .draw()?;
     area.present()?;
     Ok(())
 }
 
-/// A logarithmic axis with a mark at each number of callers that was measured.
-struct Callers(Vec<f64>, (f64, f64));
+/// A logarithmic axis, with marks where they are wanted.
+struct Log {
+    marks: Vec<f64>,
+    ends: (f64, f64),
+}
 
-impl Ranged for Callers {
-    type FormatOption = plotters::coord::ranged1d::DefaultFormatting;
+impl Log {
+    /// With marks at 1, 2, 5, 10 and so on.
+    fn from_to(low: f64, high: f64) -> Log {
+        let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
+        let marks = decades.flat_map(|n| [1.0, 2.0, 5.0].map(|mark| mark * 10f64.powi(n)));
+        Log {
+            marks: marks.filter(|mark| (low..=high).contains(mark)).collect(),
+            ends: (low, high),
+        }
+    }
+}
+
+impl Ranged for Log {
+    type FormatOption = DefaultFormatting;
     type ValueType = f64;
 
     fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
-        let Callers(_, (low, high)) = self;
+        let (low, high) = self.ends;
         let part = (value / low).ln() / (high / low).ln();
         limit.0 + (f64::from(limit.1 - limit.0) * part) as i32
     }
 
     fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
-        self.0.clone()
+        self.marks.clone()
     }
 
-    fn range(&self) -> std::ops::Range<f64> {
-        let Callers(_, (low, high)) = *self;
-        low..high
+    fn range(&self) -> Range<f64> {
+        self.ends.0..self.ends.1
     }
 }

@@ -184,6 +184,21 @@ fn kind_tables(out: &mut String, results: &Results, kind: (usize, Verb)) {
         out,
         results,
         kind,
+        "Context switches a call, program + server",
+        |results, peer, point| {
+            let program = results.spread(peer, point, |f| Some(f.program_switches()))?;
+            let server = results.spread(peer, point, |f| Some(f.server_switches()))?;
+            Some(format!(
+                "{} + {}",
+                Short(program.median()),
+                Short(server.median())
+            ))
+        },
+    );
+    table(
+        out,
+        results,
+        kind,
         "Threads; peak memory, MiB",
         |results, peer, point| {
             let threads = results.spread(peer, point, |f| Some(f.threads as f64))?;
