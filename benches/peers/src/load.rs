@@ -17,7 +17,12 @@ use rand::{RngExt, SeedableRng, distr::Distribution, rngs::StdRng};
 use rand_distr::Zipf;
 use tokio::runtime::Runtime;
 
-use crate::{order::Run, peer::Peer, plan::Verb, values::Values};
+use crate::{
+    order::Run,
+    peer::Peer,
+    plan::Verb,
+    values::{EDITIONS, Values},
+};
 
 /// How much of its length a run goes on before it is measured.
 const WARM_UP: f64 = 0.3;
@@ -224,14 +229,18 @@ impl<P: Peer> Caller<P> {
             next_spare,
             ..
         } = &*self.shared;
+        let edition = self.rng.random_range(0..EDITIONS);
         match verb {
             Verb::Load => {
                 let value = peer.load(&keys[session]).await?;
                 ensure!(values.is(&value, session), "another session's value");
             }
-            Verb::Save => peer.save(&keys[session], values.of(session)).await?,
+            Verb::Save => {
+                peer.save(&keys[session], values.of(session, edition))
+                    .await?
+            }
             Verb::Create => {
-                let key = peer.create(values.of(session)).await?;
+                let key = peer.create(values.of(session, edition)).await?;
                 self.created.push_back(key);
             }
             Verb::Delete => match self.created.pop_front() {

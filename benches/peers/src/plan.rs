@@ -49,7 +49,7 @@ pub(crate) struct Options {
     /// Rounds, in each of which every peer has its turn at every point [default: 5; quick: 3].
     #[arg(long)]
     rounds: Option<usize>,
-    /// How long a point is measured in a round [default: 0.5; quick: 0.1].
+    /// How long a point is measured in a round [default: 0.3; quick: 0.1].
     #[arg(long)]
     seconds: Option<f64>,
     /// How many sessions each table holds.
@@ -147,7 +147,7 @@ impl Options {
         } else {
             results.join("part")
         };
-        let seconds = self.seconds.unwrap_or(if self.quick { 0.1 } else { 0.5 });
+        let seconds = self.seconds.unwrap_or(if self.quick { 0.1 } else { 0.3 });
         Plan {
             points,
             rounds: self.rounds.unwrap_or(if self.quick { 3 } else { 5 }),

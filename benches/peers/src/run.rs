@@ -53,12 +53,10 @@ pub(crate) fn run(plan: &Plan) -> Result<()> {
             })?;
         }
         for round in 0..plan.rounds {
-            bar.set_message("vacuum, checkpoint");
-            for side in &mut sides {
-                side.obey(&Order::Vacuum)?;
-            }
+            bar.set_message("checkpoint, vacuum");
             admin.batch_execute("CHECKPOINT")?;
             for side in &mut sides {
+                side.obey(&Order::Vacuum)?;
                 side.obey(&Order::Touch)?;
             }
             for point in points {

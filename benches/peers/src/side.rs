@@ -50,12 +50,14 @@ pub(crate) async fn vacuum(admin: &Client, table: &str) -> Result<()> {
         .await?)
 }
 
-/// A lock changes the row.
+/// A lock changes the row. An index is not changed with it, so it is made anew.
 pub(crate) async fn touch(admin: &Client, table: &str) -> Result<()> {
     let lock_all =
         format!("SELECT count(*) FROM (SELECT FROM {table} FOR NO KEY UPDATE) AS locked");
     admin.query_one(&lock_all, &[]).await?;
-    Ok(())
+    Ok(admin
+        .batch_execute(&format!("REINDEX TABLE {table}"))
+        .await?)
 }
 
 /// How many rows are put in or taken out in one statement.
@@ -109,7 +111,7 @@ impl<P: Peer> Callers<P> {
         for (chunk, keys) in keys.chunks(CHUNK).enumerate() {
             let texts: Vec<_> = keys.iter().map(P::text).collect();
             let rows = keys.iter().zip(chunk * CHUNK..);
-            let data = rows.map(|(key, session)| P::data(key, values.of(session)));
+            let data = rows.map(|(key, session)| P::data(key, values.of(session, 0)));
             let data = data.collect::<Result<Vec<_>>>()?;
             self.runtime
                 .block_on(self.admin.execute(P::INSERT, &[&texts, &data]))?;

@@ -14,7 +14,7 @@ use crate::{
     order::{Answer, Order, Run},
     plan::{CONNECTIONS, Verb},
     side::{Side, connect, touch, vacuum},
-    values::Values,
+    values::{EDITIONS, Values},
 };
 
 /// The variable with the folder of PostgreSQL's programs.
@@ -31,12 +31,13 @@ const SHORTEST: Duration = Duration::from_millis(300);
 pub(super) struct Pgbench {
     url: String,
     program: PathBuf,
-    script: PathBuf,
+    /// One for each value that is written.
+    scripts: Vec<PathBuf>,
     runtime: Runtime,
     admin: Client,
     meters: Meters,
     sessions: usize,
-    value: String,
+    values: Vec<String>,
     /// What the last run of a kind said, by verb and clients.
     rates: Vec<((Verb, usize), f64)>,
 }
@@ -49,19 +50,20 @@ impl Pgbench {
         Ok(Pgbench {
             url: url.to_owned(),
             program: PathBuf::from(env::var_os(BIN).unwrap_or_default()).join("pgbench"),
-            script: env::temp_dir().join(format!("peers-{}.sql", std::process::id())),
+            scripts: (0..EDITIONS).map(script).collect(),
             runtime,
             admin,
             meters,
             sessions: 0,
-            value: String::new(),
+            values: Vec::new(),
             rates: Vec::new(),
         })
     }
 
     fn fill(&mut self, sessions: usize, value_bytes: usize) -> Result<()> {
         self.sessions = sessions;
-        self.value = Values::new(value_bytes).of(0);
+        let values = Values::new(value_bytes);
+        self.values = (0..EDITIONS).map(|edition| values.of(0, edition)).collect();
         self.rates.clear();
         self.runtime.block_on(async {
             let begin = format!(
@@ -70,7 +72,7 @@ impl Pgbench {
             );
             self.admin.batch_execute(&begin).await?;
             let count = sessions as i32;
-            self.admin.execute(FILL, &[&self.value, &count]).await?;
+            self.admin.execute(FILL, &[&self.values[0], &count]).await?;
             vacuum(&self.admin, by_hand::TABLE).await
         })
     }
@@ -81,12 +83,12 @@ impl Pgbench {
             Verb::Save => by_hand::SAVE_ONE,
             Verb::Create | Verb::Delete | Verb::Mix => return Ok(None),
         };
-        let sql = sql.replace("$1", ":key").replace("$2", ":value");
         let sessions = self.sessions;
-        fs::write(
-            &self.script,
-            format!("\\set key random(1, {sessions})\n{sql};\n"),
-        )?;
+        for (edition, script) in self.scripts.iter().enumerate() {
+            let sql = sql.replace("$1", ":key");
+            let sql = sql.replace("$2", &format!(":value{edition}"));
+            fs::write(script, format!("\\set key random(1, {sessions})\n{sql};\n"))?;
+        }
         let clients = run.callers.min(CONNECTIONS);
         let kind = (run.verb, clients);
         let known = self.rates.iter().position(|(of, _)| *of == kind);
@@ -106,14 +108,18 @@ impl Pgbench {
     /// So many transactions of each client.
     fn pgbench(&self, clients: usize, each: usize, seed: u64) -> Result<Figures> {
         let before = self.runtime.block_on(self.meters.read(&self.admin))?;
+        let scripts = self.scripts.iter();
+        let scripts = scripts.map(|script| format!("--file={}", script.display()));
+        let values = self.values.iter().enumerate();
+        let values = values.map(|(edition, value)| format!("--define=value{edition}={value}"));
         let output = Command::new(&self.program)
             .args(["--no-vacuum", "--protocol=prepared"])
-            .arg(format!("--file={}", self.script.display()))
+            .args(scripts)
+            .args(values)
             .arg(format!("--client={clients}"))
             .arg(format!("--jobs={}", clients.min(2)))
             .arg(format!("--transactions={each}"))
             .arg(format!("--random-seed={seed}"))
-            .arg(format!("--define=value={}", self.value))
             .arg(&self.url)
             .output()
             .context("pgbench")?;
@@ -151,6 +157,10 @@ impl Pgbench {
     }
 }
 
+fn script(edition: usize) -> PathBuf {
+    env::temp_dir().join(format!("peers-{}-{edition}.sql", std::process::id()))
+}
+
 impl Side for Pgbench {
     fn obey(&mut self, order: Order) -> Result<Answer> {
         match order {
@@ -168,6 +178,8 @@ impl Side for Pgbench {
 
 impl Drop for Pgbench {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.script);
+        for script in &self.scripts {
+            let _ = fs::remove_file(script);
+        }
     }
 }

@@ -17,7 +17,6 @@ pub(super) enum Figure {
     P99,
     Cpu,
     Wal,
-    Peak,
 }
 
 impl Figure {
@@ -28,7 +27,6 @@ impl Figure {
             Figure::P99 => figures.p99,
             Figure::Cpu => Some(figures.cpu_micros()),
             Figure::Wal => Some(figures.wal()),
-            Figure::Peak => Some(figures.peak_bytes as f64),
         }
     }
 
@@ -39,7 +37,6 @@ impl Figure {
             Figure::P99 => "p99, µs",
             Figure::Cpu => "processor time a call, µs",
             Figure::Wal => "write-ahead log a call, bytes",
-            Figure::Peak => "peak memory, bytes",
         }
     }
 

@@ -91,15 +91,22 @@ fn bars_table(out: &mut String, results: &Results) {
     }
 }
 
+/// Memory is not among them: it is in the tables, and hardly changes from point to point.
+const FIGURES: [Figure; 5] = [
+    Figure::Rate,
+    Figure::P50,
+    Figure::P99,
+    Figure::Cpu,
+    Figure::Wal,
+];
+
 /// All that somebody else does better, in the median.
 fn losses(out: &mut String, results: &Results) {
-    out.push_str("\n## Where session-postgres loses\n\n");
-    header(
-        out,
-        [
-            "", "callers", "against", "figure", "ours", "theirs", "ratio",
-        ],
+    out.push_str(
+        "\n## Where session-postgres loses\n\nRatios, ours to theirs; bold where theirs is better.\n\n",
     );
+    let figures = FIGURES.map(Figure::name);
+    header(out, ["", "callers", "against"].into_iter().chain(figures));
     for (value_bytes, verb) in results.kinds() {
         for callers in results.callers((value_bytes, verb)) {
             let point = Point {
@@ -108,36 +115,31 @@ fn losses(out: &mut String, results: &Results) {
                 callers,
             };
             for peer in ASYNC_PEERS.into_iter().chain([PGBENCH]) {
-                for figure in [
-                    Figure::Rate,
-                    Figure::P50,
-                    Figure::P99,
-                    Figure::Cpu,
-                    Figure::Wal,
-                    Figure::Peak,
-                ] {
+                let mut is_lost = false;
+                let cells = FIGURES.map(|figure| {
                     // What loads write is nothing but what happens to be written meanwhile.
-                    if figure == Figure::Wal && matches!(verb, Verb::Load | Verb::Mix) {
-                        continue;
+                    if figure == Figure::Wal && verb == Verb::Load {
+                        return String::new();
                     }
-                    let of = |peer| results.spread(peer, &point, |figures| figure.of(figures));
-                    let ratio = results.ratio([OURS, peer], &point, |figures| figure.of(figures));
-                    if let (Some(ours), Some(theirs), Some(ratio)) = (of(OURS), of(peer), ratio)
-                        && !figure.is_won(ratio.median(), 1.0)
-                    {
-                        row(
-                            out,
-                            [
-                                format!("{verb}, {value_bytes} B"),
-                                callers.to_string(),
-                                peer.to_owned(),
-                                figure.name().to_owned(),
-                                Short(ours.median()).to_string(),
-                                Short(theirs.median()).to_string(),
-                                format!("{:.2} ({})", ratio.median(), ratio.range()),
-                            ],
-                        );
+                    let of = |figures: &Figures| figure.of(figures);
+                    match results.ratio([OURS, peer], &point, of) {
+                        None => String::new(),
+                        Some(ratio) if figure.is_won(ratio.median(), 1.0) => {
+                            format!("{:.2}", ratio.median())
+                        }
+                        Some(ratio) => {
+                            is_lost = true;
+                            format!("**{:.2}** ({})", ratio.median(), ratio.range())
+                        }
                     }
+                });
+                if is_lost {
+                    let head = [
+                        format!("{verb}, {value_bytes} B"),
+                        callers.to_string(),
+                        peer.to_owned(),
+                    ];
+                    row(out, head.into_iter().chain(cells));
                 }
             }
         }
