@@ -83,6 +83,8 @@ fn what_may_cross_threads_does() {
     crosses::<session_postgres::Session>();
     crosses::<Error>();
     crosses::<session_postgres::PostgresStoreBuilder>();
+    crosses::<session_postgres::Pruner>();
+    crosses::<session_postgres::PrunerStats>();
     crosses::<Box<dyn Store>>();
 }
 
