@@ -1,18 +1,19 @@
 //! Making a connection: host by host, address by address, until one is as wanted.
 
 use std::{
-    net::{IpAddr, ToSocketAddrs},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     path::PathBuf,
     time::Duration,
 };
 
 use postgres::{
-    CancelToken, Client, Config,
+    CancelToken, Client, Config, NoTls,
     config::{SslMode as DriversSslMode, SslNegotiation},
 };
 use rand::{TryRng, rngs::SysRng};
 
 use super::{
+    detour::{self, Detour},
     error::{Attempt, ConnectError, Failure, PasswordOrigin},
     hosts::{Host, Place},
     options::{ConnectOptions, SslMode},
@@ -32,6 +33,8 @@ const CANCELLING: Duration = Duration::from_secs(5);
 /// Makes connections, all in the same way.
 pub(crate) struct Dialer {
     plan: Plan,
+    /// Where there are Unix sockets to connect to.
+    detour: Option<Detour>,
 }
 
 /// One place where a host may be.
@@ -43,7 +46,9 @@ enum Address {
 impl Dialer {
     pub(crate) fn new(options: &ConnectOptions) -> Result<Dialer, Error> {
         let plan = Plan::of(options)?;
-        let dialer = Dialer { plan };
+        let is_local = plan.hosts.iter().any(Host::is_local);
+        let detour = is_local.then(Detour::open).flatten();
+        let dialer = Dialer { plan, detour };
         // Files that cannot be read are the caller's to mend, like any other option.
         dialer.tries().map_err(Error::InvalidOption)?;
         Ok(dialer)
@@ -72,16 +77,20 @@ impl Dialer {
     pub(crate) fn cancel(&self, token: &CancelToken) {
         let mut tries = self.tries().unwrap_or_default();
         tries.sort_by_key(|encryption| matches!(encryption, Encryption::Never));
-        deadline::SILENCE.within(deadline::after(CANCELLING), || {
+        let cancel = || {
             let mut tries = tries.into_iter().map(Connector::for_cancelling);
             tries.any(|connector| token.cancel_query(connector).is_ok())
+        };
+        deadline::SILENCE.within(deadline::after(CANCELLING), || match &self.detour {
+            Some(detour) => detour.lend(|_| cancel()),
+            None => cancel(),
         });
     }
 
-    /// Whether a request to cancel waits until the server has passed it on: on a Unix socket the driver
-    /// sees to it alone.
+    /// Whether a request to cancel waits until the server has passed it on: on a Unix socket without a
+    /// detour the driver sees to it alone.
     pub(crate) fn cancels_patiently(&self) -> bool {
-        !self.plan.hosts.iter().any(Host::is_local)
+        self.detour.is_some() || !self.plan.hosts.iter().any(Host::is_local)
     }
 
     /// Does `work` with the server, which has to answer in time.
@@ -136,17 +145,21 @@ impl Dialer {
         wanted: Wanted,
     ) -> Result<Client, Failure> {
         let mut config = Config::new();
-        match address {
-            Address::Folder(folder) => config.host_path(folder).ssl_mode(DriversSslMode::Disable),
-            // The connector is no TLS, and asks for TLS itself where that is to be.
-            Address::Ip(ip) => config
-                .host(&host.name_for_tls(*ip))
-                .hostaddr(*ip)
-                .ssl_mode(DriversSslMode::Require)
-                .ssl_negotiation(SslNegotiation::Direct),
-        };
         let origin = self.configure(&mut config, host);
-        let connected = config.connect(connector.clone());
+        let connected = match (address, &self.detour) {
+            (Address::Ip(ip), _) => {
+                let address = SocketAddr::new(*ip, host.port);
+                connect(config, &host.name_for_tls(*ip), address, connector)
+            }
+            (Address::Folder(folder), Some(detour)) => {
+                let name = detour::name(folder, host.port);
+                detour.lend(|address| connect(config, &name, address, connector))
+            }
+            (Address::Folder(folder), None) => {
+                let folder = folder.to_string_lossy();
+                config.host(&folder).port(host.port).connect(NoTls)
+            }
+        };
         let mut client = connected.map_err(|e| Failure::of_driver(&e, &origin))?;
         let mismatch = mismatch(&mut client, wanted);
         match mismatch.map_err(|e| Failure::of_driver(&e, &origin))? {
@@ -159,7 +172,6 @@ impl Dialer {
     fn configure(&self, config: &mut Config, host: &Host) -> PasswordOrigin {
         let plan = &self.plan;
         config
-            .port(host.port)
             .user(&plan.user)
             .dbname(&plan.dbname)
             .channel_binding(plan.channel_binding)
@@ -245,6 +257,22 @@ impl Dialer {
         }
         all
     }
+}
+
+/// Connects by TCP. To the driver, the connector is TLS that begins at once.
+fn connect(
+    mut config: Config,
+    name: &str,
+    address: SocketAddr,
+    connector: &Connector,
+) -> Result<Client, postgres::Error> {
+    config
+        .host(name)
+        .hostaddr(address.ip())
+        .port(address.port())
+        .ssl_mode(DriversSslMode::Require)
+        .ssl_negotiation(SslNegotiation::Direct)
+        .connect(connector.clone())
 }
 
 /// Why a server is not as wanted, if it is not.

@@ -129,7 +129,12 @@ impl Failure {
                 format!("{} (SQLSTATE {})", cause.message(), code.code()),
             ),
             None if is_of_tls(error) => (Kind::Tls, cause.message().to_owned()),
-            None => (Kind::Nothing, cause.message().to_owned()),
+            // The driver takes every socket for one of TLS.
+            None => {
+                let network = network(error).map(io::Error::to_string);
+                let text = network.unwrap_or_else(|| cause.message().to_owned());
+                (Kind::Nothing, text)
+            }
         };
         Failure {
             kind,

@@ -33,9 +33,9 @@ impl Host {
         matches!(self.place, Place::Folder(_))
     }
 
-    /// What its certificate has to be made out to.
+    /// What its certificate has to be made out to. Paths are no such names.
     pub(super) fn name_for_tls(&self, ip: IpAddr) -> String {
-        if self.name.is_empty() || self.name.starts_with('/') {
+        if self.name.is_empty() || self.name.contains('/') {
             ip.to_string()
         } else {
             self.name.clone()

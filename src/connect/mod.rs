@@ -1,9 +1,11 @@
 //! Connecting as libpq does, in the order of things: the [`options`], or a connection string
 //! ([`conninfo`]) of the [`keyword`]s that libpq knows; what is [`found`] for them in a [`service`] file
 //! and the [`environment`]; the [`plan`] and its [`hosts`]; [`dial`], which tries one after another,
-//! with a password of the [`passfile`]; and the [`wire`], with [`tls`], that comes of it.
+//! with a password of the [`passfile`]; and the [`wire`], with [`tls`] or at the end of a [`detour`],
+//! that comes of it.
 
 mod conninfo;
+mod detour;
 mod dial;
 mod environment;
 mod error;

@@ -1,9 +1,10 @@
-//! The wire to a server: a TCP socket, with TLS around it where that is agreed on, which does not wait
-//! for ever.
+//! The wire to a server: a TCP socket, with TLS around it where that is agreed on, or a Unix socket,
+//! which does not wait for ever.
 //!
 //! The driver itself waits for an answer without end, and a thread that waits so cannot be told to
 //! stop. What it gives away is the socket, to whoever sets up TLS: so [`Connector`] poses as TLS that
-//! begins at once, asks the server for TLS itself where it is to, and gives back a [`Wire`].
+//! begins at once, asks the server for TLS itself where it is to, and gives back a [`Wire`]. A Unix
+//! socket it takes itself, at the end of a [detour](super::detour).
 
 use std::{
     error::Error,
@@ -21,6 +22,8 @@ use postgres::{
     Socket,
     tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream},
 };
+#[cfg(unix)]
+use tokio::net::UnixStream;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     time::{Sleep, sleep_until, timeout_at},
@@ -76,6 +79,10 @@ impl Connector {
     }
 
     async fn negotiate(self, mut socket: Socket, host: String) -> Result<Box<dyn Duplex>, Failure> {
+        #[cfg(unix)]
+        if let Some(path) = super::detour::socket(&host) {
+            return Ok(Box::new(UnixStream::connect(path).await?));
+        }
         let (tls, needed) = match self.encryption {
             Encryption::Never => return Ok(Box::new(socket)),
             Encryption::Offered(tls) => (tls, false),
@@ -141,6 +148,9 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
 }
 
 impl Duplex for Socket {}
+
+#[cfg(unix)]
+impl Duplex for UnixStream {}
 
 /// A connection that fails where the server is silent beyond the limit [`deadline::SILENCE`] of the
 /// thread that waits for it, and then at whatever else is asked of it.

@@ -116,9 +116,10 @@ impl PostgresStoreBuilder {
     ///
     /// A server that does not answer that either is given up a second later, and the connection with
     /// it; the operation is [`Error::Disconnected`], for nobody can know what became of it. This holds
-    /// for connections over TCP that [`connect`](Self::connect) has made. Those of others, and those
-    /// over Unix sockets, wait for as long as the system keeps them; and where a pooler is at their other
-    /// end, a statement of theirs is not cancelled either, but waited for.
+    /// for connections that [`connect`](Self::connect) has made. Those of others wait for as long as the
+    /// system keeps them; and where a pooler is at their other end, a statement of theirs is not cancelled
+    /// either, but waited for. Where the program may not use TCP with itself, the same goes for Unix
+    /// sockets.
     ///
     /// Defaults to 30 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {

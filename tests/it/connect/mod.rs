@@ -5,6 +5,7 @@ mod options;
 mod passwords;
 mod pooler;
 mod silence;
+mod sockets;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -13,12 +14,16 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    thread,
 };
 
-use session_postgres::ConnectOptions;
+use session_postgres::{ConnectOptions, Error};
 
-use crate::support::{database::Schema, line::Line};
+use crate::support::{PATIENCE, database::Schema, line::Line};
 
 /// How to reach a schema through a line.
 fn through(line: &Line, schema: &Schema) -> ConnectOptions {
@@ -29,6 +34,17 @@ fn through(line: &Line, schema: &Schema) -> ConnectOptions {
         .user(config.get_user().unwrap())
         .dbname(config.get_dbname().unwrap())
         .options(config.get_options().unwrap())
+}
+
+/// What `work` comes to, if that is before the patience is at an end.
+fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, waiting) = mpsc::channel();
+    thread::spawn(move || done.send(work()));
+    waiting.recv_timeout(PATIENCE).expect("it hangs")
+}
+
+fn is_about_time(error: &Error) -> bool {
+    matches!(error, Error::TimedOut { .. } | Error::Disconnected(_))
 }
 
 /// A folder of a test's own.

@@ -139,26 +139,28 @@ fn a_deadline_behind_a_pooler_costs_the_call_and_not_the_pooler() {
     let Some(pooled) = Pooled::start() else {
         return;
     };
-    let store = PostgresStore::builder()
-        .timeout(Duration::from_millis(300))
-        .connect(pooled.by_tcp())
-        .unwrap();
-    store.create_table().unwrap();
-    let key = store.generate(None, None).unwrap();
-    let mut locker = pooled.client();
-    let mut lock = locker.transaction().unwrap();
-    lock.batch_execute("SELECT FROM session FOR UPDATE")
-        .unwrap();
-    for _ in 0..3 {
-        let error = store.set(&key, "crab", None).unwrap_err();
-        assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+    for options in [pooled.by_tcp(), pooled.by_socket()] {
+        let store = PostgresStore::builder()
+            .timeout(Duration::from_millis(300))
+            .connect(options)
+            .unwrap();
+        store.create_table().unwrap();
+        let key = store.generate(None, None).unwrap();
+        let mut locker = pooled.client();
+        let mut lock = locker.transaction().unwrap();
+        lock.batch_execute("SELECT FROM session FOR UPDATE")
+            .unwrap();
+        for _ in 0..3 {
+            let error = store.set(&key, "crab", None).unwrap_err();
+            assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+        }
+        lock.rollback().unwrap();
+        store.set(&key, "lobster", None).unwrap();
     }
-    lock.rollback().unwrap();
-    store.set(&key, "lobster", None).unwrap();
 }
 
-/// PgBouncer 1.18 ends where the connection of a request to cancel is closed early, which on a Unix
-/// socket, and in pools of others, the driver does: there the statement is waited for.
+/// PgBouncer 1.18 ends where the connection of a request to cancel is closed early, which in clients and
+/// pools of others the driver does: there the statement is waited for.
 #[test]
 fn a_pooler_that_the_driver_would_end_is_not_asked_to_cancel() {
     let Some(pooled) = Pooled::start() else {
@@ -171,13 +173,12 @@ fn a_pooler_that_the_driver_would_end_is_not_asked_to_cancel() {
     let config: Config = pooled.pooler.tcp_url().parse().unwrap();
     // The first call on a connection is spared too.
     for store in [
-        builder.clone().connect(pooled.by_socket()).unwrap(),
+        builder.clone().connect_with(config.clone(), NoTls).unwrap(),
         builder
             .clone()
             .prepared(false)
-            .connect(pooled.by_socket())
+            .connect_with(config.clone(), NoTls)
             .unwrap(),
-        builder.clone().connect_with(config.clone(), NoTls).unwrap(),
         builder
             .clone()
             .prepared(true)

@@ -2,7 +2,6 @@
 
 use std::{
     net::TcpListener,
-    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -13,18 +12,11 @@ use session_postgres::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-use super::through;
+use super::{in_time, is_about_time, through};
 use crate::support::{PATIENCE, database::Schema, line::Line, wait_until};
 
 /// Short, for none of these times is to be reached.
 const TIMEOUT: Duration = Duration::from_millis(300);
-
-/// What `work` comes to, if that is before the patience is at an end.
-fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (done, waiting) = mpsc::channel();
-    thread::spawn(move || done.send(work()));
-    waiting.recv_timeout(PATIENCE).expect("it hangs")
-}
 
 /// A store of so many connections through a line, which are all open. They have no limits of the
 /// system's, so that what holds is the store's doing.
@@ -42,10 +34,6 @@ fn store(line: &Line, schema: &Schema, connections: u32, timeout: Duration) -> P
         line.open() == connections as usize
     });
     store
-}
-
-fn is_about_time(error: &Error) -> bool {
-    matches!(error, Error::TimedOut { .. } | Error::Disconnected(_))
 }
 
 #[test]

@@ -13,7 +13,14 @@ pub(crate) fn run(test: &str) -> String {
 
 /// As [`run`], with these environment variables.
 pub(crate) fn run_with(test: &str, variables: &[(&str, &str)]) -> String {
-    let output = Command::new(env::current_exe().unwrap())
+    run_under(&["env"], test, variables)
+}
+
+/// As [`run_with`], by a program that runs others.
+pub(crate) fn run_under(runner: &[&str], test: &str, variables: &[(&str, &str)]) -> String {
+    let output = Command::new(runner[0])
+        .args(&runner[1..])
+        .arg(env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .envs(variables.iter().copied())
         .env(CHILD, test)
