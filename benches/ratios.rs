@@ -38,6 +38,15 @@ fn main() {
         Ratio::of(turns, || get(store, calls), by_hand)
             .print(&format!("time of get on a {name} / query_opt"), bar);
     }
+    // What it costs that such a connection gives up a server that is silent.
+    // New ones each time, for much depends on which processor a connection's process is on.
+    let get_on_new = |store: PostgresStore| {
+        get(&store, calls);
+        get(&store, calls)
+    };
+    let by_store = || get_on_new(bench.store(1));
+    Ratio::of(turns, by_store, || get_on_new(bench.pooled()))
+        .print("time of get, connected by the store / by the driver", "");
     for (count, bar) in [(16, ""), (64, ""), (256, ">= 8"), (1024, "")] {
         let mut next = bench.batches(count);
         let many = || time(1, || drop(single.get_many(&next())));
