@@ -8,8 +8,9 @@ mod support;
 use session_postgres::{PostgresStore, Store, postgres::Client};
 
 use support::{
-    Bench, get_by_hand, prepare_get,
+    Bench, get_by_hand, prepare_get, prepare_plain_sets,
     ratio::{Ratio, time, trying},
+    set_plainly,
 };
 
 fn main() {
@@ -59,4 +60,16 @@ fn main() {
         Ratio::of(turns.min(31), || set(count), many)
             .print(&format!("sessions a second, set_many({count}) / set"), bar);
     }
+    // What it takes that two batches are safe from each other, and no expired session comes back.
+    let plain = single.with_client(prepare_plain_sets).unwrap();
+    let mut next = bench.batches(256);
+    let many = || time(1, || drop(single.set_many(&bench.sets(&next()))));
+    let mut others = bench.batches(256);
+    let plainly = || {
+        let keys = others();
+        let sets: Vec<_> = keys.iter().map(|key| (*key, &*bench.value)).collect();
+        let set = |client: &mut Client| set_plainly(client, &plain, &sets);
+        time(1, || single.with_client(set).unwrap())
+    };
+    Ratio::of(turns, many, plainly).print("time of set_many(256) / one plain UPDATE", "");
 }

@@ -116,6 +116,24 @@ impl Bench {
     }
 }
 
+/// Sets many sessions in one statement that nothing else is taken care of in.
+pub(crate) fn prepare_plain_sets(client: &mut Client) -> Statement {
+    client
+        .prepare(
+            "UPDATE session SET session_data = value, expire_date = now() + interval '7 days' \
+             FROM unnest($1::text[], $2::text[]) AS sets (key, value) \
+             WHERE session_key = key::bpchar AND expire_date > now()",
+        )
+        .unwrap()
+}
+
+pub(crate) fn set_plainly(client: &mut Client, statement: &Statement, sets: &[(&Key, &str)]) {
+    let keys: Vec<_> = sets.iter().map(|(key, _)| key.as_str()).collect();
+    let values: Vec<_> = sets.iter().map(|(_, value)| *value).collect();
+    let changed = client.execute(statement, &[&keys, &values]).unwrap();
+    assert_eq!(changed, sets.len() as u64);
+}
+
 /// What a caller would write by hand for `get`.
 pub(crate) fn prepare_get(client: &mut Client) -> Statement {
     client

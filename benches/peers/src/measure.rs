@@ -16,7 +16,7 @@ use tokio_postgres::Client;
 pub(crate) struct Figures {
     pub(crate) calls: usize,
     pub(crate) seconds: f64,
-    /// Microseconds; not known of pgbench.
+    /// Microseconds.
     pub(crate) p50: Option<f64>,
     pub(crate) p99: Option<f64>,
     /// Processor seconds of the peer's process.

@@ -95,17 +95,6 @@ pub(crate) struct Plan {
     pub(crate) out: PathBuf,
 }
 
-/// With large values most time goes into moving bytes, and little is new with each verb.
-fn is_of_interest(point: &Point) -> bool {
-    let Point {
-        value_bytes,
-        verb,
-        callers,
-    } = point;
-    *value_bytes < 1024
-        || matches!(verb, Verb::Load | Verb::Save | Verb::Mix) && matches!(callers, 1 | 16 | 256)
-}
-
 impl Options {
     pub(crate) fn plan(&self) -> Plan {
         let (verbs, callers, bytes): (&[_], &[_], &[_]) = if self.quick {
@@ -137,9 +126,6 @@ impl Options {
                     callers,
                 }));
             }
-        }
-        if is_whole {
-            points.retain(is_of_interest);
         }
         let results = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/results"));
         let out = if is_whole {

@@ -58,6 +58,7 @@ pub(crate) trait Peer: Sized + Send + Sync + 'static {
 
 pub(crate) const OURS: &str = "session-postgres";
 pub(crate) const ONE_BY_ONE: &str = "session-postgres, max_batch(1)";
+pub(crate) const TWO_LANES: &str = "session-postgres, lanes(2)";
 pub(crate) const BLOCKING: &str = "session-postgres, blocking, threads";
 pub(crate) const TOWER_SESSIONS: &str = "tower-sessions-sqlx-store";
 pub(crate) const UNCHECKED: &str = "tower-sessions-sqlx-store, no ping";
@@ -67,9 +68,10 @@ pub(crate) const R2D2: &str = "r2d2 in spawn_blocking";
 pub(crate) const PGBENCH: &str = "pgbench -M prepared";
 
 /// In the order of the tables.
-pub(crate) const ALL: [&str; 9] = [
+pub(crate) const ALL: [&str; 10] = [
     OURS,
     ONE_BY_ONE,
+    TWO_LANES,
     BLOCKING,
     DEADPOOL,
     TOWER_SESSIONS,
@@ -85,8 +87,9 @@ pub(crate) const ASYNC_PEERS: [&str; 5] = [DEADPOOL, TOWER_SESSIONS, UNCHECKED, 
 /// Is that peer until there are no more orders.
 pub(crate) fn serve(peer: &str, url: &str) -> Result<()> {
     match peer {
-        OURS => side::serve(Callers::<ours::Facade<false>>::new(url)?),
-        ONE_BY_ONE => side::serve(Callers::<ours::Facade<true>>::new(url)?),
+        OURS => side::serve(Callers::<ours::Facade<{ ours::DEFAULT }>>::new(url)?),
+        ONE_BY_ONE => side::serve(Callers::<ours::Facade<{ ours::ONE_BY_ONE }>>::new(url)?),
+        TWO_LANES => side::serve(Callers::<ours::Facade<{ ours::TWO_LANES }>>::new(url)?),
         BLOCKING => side::serve(Callers::<ours::Blocking>::new(url)?),
         TOWER_SESSIONS => side::serve(Callers::<tower_sessions::TowerSessions<true>>::new(url)?),
         UNCHECKED => side::serve(Callers::<tower_sessions::TowerSessions<false>>::new(url)?),

@@ -1,4 +1,4 @@
-//! This crate: the facade, by default and one by one, and the blocking store on threads.
+//! This crate: the facade, by default, one by one and with fewer lanes, and the blocking store on threads.
 
 use anyhow::Result;
 use session_postgres::{AsyncStore, Key, Offload, PostgresStore, PostgresStoreBuilder, Store};
@@ -10,9 +10,14 @@ fn options() -> PostgresStoreBuilder {
     PostgresStore::builder().max_connections(CONNECTIONS as u32)
 }
 
-pub(super) struct Facade<const ONE_BY_ONE: bool>(Offload<PostgresStore>);
+pub(super) const DEFAULT: u8 = 0;
+pub(super) const ONE_BY_ONE: u8 = 1;
+pub(super) const TWO_LANES: u8 = 2;
 
-impl<const ONE_BY_ONE: bool> Peer for Facade<ONE_BY_ONE> {
+/// With one of the settings above.
+pub(super) struct Facade<const SETTING: u8>(Offload<PostgresStore>);
+
+impl<const SETTING: u8> Peer for Facade<SETTING> {
     type Key = Key;
 
     const TABLE: &str = by_hand::TABLE;
@@ -21,10 +26,10 @@ impl<const ONE_BY_ONE: bool> Peer for Facade<ONE_BY_ONE> {
 
     async fn open(url: &str) -> Result<Self> {
         let facade = Offload::builder();
-        let facade = if ONE_BY_ONE {
-            facade.max_batch(1)
-        } else {
-            facade
+        let facade = match SETTING {
+            ONE_BY_ONE => facade.max_batch(1),
+            TWO_LANES => facade.lanes(2),
+            _ => facade,
         };
         let facade = facade.connect(options(), url).await?;
         facade.run(|store| store.create_table()).await??;

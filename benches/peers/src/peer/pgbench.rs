@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 
 use super::by_hand;
 use crate::{
-    measure::{Figures, Meters},
+    measure::{Figures, Meters, percentile},
     order::{Answer, Order, Run},
     plan::{CONNECTIONS, Verb},
     side::{Side, connect, touch, vacuum},
@@ -19,6 +19,9 @@ use crate::{
 
 /// The variable with the folder of PostgreSQL's programs.
 pub(crate) const BIN: &str = "PEERS_PG_BIN";
+
+/// How its logs are called, one for each of its threads.
+const LOG: &str = "log";
 
 /// In pgbench, keys are numbers.
 const FILL: &str = "INSERT INTO session (session_key, expire_date, session_data) \
@@ -31,6 +34,8 @@ const SHORTEST: Duration = Duration::from_millis(300);
 pub(super) struct Pgbench {
     url: String,
     program: PathBuf,
+    /// Of its own, for scripts and logs.
+    folder: PathBuf,
     /// One for each value that is written.
     scripts: Vec<PathBuf>,
     runtime: Runtime,
@@ -47,10 +52,14 @@ impl Pgbench {
         let runtime = Runtime::new()?;
         let admin = runtime.block_on(connect(url))?;
         let meters = runtime.block_on(Meters::new(&admin, UsageWho::RUSAGE_CHILDREN))?;
+        let folder = env::temp_dir().join(format!("peers-{}", std::process::id()));
+        fs::create_dir(&folder)?;
+        let script = |edition| folder.join(format!("{edition}.sql"));
         Ok(Pgbench {
             url: url.to_owned(),
             program: PathBuf::from(env::var_os(BIN).unwrap_or_default()).join("pgbench"),
             scripts: (0..EDITIONS).map(script).collect(),
+            folder,
             runtime,
             admin,
             meters,
@@ -105,6 +114,26 @@ impl Pgbench {
         }
     }
 
+    /// Of each transaction of the last run, in ascending order: the third word of its line is the time
+    /// that it took, in microseconds.
+    fn take_latencies(&self) -> Result<Vec<Duration>> {
+        let mut latencies = Vec::new();
+        for file in fs::read_dir(&self.folder)? {
+            let file = file?;
+            if !file.file_name().to_string_lossy().starts_with(LOG) {
+                continue;
+            }
+            for line in fs::read_to_string(file.path())?.lines() {
+                let micros = line.split(' ').nth(2).and_then(|word| word.parse().ok());
+                let micros = micros.with_context(|| format!("pgbench logged {line:?}"))?;
+                latencies.push(Duration::from_micros(micros));
+            }
+            fs::remove_file(file.path())?;
+        }
+        latencies.sort_unstable();
+        Ok(latencies)
+    }
+
     /// So many transactions of each client.
     fn pgbench(&self, clients: usize, each: usize, seed: u64) -> Result<Figures> {
         let before = self.runtime.block_on(self.meters.read(&self.admin))?;
@@ -120,6 +149,8 @@ impl Pgbench {
             .arg(format!("--jobs={}", clients.min(2)))
             .arg(format!("--transactions={each}"))
             .arg(format!("--random-seed={seed}"))
+            .arg("--log")
+            .arg(format!("--log-prefix={}", self.folder.join(LOG).display()))
             .arg(&self.url)
             .output()
             .context("pgbench")?;
@@ -140,12 +171,14 @@ impl Pgbench {
             rate.parse::<f64>().ok()
         });
         let rate = rate.with_context(|| format!("pgbench says no rate: {said}"))?;
+        let latencies = self.take_latencies()?;
+        ensure!(latencies.len() == calls, "pgbench did not log each call");
         let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
         Ok(Figures {
             calls,
             seconds: calls as f64 / rate,
-            p50: None,
-            p99: None,
+            p50: percentile(&latencies, 50),
+            p99: percentile(&latencies, 99),
             program_cpu: cost.program_cpu,
             server_cpu: cost.server_cpu,
             threads: clients.min(2) as u64,
@@ -155,10 +188,6 @@ impl Pgbench {
             server_switches: cost.server_switches,
         })
     }
-}
-
-fn script(edition: usize) -> PathBuf {
-    env::temp_dir().join(format!("peers-{}-{edition}.sql", std::process::id()))
 }
 
 impl Side for Pgbench {
@@ -178,8 +207,6 @@ impl Side for Pgbench {
 
 impl Drop for Pgbench {
     fn drop(&mut self) {
-        for script in &self.scripts {
-            let _ = fs::remove_file(script);
-        }
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }

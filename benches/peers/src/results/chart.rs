@@ -32,6 +32,7 @@ const LINE_HEIGHT: i32 = 22;
 const COLOURS: [RGBColor; peer::ALL.len()] = [
     RGBColor(0, 104, 55),
     RGBColor(65, 171, 93),
+    RGBColor(120, 198, 121),
     RGBColor(173, 221, 142),
     RGBColor(8, 81, 156),
     RGBColor(217, 72, 1),
