@@ -8,6 +8,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -16,12 +17,16 @@ use std::{
 const SCHEME: &str = "unix:/";
 
 /// How long it takes at most to get from this machine to itself.
-const TO_ITSELF: Duration = Duration::from_secs(1);
+pub(super) const TO_ITSELF: Duration = Duration::from_millis(500);
+
+/// More than the system lets wait at the port.
+const MOST: usize = 10_000;
 
 /// A port of this program's own, open to this machine only.
 pub(super) struct Detour {
     listener: TcpListener,
     address: SocketAddr,
+    is_closed: AtomicBool,
 }
 
 impl Detour {
@@ -36,7 +41,20 @@ impl Detour {
         listener.set_nonblocking(true).ok()?;
         let address = listener.local_addr().ok()?;
         TcpStream::connect_timeout(&address, TO_ITSELF).ok()?;
-        Some(Detour { listener, address })
+        Some(Detour {
+            listener,
+            address,
+            is_closed: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
+    }
+
+    /// Where the program may use TCP no longer.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
     }
 
     /// Lets the driver connect there.
@@ -49,7 +67,17 @@ impl Detour {
 
     /// Ends whatever has come, so that there is room for more.
     fn clear(&self) {
-        while self.listener.accept().is_ok() {}
+        let _ = (0..MOST).all(|_| self.listener.accept().is_ok());
+    }
+}
+
+#[cfg(test)]
+impl Detour {
+    /// As where a program has given up TCP since.
+    pub(super) fn to_nowhere() -> Detour {
+        let mut detour = Detour::open().expect("TCP with itself");
+        detour.address.set_port(1);
+        detour
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use postgres::{
 use rand::{TryRng, rngs::SysRng};
 
 use super::{
-    detour::{self, Detour},
+    detour::{self, Detour, TO_ITSELF},
     error::{Attempt, ConnectError, Failure, PasswordOrigin},
     hosts::{Host, Place},
     options::{ConnectOptions, SslMode},
@@ -90,7 +90,11 @@ impl Dialer {
     /// Whether a request to cancel waits until the server has passed it on: on a Unix socket without a
     /// detour the driver sees to it alone.
     pub(crate) fn cancels_patiently(&self) -> bool {
-        self.detour.is_some() || !self.plan.hosts.iter().any(Host::is_local)
+        self.detour().is_some() || !self.plan.hosts.iter().any(Host::is_local)
+    }
+
+    fn detour(&self) -> Option<&Detour> {
+        self.detour.as_ref().filter(|detour| !detour.is_closed())
     }
 
     /// Does `work` with the server, which has to answer in time.
@@ -146,19 +150,12 @@ impl Dialer {
     ) -> Result<Client, Failure> {
         let mut config = Config::new();
         let origin = self.configure(&mut config, host);
-        let connected = match (address, &self.detour) {
-            (Address::Ip(ip), _) => {
+        let connected = match address {
+            Address::Ip(ip) => {
                 let address = SocketAddr::new(*ip, host.port);
                 connect(config, &host.name_for_tls(*ip), address, connector)
             }
-            (Address::Folder(folder), Some(detour)) => {
-                let name = detour::name(folder, host.port);
-                detour.lend(|address| connect(config, &name, address, connector))
-            }
-            (Address::Folder(folder), None) => {
-                let folder = folder.to_string_lossy();
-                config.host(&folder).port(host.port).connect(NoTls)
-            }
+            Address::Folder(folder) => self.connect_locally(config, folder, host.port, connector),
         };
         let mut client = connected.map_err(|e| Failure::of_driver(&e, &origin))?;
         let mismatch = mismatch(&mut client, wanted);
@@ -166,6 +163,30 @@ impl Dialer {
             None => Ok(client),
             Some(what) => Err(Failure::of_role(what)),
         }
+    }
+
+    fn connect_locally(
+        &self,
+        mut config: Config,
+        folder: &Path,
+        port: u16,
+        connector: &Connector,
+    ) -> Result<Client, postgres::Error> {
+        if let Some(detour) = self.detour() {
+            let mut config = config.clone();
+            config.connect_timeout(TO_ITSELF);
+            let name = detour::name(folder, port);
+            let connected = detour.lend(|address| connect(config, &name, address, connector));
+            if connected.is_ok() || connector.is_reached() {
+                return connected;
+            }
+            detour.close();
+        }
+        config
+            .host(&folder.to_string_lossy())
+            .port(port)
+            .ssl_mode(DriversSslMode::Disable)
+            .connect(NoTls)
     }
 
     /// What is the same for every address of a host; says where the password comes from.
@@ -295,5 +316,26 @@ fn place(host: &Host, address: &Address, with_tls: bool) -> String {
             format!("{host} ({ip}{tls})")
         }
         _ => format!("{host}{tls}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use throwaway_postgres::Server;
+
+    use super::*;
+
+    #[test]
+    fn a_detour_that_leads_nowhere_any_more_is_not_taken_again() {
+        let server = Server::start().expect("a server");
+        let options = server.url().parse().expect("options");
+        let mut dialer = Dialer::new(&options).expect("a dialer");
+        assert!(dialer.cancels_patiently());
+        dialer.detour = Some(Detour::to_nowhere());
+        for _ in 0..2 {
+            let mut client = dialer.dial().expect("a connection");
+            client.batch_execute("SELECT 1").expect("an answer");
+            assert!(!dialer.cancels_patiently());
+        }
     }
 }

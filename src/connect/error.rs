@@ -129,11 +129,11 @@ impl Failure {
                 format!("{} (SQLSTATE {})", cause.message(), code.code()),
             ),
             None if is_of_tls(error) => (Kind::Tls, cause.message().to_owned()),
-            // The driver takes every socket for one of TLS.
             None => {
-                let network = network(error).map(io::Error::to_string);
-                let text = network.unwrap_or_else(|| cause.message().to_owned());
-                (Kind::Nothing, text)
+                // The driver takes whatever happens to the connector for that.
+                let text = cause.message();
+                let text = text.strip_prefix("error performing TLS handshake: ");
+                (Kind::Nothing, text.unwrap_or(cause.message()).to_owned())
             }
         };
         Failure {

@@ -175,7 +175,8 @@ impl ConnectOptions {
     /// Sets how long one try to connect to one address may take, until the server is ready for
     /// statements; at least a second, and in whole seconds.
     ///
-    /// Defaults to 10 seconds.
+    /// Defaults to 10 seconds. On a Unix socket it covers no more than the socket's own part, where the
+    /// program may not use TCP with itself.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
         self.with("connect_timeout", &seconds.max(1).to_string())

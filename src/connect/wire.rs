@@ -52,6 +52,7 @@ pub(super) struct Connector {
     encryption: Encryption,
     /// Whether it is the server that ends the connection, when it has done what it is for.
     is_ended_by_server: bool,
+    is_reached: Arc<AtomicBool>,
     has_begun_tls: Arc<AtomicBool>,
 }
 
@@ -60,6 +61,7 @@ impl Connector {
         Connector {
             encryption,
             is_ended_by_server: false,
+            is_reached: Arc::default(),
             has_begun_tls: Arc::default(),
         }
     }
@@ -73,12 +75,18 @@ impl Connector {
         }
     }
 
+    /// Whether the driver has got so far as to hand out a socket.
+    pub(super) fn is_reached(&self) -> bool {
+        self.is_reached.load(Ordering::Relaxed)
+    }
+
     /// Whether a server was found that speaks TLS.
     pub(super) fn has_begun_tls(&self) -> bool {
         self.has_begun_tls.load(Ordering::Relaxed)
     }
 
     async fn negotiate(self, mut socket: Socket, host: String) -> Result<Box<dyn Duplex>, Failure> {
+        self.is_reached.store(true, Ordering::Relaxed);
         #[cfg(unix)]
         if let Some(path) = super::detour::socket(&host) {
             return Ok(Box::new(UnixStream::connect(path).await?));

@@ -242,7 +242,7 @@ impl PostgresStoreBuilder {
         } else {
             Some(dialer.dial()?)
         };
-        let cancel = Cancel::by(dialer.clone());
+        let cancel = Cancel::By(dialer.clone());
         self.pooled(Manager::new(dialer, first), cancel)
     }
 

@@ -196,7 +196,8 @@ impl PostgresStore {
     /// End what you begin: a transaction left open would take the store's next statements in.
     /// Calling a store on a single client from within waits for itself, until its timeout has passed.
     /// The store's timeout does not end `work`. In [`Offload::run`](crate::Offload::run), the facade's
-    /// does: what runs on the server then is cancelled.
+    /// does: what runs on the server then is cancelled. The client's own `cancel_token` serves where the
+    /// connection is of your making; those of [`connect`](Self::connect) are reached in the store's way.
     ///
     /// # Errors
     ///

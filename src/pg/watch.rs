@@ -29,9 +29,11 @@ const ABSORB: &str = "SELECT pg_sleep(0.5)";
 
 /// How a connection's server is told to cancel: on a connection of its own.
 #[derive(Clone)]
-pub(super) struct Cancel {
-    send: Arc<dyn Fn(&CancelToken) + Send + Sync>,
-    is_patient: bool,
+pub(super) enum Cancel {
+    /// In the way in which the connections were made.
+    By(Arc<Dialer>),
+    /// In the driver's.
+    With(Arc<dyn Fn(&CancelToken) + Send + Sync>),
 }
 
 impl Cancel {
@@ -39,18 +41,21 @@ impl Cancel {
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
     {
-        Cancel {
-            // A server that cannot be reached is tried again later.
-            send: Arc::new(move |token| drop(token.cancel_query(tls.clone()))),
-            is_patient: false,
+        // A server that cannot be reached is tried again later.
+        Cancel::With(Arc::new(move |token| drop(token.cancel_query(tls.clone()))))
+    }
+
+    fn send(&self, token: &CancelToken) {
+        match self {
+            Cancel::By(dialer) => dialer.cancel(token),
+            Cancel::With(send) => send(token),
         }
     }
 
-    /// In the way in which the connections were made.
-    pub(super) fn by(dialer: Arc<Dialer>) -> Cancel {
-        Cancel {
-            is_patient: dialer.cancels_patiently(),
-            send: Arc::new(move |token| dialer.cancel(token)),
+    fn is_patient(&self) -> bool {
+        match self {
+            Cancel::By(dialer) => dialer.cancels_patiently(),
+            Cancel::With(_) => false,
         }
     }
 }
@@ -104,7 +109,7 @@ impl Watch {
 
     /// Whether a request to cancel waits until the server has passed it on.
     pub(super) fn cancels_patiently(&self) -> bool {
-        self.0.cancel.is_patient
+        self.0.cancel.is_patient()
     }
 
     /// Watches over what this client does from now on.
@@ -217,7 +222,7 @@ impl Shared {
         let shared = self.clone();
         let send = move || {
             // The driver panics where no file descriptor is left, and a user's TLS may.
-            let _ = catch_unwind(AssertUnwindSafe(|| (shared.cancel.send)(&token)));
+            let _ = catch_unwind(AssertUnwindSafe(|| shared.cancel.send(&token)));
             if let Some(running) = shared.state().running.get_mut(&id) {
                 running.sending -= 1;
             }

@@ -1,6 +1,6 @@
 //! Options, and where those come from that nobody gave.
 
-use std::{thread, time::Duration};
+use std::{fs, thread, time::Duration};
 
 use session_postgres::{
     ConnectOptions, Error, Key, PostgresStore, SslMode, Store,
@@ -85,7 +85,7 @@ fn hosts_are_tried_in_turn_and_each_is_named_if_none_will_do() {
     for part in [
         "as user \"postgres\"",
         "at nowhere.invalid:5432: the name of the host leads nowhere",
-        "at 127.0.0.1:1: Connection refused",
+        "at 127.0.0.1:1: error connecting to server",
         "nothing listens there",
     ] {
         assert!(error.contains(part), "{part} is not in: {error}");
@@ -380,4 +380,39 @@ fn a_call_waits_no_longer_for_a_connection_than_it_may() {
         other => panic!("{other:?}"),
     }
     store.generate(None, None).unwrap();
+}
+
+/// Of each connection of this machine's to the port, whether the system probes it when it is idle.
+fn are_kept_alive(port: u16) -> Option<Vec<bool>> {
+    let table = fs::read_to_string("/proc/net/tcp").ok()?;
+    let to_port = format!(":{port:04X}");
+    let lines = table.lines().skip(1);
+    let connections = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let established = connections.filter(|words| words[2].ends_with(&to_port) && words[3] == "01");
+    // Which timer runs.
+    Some(
+        established
+            .map(|words| words[5].starts_with("02:"))
+            .collect(),
+    )
+}
+
+#[test]
+fn idle_connections_are_kept_alive_unless_that_is_turned_off() {
+    let schema = Schema::new();
+    for (keepalives, expected) in [("1", true), ("0", false)] {
+        let line = Line::to(&schema.config());
+        if are_kept_alive(line.port()).is_none() {
+            eprintln!("skipped: this system does not tell");
+            return;
+        }
+        let options = through(&line, &schema)
+            .set("keepalives", keepalives)
+            .unwrap();
+        let _store = PostgresStore::connect(options).unwrap();
+        // While something is under way, another timer runs.
+        wait_until("the connection is as wanted", || {
+            are_kept_alive(line.port()) == Some(vec![expected])
+        });
+    }
 }
