@@ -115,7 +115,7 @@ impl Results {
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         let failed = || format!("cannot write to {}", folder.display());
         fs::create_dir_all(folder).with_context(failed)?;
-        let json = serde_json::to_string_pretty(self)?;
+        let json = serde_json::to_string(self)?;
         fs::write(folder.join("results.json"), json + "\n").with_context(failed)?;
         fs::write(folder.join("results.md"), table::markdown(self)).with_context(failed)?;
         chart::draw(self, folder)
