@@ -180,13 +180,17 @@ impl Dialer {
             if connected.is_ok() || connector.is_reached() {
                 return connected;
             }
-            detour.close();
         }
-        config
+        let connected = config
             .host(&folder.to_string_lossy())
             .port(port)
             .ssl_mode(DriversSslMode::Disable)
-            .connect(NoTls)
+            .connect(NoTls);
+        // Where this fails too, for want of file descriptors or so, it was not the detour's fault.
+        if let (Some(detour), Ok(_)) = (self.detour(), &connected) {
+            detour.close();
+        }
+        connected
     }
 
     /// What is the same for every address of a host; says where the password comes from.
