@@ -15,6 +15,8 @@ use crate::{
 
 const MIB: f64 = (1 << 20) as f64;
 
+type Figured = fn(&Figures) -> f64;
+
 pub(super) fn markdown(results: &Results) -> String {
     let mut text = String::new();
     let out = &mut text;
@@ -171,36 +173,27 @@ fn kind_tables(out: &mut String, results: &Results, kind: (usize, Verb)) {
             Some(format!("{} / {}", millis(|f| f.p50)?, millis(|f| f.p99)?))
         },
     );
-    table(
-        out,
-        results,
-        kind,
-        "Processor time a call, program + server, microseconds",
-        |results, peer, point| {
-            let program = results.spread(peer, point, |f| Some(f.program_micros()))?;
-            let server = results.spread(peer, point, |f| Some(f.server_micros()))?;
-            Some(format!(
-                "{} + {}",
-                Short(program.median()),
-                Short(server.median())
-            ))
-        },
-    );
-    table(
-        out,
-        results,
-        kind,
-        "Context switches a call, program + server",
-        |results, peer, point| {
-            let program = results.spread(peer, point, |f| Some(f.program_switches()))?;
-            let server = results.spread(peer, point, |f| Some(f.server_switches()))?;
-            Some(format!(
-                "{} + {}",
-                Short(program.median()),
-                Short(server.median())
-            ))
-        },
-    );
+    let sums: [(_, Figured, Figured); 2] = [
+        (
+            "Processor time a call, program + server, microseconds",
+            Figures::program_micros,
+            Figures::server_micros,
+        ),
+        (
+            "Context switches a call, program + server",
+            Figures::program_switches,
+            Figures::server_switches,
+        ),
+    ];
+    for (title, program, server) in sums {
+        table(out, results, kind, title, |results, peer, point| {
+            let median = |figure: Figured| {
+                let spread = results.spread(peer, point, |figures| Some(figure(figures)))?;
+                Some(Short(spread.median()).to_string())
+            };
+            Some(format!("{} + {}", median(program)?, median(server)?))
+        });
+    }
     table(
         out,
         results,
