@@ -244,3 +244,40 @@ impl Round {
         !self.has_been_at_the_end || self.at < self.start
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which blocks of a table of so many are looked at, in turn.
+    fn looked_at(start: u64, blocks: u64) -> Vec<(u64, u64)> {
+        let mut round = Round::from(start);
+        let mut parts = Vec::new();
+        loop {
+            parts.push((round.at, round.until()));
+            if !round.advance(blocks) {
+                return parts;
+            }
+        }
+    }
+
+    #[test]
+    fn a_round_sees_each_block_once() {
+        assert_eq!(looked_at(0, 0), [(0, 128)]);
+        assert_eq!(looked_at(0, 128), [(0, 128)]);
+        assert_eq!(looked_at(0, 129), [(0, 128), (128, 256)]);
+        assert_eq!(looked_at(128, 200), [(128, 256), (0, 128)]);
+        assert_eq!(
+            looked_at(300, 500),
+            [(300, 428), (428, 556), (0, 128), (128, 256), (256, 300)]
+        );
+    }
+
+    #[test]
+    fn a_table_that_has_shrunk_is_gone_through_no_further_than_its_end() {
+        assert_eq!(
+            looked_at(1_000_000, 100),
+            [(1_000_000, 1_000_128), (0, 100)]
+        );
+    }
+}

@@ -364,6 +364,27 @@ fn the_pool_is_as_large_as_it_is_asked_to_be() {
     assert!(matches!(error, Error::InvalidOption(_)), "{error:?}");
 }
 
+/// The pool looks after its connections twice a minute.
+#[test]
+fn connections_are_closed_when_they_are_old_or_were_idle_for_long() {
+    let schema = Schema::new();
+    let (aging, resting) = (Line::to(&schema.config()), Line::to(&schema.config()));
+    let second = Duration::from_secs(1);
+    let aged = schema.builder().max_lifetime(second).min_idle(1);
+    let rested = schema.builder().idle_timeout(second).min_idle(0);
+    let _aged = aged.connect(through(&aging, &schema)).unwrap();
+    let rested = rested.connect(through(&resting, &schema)).unwrap();
+    wait_until("one waits for calls", || aging.open() == 1);
+    let accepted = aging.accepted();
+    rested.create_table().unwrap();
+    assert!(resting.open() > 0);
+    wait_until("the old one is closed, and another opened", || {
+        aging.accepted() > accepted
+    });
+    wait_until("the idle one is closed", || resting.open() == 0);
+    rested.check().unwrap();
+}
+
 #[test]
 fn a_call_waits_no_longer_for_a_connection_than_it_may() {
     let schema = Schema::new();
