@@ -1,6 +1,13 @@
 //! TLS, as libpq means it: who is trusted, and what happens where it is missing.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpListener,
+    path::Path,
+    thread,
+    time::Duration,
+};
 
 use openssl::{pkey::PKey, symm::Cipher};
 use session_postgres::{
@@ -190,6 +197,34 @@ fn an_address_can_be_in_a_certificate_too() {
 fn port(server: &Server) -> u16 {
     let config: Config = server.tcp_url().unwrap().parse().unwrap();
     config.get_ports()[0]
+}
+
+#[test]
+fn the_server_is_told_the_name_of_the_host_unless_it_is_not_to_be() {
+    let hello = |name: &str, sslsni: &str| {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let options = ConnectOptions::new()
+            .host(name)
+            .hostaddr("127.0.0.1")
+            .port(listener.local_addr().unwrap().port())
+            .sslmode(SslMode::Require);
+        let options = options.set("sslsni", sslsni).unwrap();
+        let client = thread::spawn(|| PostgresStore::connect(options).unwrap_err());
+        let (mut socket, _) = listener.accept().unwrap();
+        socket.read_exact(&mut [0; 8]).unwrap();
+        socket.write_all(b"S").unwrap();
+        let mut header = [0; 5];
+        socket.read_exact(&mut header).unwrap();
+        let mut hello = vec![0; u16::from_be_bytes([header[3], header[4]]).into()];
+        socket.read_exact(&mut hello).unwrap();
+        drop((socket, listener));
+        client.join().unwrap();
+        hello
+    };
+    let names = |hello: &[u8], name: &str| hello.windows(name.len()).any(|w| w == name.as_bytes());
+    assert!(names(&hello("db.test", "1"), "db.test"));
+    assert!(!names(&hello("db.test", "0"), "db.test"));
+    assert!(!names(&hello("127.0.0.1", "1"), "127.0.0.1"));
 }
 
 #[test]
