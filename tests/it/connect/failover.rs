@@ -15,7 +15,8 @@ use session_postgres::{
 };
 use throwaway_postgres::Server;
 
-use crate::support::{PATIENCE, wait_until};
+use super::is_about_time;
+use crate::support::{PATIENCE, patiently, wait_until};
 
 fn config(server: &Server) -> Config {
     server.url().parse().unwrap()
@@ -161,11 +162,14 @@ fn a_commit_that_no_standby_has_confirmed_is_not_acknowledged() {
         .timeout(Duration::from_millis(500))
         .connect(writable(&[&primary]))
         .unwrap();
-    store.create_table().unwrap();
-    let key = store.generate(None, None).unwrap();
+    patiently(|| store.create_table());
+    let key = patiently(|| store.generate(None, None));
     standby.pause().unwrap();
-    let error = store.set(&key, "lobster", None).unwrap_err();
-    assert!(matches!(error, Error::Disconnected(_)), "{error:?}");
+    wait_until("a write is sent", || {
+        let error = store.set(&key, "lobster", None).unwrap_err();
+        assert!(is_about_time(&error), "{error:?}");
+        matches!(error, Error::Disconnected(_))
+    });
     standby.resume().unwrap();
     wait_until("the standby has caught up", || {
         store.set(&key, "crab", None).is_ok()

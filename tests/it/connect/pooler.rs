@@ -8,7 +8,8 @@ use session_postgres::{
 };
 use throwaway_postgres::{Pooler, Server};
 
-use crate::support::wait_until;
+use super::is_about_time;
+use crate::support::{PATIENCE, patiently, wait_until};
 
 struct Pooled {
     pooler: Pooler,
@@ -144,18 +145,21 @@ fn a_deadline_behind_a_pooler_costs_the_call_and_not_the_pooler() {
             .timeout(Duration::from_millis(300))
             .connect(options)
             .unwrap();
-        store.create_table().unwrap();
-        let key = store.generate(None, None).unwrap();
+        patiently(|| store.create_table());
+        let key = patiently(|| store.generate(None, None));
         let mut locker = pooled.client();
         let mut lock = locker.transaction().unwrap();
         lock.batch_execute("SELECT FROM session FOR UPDATE")
             .unwrap();
         for _ in 0..3 {
-            let error = store.set(&key, "crab", None).unwrap_err();
-            assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+            wait_until("the statement is cancelled in time", || {
+                let error = store.set(&key, "crab", None).unwrap_err();
+                assert!(is_about_time(&error), "{error:?}");
+                matches!(error, Error::TimedOut { .. })
+            });
         }
         lock.rollback().unwrap();
-        store.set(&key, "lobster", None).unwrap();
+        patiently(|| store.set(&key, "lobster", None));
     }
 }
 
@@ -167,10 +171,11 @@ fn a_pooler_that_the_driver_would_end_is_not_asked_to_cancel() {
         return;
     };
     let builder = PostgresStore::builder().timeout(Duration::from_millis(100));
-    let setup = builder.clone().connect(pooled.server.url()).unwrap();
+    let setup = PostgresStore::connect(pooled.server.url()).unwrap();
     setup.create_table().unwrap();
     let key = setup.generate(None, None).unwrap();
-    let config: Config = pooled.pooler.tcp_url().parse().unwrap();
+    let mut config: Config = pooled.pooler.tcp_url().parse().unwrap();
+    config.connect_timeout(PATIENCE);
     // The first call on a connection is spared too.
     for store in [
         builder.clone().connect_with(config.clone(), NoTls).unwrap(),
@@ -194,7 +199,7 @@ fn waits_for_a_lock(pooled: &Pooled, store: &PostgresStore, key: &Key) {
     lock.batch_execute("SELECT FROM session FOR UPDATE")
         .unwrap();
     thread::scope(|scope| {
-        let call = scope.spawn(|| store.set(key, "crab", None));
+        let call = scope.spawn(|| patiently(|| store.set(key, "crab", None)));
         let waits_longer = "SELECT count(*) FROM pg_stat_activity \
                             WHERE wait_event_type = 'Lock' \
                             AND query_start < clock_timestamp() - interval '1 second'";
@@ -206,7 +211,7 @@ fn waits_for_a_lock(pooled: &Pooled, store: &PostgresStore, key: &Key) {
                 == 1
         });
         lock.rollback().unwrap();
-        call.join().unwrap().unwrap();
+        call.join().unwrap();
     });
-    assert_eq!(store.get(key).unwrap().value, "crab");
+    assert_eq!(patiently(|| store.get(key)).value, "crab");
 }

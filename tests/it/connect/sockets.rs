@@ -7,7 +7,7 @@ use throwaway_postgres::Server;
 use tokio::runtime::Runtime;
 
 use super::{in_time, is_about_time};
-use crate::support::{child, wait_until};
+use crate::support::{child, patiently, wait_until};
 
 const TIMEOUT: Duration = Duration::from_millis(300);
 
@@ -18,7 +18,7 @@ fn options(server: &Server) -> ConnectOptions {
 fn store(server: &Server) -> PostgresStore {
     let builder = PostgresStore::builder().max_connections(2).timeout(TIMEOUT);
     let store = builder.connect(options(server)).unwrap();
-    store.create_table().unwrap();
+    patiently(|| store.create_table());
     store
 }
 
@@ -26,7 +26,7 @@ fn store(server: &Server) -> PostgresStore {
 fn calls_to_a_server_that_stands_still_end_and_go_on_with_it() {
     let server = Server::start().unwrap();
     let store = store(&server);
-    let key = store.generate(Some("lobster"), None).unwrap();
+    let key = patiently(|| store.generate(Some("lobster"), None));
     server.pause().unwrap();
     let (store, key) = in_time(move || {
         thread::scope(|scope| {
@@ -47,7 +47,7 @@ fn calls_to_a_server_that_stands_still_end_and_go_on_with_it() {
 fn a_facades_lanes_come_back_from_a_server_that_stands_still() {
     let server = Server::start().unwrap();
     let store = store(&server);
-    let key = store.generate(Some("lobster"), None).unwrap();
+    let key = patiently(|| store.generate(Some("lobster"), None));
     let facade = Offload::builder().timeout(TIMEOUT).build(store);
     let runtime = Runtime::new().unwrap();
     server.pause().unwrap();
@@ -82,17 +82,17 @@ fn a_program_that_may_not_use_tcp_has_its_sessions_all_the_same() {
         let options: ConnectOptions = env::var(URL).unwrap().parse().unwrap();
         let builder = PostgresStore::builder().timeout(TIMEOUT);
         let store = builder.connect(options).unwrap();
-        store.create_table().unwrap();
-        let key = store.generate(Some("lobster"), None).unwrap();
-        store
-            .with_client(|client| {
+        patiently(|| store.create_table());
+        let key = patiently(|| store.generate(Some("lobster"), None));
+        patiently(|| {
+            store.with_client(|client| {
                 let mut lock = client.transaction().unwrap();
                 lock.batch_execute("LOCK TABLE session").unwrap();
                 let error = store.set(&key, "crab", None).unwrap_err();
                 assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
             })
-            .unwrap();
-        assert_eq!(store.get(&key).unwrap().value, "lobster");
+        });
+        assert_eq!(patiently(|| store.get(&key)).value, "lobster");
         return;
     }
     // There, not even the way to oneself is open. Who is not root becomes it, for that only.

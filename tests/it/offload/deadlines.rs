@@ -5,7 +5,7 @@ use std::{sync::mpsc, time::Duration};
 use session_postgres::{AsyncStore, Error, Offload, OffloadBuilder, PostgresStore, Store};
 use tokio::{runtime::Builder, task::JoinSet};
 
-use crate::support::{PATIENCE, database::Schema, wait_until};
+use crate::support::{PATIENCE, database::Schema, patiently, wait_until};
 
 const LANES: usize = 4;
 
@@ -23,7 +23,7 @@ fn hurried(schema: &Schema) -> Offload<PostgresStore> {
 /// Waits, as a thread that may block, until no lane has work.
 fn wait_for_lanes(schema: &Schema, store: &Offload<PostgresStore>) {
     wait_until("the lanes to come back", || store.stats().running == 0);
-    assert_eq!(schema.active(), 0);
+    wait_until("the server to be done", || schema.active() == 0);
 }
 
 #[test]
@@ -55,8 +55,8 @@ fn lanes_that_wait_for_locked_rows_come_back() {
     });
     wait_for_lanes(&schema, &store);
     // The rows are locked still, and nothing is in anybody's way.
-    let found = runtime.block_on(store.get(&free));
-    assert_eq!(found.unwrap().value, "shrimp");
+    let found = patiently(|| runtime.block_on(store.get(&free)));
+    assert_eq!(found.value, "shrimp");
     locked.rollback().unwrap();
     for key in &keys {
         assert_eq!(blocking.get(key).unwrap().value, "lobster");
@@ -68,16 +68,21 @@ fn a_closure_of_the_users_own_is_cancelled_on_the_server() {
     let schema = Schema::new();
     let store = hurried(&schema);
     let sql = format!("SELECT pg_sleep(600) -- {}", schema.quoted());
-    let (tell, told) = mpsc::channel();
     let runtime = Builder::new_multi_thread().enable_time().build().unwrap();
-    let late = runtime.block_on(store.run(move |store| {
-        let slept = store
-            .with_client(|client| client.batch_execute(&sql))
-            .unwrap();
-        tell.send(slept).unwrap();
-    }));
-    assert!(matches!(late, Err(Error::TimedOut { .. })), "{late:?}");
-    let error = told.recv().unwrap().unwrap_err();
-    assert_eq!(error.code().unwrap().code(), "57014");
+    wait_until("a lane to take it before its time is up", || {
+        let (tell, told) = mpsc::channel();
+        let sql = sql.clone();
+        let late = runtime.block_on(store.run(move |store| {
+            if let Ok(slept) = store.with_client(|client| client.batch_execute(&sql)) {
+                tell.send(slept).unwrap();
+            }
+        }));
+        assert!(matches!(late, Err(Error::TimedOut { .. })), "{late:?}");
+        let Ok(slept) = told.recv() else {
+            return false;
+        };
+        assert_eq!(slept.unwrap_err().code().unwrap().code(), "57014");
+        true
+    });
     wait_for_lanes(&schema, &store);
 }

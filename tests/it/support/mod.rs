@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use session_postgres::Key;
+use session_postgres::{Error, Key};
 
 /// A condition that does not come true within this is a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,6 +24,18 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     while !condition() {
         assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
         thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// What a call comes to that is to succeed, of a store whose time is short: on a slow machine it may have
+/// to be made again.
+pub(crate) fn patiently<T>(mut call: impl FnMut() -> Result<T, Error>) -> T {
+    let begun = Instant::now();
+    loop {
+        match call() {
+            Err(Error::TimedOut { .. } | Error::Disconnected(_)) if begun.elapsed() < PATIENCE => {}
+            outcome => return outcome.unwrap(),
+        }
     }
 }
 

@@ -3,9 +3,8 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    thread,
     time::Duration,
 };
 
@@ -24,7 +23,7 @@ use tower::ServiceExt;
 use tower_sessions::{Expiry, Session, SessionManagerLayer, SessionStore, session};
 
 use super::{Fixture, in_time};
-use crate::support::database::Schema;
+use crate::support::{database::Schema, wait_until};
 
 const HALF_AN_HOUR: Expiry = Expiry::OnInactivity(Period::minutes(30));
 
@@ -424,30 +423,40 @@ fn no_visitor_notices_that_the_server_is_restarted() {
     let on = Fixture::of(store, schema);
     let site = site(Offload::clone(&on.store), HALF_AN_HOUR);
     let done = Arc::new(AtomicBool::new(false));
-    let visitors: Vec<_> = (0..8)
+    let (visits, visitors): (Vec<_>, Vec<_>) = (0..8)
         .map(|_| {
             let (site, done) = (site.clone(), done.clone());
-            on.runtime.spawn(async move {
+            let visits = Arc::new(AtomicU64::new(1));
+            let made = visits.clone();
+            let visitor = on.runtime.spawn(async move {
                 let cookie = site.visitor().await;
-                let mut visits = 1;
                 while !done.load(Ordering::Relaxed) {
-                    visits += 1;
+                    let visits = made.fetch_add(1, Ordering::Relaxed) + 1;
                     let answer = site.ask("/count", Some(&cookie)).await;
                     assert_eq!((answer.status, answer.body), (200, visits.to_string()));
                 }
-                visits
-            })
+            });
+            (visits, visitor)
         })
-        .collect();
-    thread::sleep(Duration::from_millis(200));
+        .unzip();
+    let each_visits_again = || {
+        for visits in &visits {
+            let before = visits.load(Ordering::Relaxed);
+            // The one under way may be from before.
+            wait_until("two more visits", || {
+                visits.load(Ordering::Relaxed) >= before + 2
+            });
+        }
+    };
+    each_visits_again();
     server.restart().unwrap();
-    thread::sleep(Duration::from_millis(500));
+    each_visits_again();
     server.kill().unwrap();
     server.start_again().unwrap();
-    thread::sleep(Duration::from_millis(500));
+    each_visits_again();
     done.store(true, Ordering::Relaxed);
     for visitor in visitors {
-        assert!(on.wait(visitor).unwrap() > 3);
+        on.wait(visitor).unwrap();
     }
     assert_eq!(on.schema.count("true"), 8);
 }
