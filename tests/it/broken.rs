@@ -10,7 +10,7 @@ use session_postgres::{Error, Key, Period, PostgresStore, Store, postgres::NoTls
 use throwaway_postgres::Server;
 
 use crate::support::{
-    database::{Manager, ORIGINAL, Schema},
+    database::{Manager, Schema},
     patiently,
     proxy::{Break, Proxy},
     wait_until,
@@ -69,12 +69,8 @@ fn a_thousand_calls_from_8_threads_outlive_kills_and_a_restart() {
         .unwrap();
     for legacy in [false, true] {
         let schema = Schema::on(server.url());
+        schema.create_table(legacy);
         let store = schema.builder().from_pool(named_pool(&schema, 8));
-        if legacy {
-            schema.run(ORIGINAL);
-        } else {
-            store.create_table().unwrap();
-        }
         let counter = store.generate(Some("0"), None).unwrap();
 
         kill_backends(&schema);
@@ -146,11 +142,7 @@ fn a_life(
 /// A store whose every connection goes through a proxy, on the recommended or the original's table.
 fn behind_proxy(legacy: bool) -> (Schema, Proxy, PostgresStore) {
     let schema = Schema::new();
-    if legacy {
-        schema.run(ORIGINAL);
-    } else {
-        schema.store();
-    }
+    schema.create_table(legacy);
     let proxy = Proxy::to(&schema.config());
     let pool = Pool::builder().max_size(2).test_on_check_out(false);
     let pool = pool

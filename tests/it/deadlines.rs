@@ -12,7 +12,7 @@ use std::{
 use session_postgres::{
     Error, Key, Offload, PostgresStore, Store,
     postgres::{
-        Client, NoTls, Socket, Transaction,
+        Client, NoTls, Socket,
         tls::{MakeTlsConnect, NoTlsError, NoTlsStream},
     },
 };
@@ -21,7 +21,7 @@ use tokio::runtime::Builder;
 
 use crate::support::{
     PATIENCE,
-    database::{ORIGINAL, Schema},
+    database::{Schema, lock, pid},
     patiently, wait_until,
 };
 
@@ -49,19 +49,6 @@ const VERBS: [Verb; 7] = [
     }),
 ];
 
-/// Locks a session's row, and is not done with it yet.
-fn lock<'a>(holder: &'a mut Client, key: &Key) -> Transaction<'a> {
-    let mut transaction = holder.transaction().unwrap();
-    let lock = "SELECT FROM session WHERE session_key = $1 FOR UPDATE";
-    assert_eq!(transaction.execute(lock, &[&key.as_str()]).unwrap(), 1);
-    transaction
-}
-
-fn pid(store: &PostgresStore) -> i32 {
-    let ask = |client: &mut Client| client.query_one("SELECT pg_backend_pid()", &[]);
-    patiently(|| store.with_client(ask)).unwrap().get(0)
-}
-
 /// The call has been told before the server is done with what the cancelling has ended.
 fn wait_for_server(schema: &Schema) {
     wait_until("the server is done", || schema.active() == 0);
@@ -71,11 +58,7 @@ fn wait_for_server(schema: &Schema) {
 fn a_call_that_waits_for_a_lock_ends_when_its_time_is_up_and_did_nothing() {
     for legacy in [false, true] {
         let schema = Schema::new();
-        if legacy {
-            schema.run(ORIGINAL);
-        } else {
-            schema.store();
-        }
+        schema.create_table(legacy);
         let builder = || schema.builder().timeout(SHORT);
         let pooled = builder().from_pool(schema.pool(1));
         let single = builder().from_client(schema.client());

@@ -43,11 +43,7 @@ fn often() -> PrunerBuilder {
 fn only_what_has_expired_is_removed() {
     for legacy in [false, true] {
         let schema = Schema::new();
-        if legacy {
-            schema.run(ORIGINAL);
-        } else {
-            schema.store();
-        }
+        schema.create_table(legacy);
         let store = schema.builder().from_client(schema.client());
         let living = store.generate(Some("lobster"), None).unwrap();
         let unset = store.generate(None, Some(Period::HOUR)).unwrap();
@@ -156,11 +152,7 @@ fn rows_that_others_have_locked_are_left_and_nobody_waits() {
 fn a_row_that_is_renewed_meanwhile_survives() {
     for legacy in [false, true] {
         let schema = Schema::new();
-        if legacy {
-            schema.run(ORIGINAL);
-        } else {
-            schema.store();
-        }
+        schema.create_table(legacy);
         schema.run("INSERT INTO session VALUES ('gate', now(), 'x')");
         fill(&schema, 50);
         let role = Role::new(&schema);

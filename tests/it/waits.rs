@@ -8,7 +8,7 @@ use session_postgres::{
 };
 
 use crate::support::{
-    database::{ORIGINAL, Schema},
+    database::{Schema, lock, pid},
     wait_until,
 };
 
@@ -38,27 +38,13 @@ fn while_locked(
 ) {
     for legacy in [false, true] {
         let schema = Schema::new();
-        if legacy {
-            schema.run(ORIGINAL);
-        } else {
-            schema.store();
-        }
+        schema.create_table(legacy);
         let wait = |(name, verb): &Verb| {
             let store = schema.builder().from_client(schema.client());
-            let pid: i32 = store
-                .with_client(|client| client.query_one("SELECT pg_backend_pid()", &[]))
-                .unwrap()
-                .unwrap()
-                .get(0);
+            let pid = pid(&store);
             let (mut holder, mut watcher) = (schema.client(), schema.client());
             let key = store.generate(Some("lobster"), Some(life)).unwrap();
-            let mut transaction = holder.transaction().unwrap();
-            let lock = "SELECT FROM session WHERE session_key = $1 FOR UPDATE";
-            assert_eq!(
-                transaction.execute(lock, &[&key.as_str()]).unwrap(),
-                1,
-                "{name}"
-            );
+            let transaction = lock(&mut holder, &key);
             let result = thread::scope(|scope| {
                 let call = scope.spawn(|| verb(&store, &key));
                 wait_until("the call to wait for the row", || {

@@ -13,7 +13,12 @@ use session_postgres::{
 use tokio::runtime::{Builder, Runtime};
 
 use super::{in_time, is_about_time, through};
-use crate::support::{PATIENCE, database::Schema, line::Line, patiently, wait_until};
+use crate::support::{
+    PATIENCE,
+    database::{Schema, pid},
+    line::Line,
+    patiently, wait_until,
+};
 
 /// Short, for none of these times is to be reached.
 const TIMEOUT: Duration = Duration::from_millis(300);
@@ -210,24 +215,16 @@ fn a_locked_table_costs_the_call_and_not_the_connection() {
     let schema = Schema::new();
     let line = Line::to(&schema.config());
     let store = store(&line, &schema, 1, TIMEOUT);
-    let process = || {
-        patiently(|| {
-            store.with_client(|client| {
-                let row = client.query_one("SELECT pg_backend_pid()", &[]).unwrap();
-                row.get::<_, i32>(0)
-            })
-        })
-    };
     let mut locker = schema.client();
     // A machine that is slow enough makes any server one that does not answer.
     wait_until("a call costs only itself", || {
-        let before = process();
+        let before = pid(&store);
         let mut lock = locker.transaction().unwrap();
         lock.batch_execute("LOCK TABLE session").unwrap();
         let error = store.generate(None, None).unwrap_err();
         assert!(is_about_time(&error), "{error:?}");
         lock.rollback().unwrap();
-        matches!(error, Error::TimedOut { .. }) && process() == before
+        matches!(error, Error::TimedOut { .. }) && pid(&store) == before
     });
 }
 

@@ -6,11 +6,13 @@ use std::sync::{
 };
 
 use session_postgres::{
-    PostgresStore, PostgresStoreBuilder,
-    postgres::{Client, Config, NoTls},
+    Key, PostgresStore, PostgresStoreBuilder,
+    postgres::{Client, Config, NoTls, Transaction},
     r2d2::Pool,
 };
 use throwaway_postgres::Database;
+
+use super::patiently;
 
 pub(crate) type Manager = r2d2_postgres::PostgresConnectionManager<NoTls>;
 
@@ -91,6 +93,15 @@ impl Schema {
         self.client().batch_execute(sql).unwrap();
     }
 
+    /// The recommended table, or the original's.
+    pub(crate) fn create_table(&self, legacy: bool) {
+        if legacy {
+            self.run(ORIGINAL);
+        } else {
+            self.store();
+        }
+    }
+
     /// How many rows match.
     pub(crate) fn count(&self, condition: &str) -> i64 {
         let sql = format!("SELECT count(*) FROM session WHERE {condition}");
@@ -125,6 +136,20 @@ impl Schema {
         store.create_table().unwrap();
         store
     }
+}
+
+/// The server's process behind a store with one connection.
+pub(crate) fn pid(store: &PostgresStore) -> i32 {
+    let ask = |client: &mut Client| client.query_one("SELECT pg_backend_pid()", &[]);
+    patiently(|| store.with_client(ask)).unwrap().get(0)
+}
+
+/// Locks a session's row, and is not done with it yet.
+pub(crate) fn lock<'a>(holder: &'a mut Client, key: &Key) -> Transaction<'a> {
+    let mut transaction = holder.transaction().unwrap();
+    let lock = "SELECT FROM session WHERE session_key = $1 FOR UPDATE";
+    assert_eq!(transaction.execute(lock, &[&key.as_str()]).unwrap(), 1);
+    transaction
 }
 
 impl Drop for Schema {
