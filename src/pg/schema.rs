@@ -19,20 +19,20 @@ const EXISTS: &str = "SELECT to_regclass($1) IS NOT NULL";
 const COLUMNS: &str = "SELECT attname::text, format_type(atttypid, atttypmod), attnotnull, \
      atthasdef OR attidentity <> '' OR attgenerated <> '' \
      FROM pg_attribute \
-     WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped \
+     WHERE attrelid = $1::text::regclass::oid AND attnum > 0 AND NOT attisdropped \
      ORDER BY attnum";
 
 /// Parameters: the quoted name.
 const KEY_HAS_INDEX: &str = "SELECT EXISTS ( \
          SELECT FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] \
-         WHERE indrelid = $1::text::regclass AND attname = 'session_key' \
+         WHERE indrelid = $1::text::regclass::oid AND attname = 'session_key' \
          AND indisvalid AND indpred IS NULL \
      )";
 
 /// Parameters: the quoted name.
 const PRIVILEGES: &str = "SELECT privilege \
-     FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege \
-     WHERE NOT has_table_privilege($1::text::regclass, privilege)";
+     FROM pg_catalog.unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege \
+     WHERE NOT has_table_privilege($1::text::regclass::oid, privilege)";
 
 impl PostgresStore {
     /// Makes the table as `sql/create.sql` has it, if it is not there.

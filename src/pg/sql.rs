@@ -1,6 +1,11 @@
 //! Every statement on the sessions table, one constant each.
 //!
-//! `{table}` stands for the table's quoted name.
+//! `{table}` stands for the table's quoted name, and `{=}` for the server's own `=`.
+//!
+//! Somebody else may create things in a schema on the search path. An operator or function of theirs would
+//! be taken for the server's own where its types fit better, and would run with the rights of the store's
+//! role. So each is named with its schema here, or its operands have the very types that the server's own is
+//! for.
 //!
 //! The clock is the server's, as it stands when a row is looked at: a statement that has waited for
 //! a lock must not judge by the time before. So what writes takes its locks first, judges the rows as
@@ -18,24 +23,24 @@ type Template = (&'static str, &'static [Type]);
 /// Parameters: key.
 const GET: Template = (
     "SELECT session_data, expire_date, clock_timestamp() FROM {table} \
-     WHERE session_key = $1 AND expire_date > clock_timestamp()",
+     WHERE session_key {=} $1 AND expire_date > clock_timestamp()",
     &[Type::BPCHAR],
 );
 
 /// Parameters: key, microseconds, value.
 const GENERATE: Template = (
     "INSERT INTO {table} (session_key, expire_date, session_data) \
-     VALUES ($1, clock_timestamp() + $2 * interval '1 microsecond', $3)",
+     VALUES ($1, clock_timestamp() + $2::float8 * interval '1 microsecond', $3)",
     &[Type::BPCHAR, Type::INT8, Type::TEXT],
 );
 
 /// Parameters: key, microseconds, value.
 const SET: Template = (
     "WITH sp__locked AS MATERIALIZED ( \
-         SELECT session_key, expire_date FROM {table} WHERE session_key = $1 FOR NO KEY UPDATE \
+         SELECT session_key, expire_date FROM {table} WHERE session_key {=} $1 FOR NO KEY UPDATE \
      ) \
      UPDATE {table} \
-     SET expire_date = clock_timestamp() + $2 * interval '1 microsecond', session_data = $3 \
+     SET expire_date = clock_timestamp() + $2::float8 * interval '1 microsecond', session_data = $3 \
      WHERE session_key = ANY (ARRAY( \
          SELECT session_key FROM sp__locked WHERE expire_date > clock_timestamp() \
      )) \
@@ -47,9 +52,9 @@ const SET: Template = (
 /// Parameters: key, microseconds.
 const TOUCH: Template = (
     "WITH sp__locked AS MATERIALIZED ( \
-         SELECT session_key, expire_date FROM {table} WHERE session_key = $1 FOR NO KEY UPDATE \
+         SELECT session_key, expire_date FROM {table} WHERE session_key {=} $1 FOR NO KEY UPDATE \
      ) \
-     UPDATE {table} SET expire_date = clock_timestamp() + $2 * interval '1 microsecond' \
+     UPDATE {table} SET expire_date = clock_timestamp() + $2::float8 * interval '1 microsecond' \
      WHERE session_key = ANY (ARRAY( \
          SELECT session_key FROM sp__locked WHERE expire_date > clock_timestamp() \
      )) \
@@ -60,14 +65,14 @@ const TOUCH: Template = (
 
 /// Parameters: key.
 const CLEAR: Template = (
-    "DELETE FROM {table} WHERE session_key = $1",
+    "DELETE FROM {table} WHERE session_key {=} $1",
     &[Type::BPCHAR],
 );
 
 /// Parameters: key, new key.
 const ROTATE: Template = (
     "WITH sp__locked AS MATERIALIZED ( \
-         SELECT session_key, expire_date FROM {table} WHERE session_key = $1 FOR UPDATE \
+         SELECT session_key, expire_date FROM {table} WHERE session_key {=} $1 FOR UPDATE \
      ) \
      UPDATE {table} SET session_key = $2 \
      WHERE session_key = ANY (ARRAY( \
@@ -81,7 +86,7 @@ const ROTATE: Template = (
 /// Reads as [`GET`], under the row's lock, and names the transaction. Parameters: key.
 const LOCK: Template = (
     "WITH sp__locked AS MATERIALIZED ( \
-         SELECT session_data, expire_date FROM {table} WHERE session_key = $1 FOR UPDATE \
+         SELECT session_data, expire_date FROM {table} WHERE session_key {=} $1 FOR UPDATE \
      ) \
      SELECT session_data, expire_date, clock_timestamp(), txid_current() FROM sp__locked \
      WHERE expire_date > clock_timestamp()",
@@ -106,10 +111,10 @@ const OUTCOME: Template = ("SELECT txid_status($1)", &[Type::INT8]);
 /// Parameters: keys.
 const GET_MANY: Template = (
     "SELECT row.session_data, row.expire_date, clock_timestamp(), sp__call.place \
-     FROM unnest($1) WITH ORDINALITY AS sp__call (key, place) \
+     FROM pg_catalog.unnest($1) WITH ORDINALITY AS sp__call (key, place) \
      CROSS JOIN LATERAL ( \
          SELECT session_data, expire_date FROM {table} \
-         WHERE session_key = sp__call.key AND expire_date > clock_timestamp() OFFSET 0 \
+         WHERE session_key {=} sp__call.key AND expire_date > clock_timestamp() OFFSET 0 \
      ) AS row",
     &[Type::BPCHAR_ARRAY],
 );
@@ -117,7 +122,7 @@ const GET_MANY: Template = (
 /// Parameters: keys, microseconds, values.
 const GENERATE_MANY: Template = (
     "INSERT INTO {table} (session_key, expire_date, session_data) \
-     SELECT key, clock_timestamp() + micros * interval '1 microsecond', value \
+     SELECT key, clock_timestamp() + micros::float8 * interval '1 microsecond', value \
      FROM unnest($1, $2, $3) AS sp__call (key, micros, value)",
     &[Type::BPCHAR_ARRAY, Type::INT8_ARRAY, Type::TEXT_ARRAY],
 );
@@ -128,12 +133,12 @@ const SET_MANY: Template = (
          SELECT row.*, sp__call.* \
          FROM unnest($1, $2, $3) WITH ORDINALITY AS sp__call (key, micros, value, place) \
          CROSS JOIN LATERAL ( \
-             SELECT session_key, expire_date FROM {table} WHERE session_key = sp__call.key \
+             SELECT session_key, expire_date FROM {table} WHERE session_key {=} sp__call.key \
              FOR NO KEY UPDATE \
          ) AS row \
      ) \
      UPDATE {table} AS session \
-     SET expire_date = clock_timestamp() + locked.micros * interval '1 microsecond', \
+     SET expire_date = clock_timestamp() + locked.micros::float8 * interval '1 microsecond', \
          session_data = locked.value \
      FROM sp__locked AS locked \
      WHERE session.session_key = ANY (ARRAY[locked.session_key]) \
@@ -149,12 +154,12 @@ const TOUCH_MANY: Template = (
          SELECT row.*, sp__call.* \
          FROM unnest($1, $2) WITH ORDINALITY AS sp__call (key, micros, place) \
          CROSS JOIN LATERAL ( \
-             SELECT session_key, expire_date FROM {table} WHERE session_key = sp__call.key \
+             SELECT session_key, expire_date FROM {table} WHERE session_key {=} sp__call.key \
              FOR NO KEY UPDATE \
          ) AS row \
      ) \
      UPDATE {table} AS session \
-     SET expire_date = clock_timestamp() + locked.micros * interval '1 microsecond' \
+     SET expire_date = clock_timestamp() + locked.micros::float8 * interval '1 microsecond' \
      FROM sp__locked AS locked \
      WHERE session.session_key = ANY (ARRAY[locked.session_key]) \
      AND session.session_key BETWEEN locked.session_key AND locked.session_key \
@@ -166,9 +171,9 @@ const TOUCH_MANY: Template = (
 /// Parameters: keys.
 const CLEAR_MANY: Template = (
     "WITH sp__locked AS MATERIALIZED ( \
-         SELECT row.session_key FROM unnest($1) AS sp__call (key) \
+         SELECT row.session_key FROM pg_catalog.unnest($1) AS sp__call (key) \
          CROSS JOIN LATERAL ( \
-             SELECT session_key FROM {table} WHERE session_key = sp__call.key FOR UPDATE \
+             SELECT session_key FROM {table} WHERE session_key {=} sp__call.key FOR UPDATE \
          ) AS row \
      ) \
      DELETE FROM {table} WHERE session_key = ANY (ARRAY(SELECT session_key FROM sp__locked))",
@@ -187,7 +192,7 @@ const INSERT_MANY: Template = (
      sp__expired AS MATERIALIZED ( \
          SELECT row.session_key FROM sp__new \
          CROSS JOIN LATERAL ( \
-             SELECT session_key FROM {table} WHERE session_key = sp__new.key \
+             SELECT session_key FROM {table} WHERE session_key {=} sp__new.key \
              AND (expire_date > clock_timestamp()) IS NOT TRUE FOR UPDATE \
          ) AS row \
      ), \
@@ -199,11 +204,11 @@ const INSERT_MANY: Template = (
      ), \
      sp__added AS ( \
          INSERT INTO {table} (session_key, expire_date, session_data) \
-         SELECT key, clock_timestamp() + micros * interval '1 microsecond', value \
+         SELECT key, clock_timestamp() + micros::float8 * interval '1 microsecond', value \
          FROM sp__new \
          WHERE (SELECT count(*) FROM sp__removed) >= 0 \
          AND NOT EXISTS ( \
-             SELECT FROM {table} WHERE session_key = sp__new.key AND expire_date > clock_timestamp() \
+             SELECT FROM {table} WHERE session_key {=} sp__new.key AND expire_date > clock_timestamp() \
              OFFSET 0 \
          ) \
          ORDER BY place \
@@ -211,9 +216,9 @@ const INSERT_MANY: Template = (
          RETURNING session_key \
      ) \
      SELECT place, \
-            EXISTS (SELECT FROM sp__added WHERE sp__added.session_key = sp__new.key), \
+            EXISTS (SELECT FROM sp__added WHERE sp__added.session_key {=} sp__new.key), \
             EXISTS ( \
-                SELECT FROM {table} WHERE session_key = sp__new.key AND expire_date > clock_timestamp() \
+                SELECT FROM {table} WHERE session_key {=} sp__new.key AND expire_date > clock_timestamp() \
                 OFFSET 0 \
             ) \
      FROM sp__new",
@@ -244,7 +249,7 @@ const PRUNE: Template = (
      sp__expired AS MATERIALIZED ( \
          SELECT tableoid AS sp__table, ctid AS sp__row FROM {table} \
          WHERE (SELECT is_mine FROM sp__turn) \
-         AND ctid >= format('(%s,0)', $2)::tid AND ctid < format('(%s,0)', $3)::tid \
+         AND ctid >= pg_catalog.format('(%s,0)', $2)::tid AND ctid < pg_catalog.format('(%s,0)', $3)::tid \
          AND (expire_date > now()) IS NOT TRUE \
          LIMIT $4 FOR UPDATE SKIP LOCKED \
      ), \
@@ -292,7 +297,9 @@ impl Statements {
     pub(super) fn new(table: &Table) -> Statements {
         let table = table.to_string();
         let sql = |(text, types): Template| Sql {
-            text: text.replace("{table}", &table),
+            text: text
+                .replace("{table}", &table)
+                .replace("{=}", "OPERATOR(pg_catalog.=)"),
             types,
         };
         Statements {

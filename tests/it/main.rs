@@ -24,4 +24,5 @@ mod secrets;
 mod shared_table;
 #[cfg(feature = "tower-sessions")]
 mod tower_sessions;
+mod traps;
 mod waits;
