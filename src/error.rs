@@ -153,9 +153,13 @@ impl Error {
     }
 }
 
+/// The class of SQLSTATEs that are about data.
+const DATA_EXCEPTION: &str = "22";
+
 /// What PostgreSQL or the connection to it said: enough to act on, and nothing of what was stored.
 ///
-/// The server's DETAIL, HINT and CONTEXT are left out, for they may quote the row.
+/// The server's DETAIL, HINT and CONTEXT are left out, for they may quote the row, and so is its message
+/// where it is about data (SQLSTATE class 22). What a trigger of your own raises is passed on.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseError {
     code: Option<SqlState>,
@@ -168,6 +172,20 @@ impl DatabaseError {
             code: None,
             message: message.to_owned(),
         }
+    }
+
+    /// Of a statement that had a key or a value with it: what a server says of data that it does not take
+    /// may quote them.
+    pub(crate) fn of_call(error: &postgres::Error) -> DatabaseError {
+        let mut told = DatabaseError::from(error);
+        let code = told.code().map_or("", SqlState::code);
+        if code.starts_with(DATA_EXCEPTION) {
+            told.message =
+                "the table does not take these data; the server's own words may quote them, \
+                            and are in its log"
+                    .to_owned();
+        }
+        told
     }
 
     /// The SQLSTATE, where it was the server that spoke.

@@ -18,7 +18,7 @@ use super::{
     PostgresStore,
     connection::{self, Connection},
     source::Lease,
-    watch,
+    watch::{self, Ended},
 };
 use crate::{Error, deadline, error::DatabaseError};
 
@@ -36,6 +36,12 @@ const HAS_STANDBYS: &str = "SELECT current_setting('synchronous_standby_names') 
 /// Of a write that has come through though it was cancelled.
 const LATE: &str = "it was done when its time was up, and perhaps on this server only";
 
+/// What a server says that has ended a session for doing nothing: it has not read what was sent since.
+const IDLE: [&str; 2] = ["57P05", "25P03"];
+
+/// How long a cancelling may take of what was sent on a connection that has broken.
+const ABANDONING: Duration = Duration::from_secs(1);
+
 /// How long a connection may take to show that it is alive, or dead, or to be made good again.
 const PROBE: Duration = Duration::from_secs(5);
 
@@ -48,6 +54,8 @@ enum Verdict {
     Broken,
     /// The connection is gone, and what was sent was not carried out.
     Gone,
+    /// What was sent was not carried out, for others were in the way: the same succeeds in the end.
+    Conflict,
     /// What was sent was not carried out, and the same may well succeed now.
     Repeat,
     /// The server takes no writes; another one may.
@@ -76,15 +84,14 @@ impl PostgresStore {
                 Ok(lease) => lease,
                 Err(timed_out) => return Err(interrupted.map_or(timed_out, Error::Disconnected)),
             };
-            let (outcome, cancels) =
-                self.watched(&mut *lease, deadline.end, is_cancelled, |lease| {
-                    let interrupted = interrupted.as_ref();
-                    work(&mut Connection::new(lease, self.prepare, interrupted))
-                });
-            let cancelled = cancels > 0 && is_cancelled(&outcome);
+            let (outcome, ended) = self.watched(&mut *lease, deadline.end, is_cancelled, |lease| {
+                let interrupted = interrupted.as_ref();
+                work(&mut Connection::new(lease, self.prepare, interrupted))
+            });
+            let cancelled = ended.cancels > 0 && is_cancelled(&outcome);
             let error = match outcome {
                 // Where a commit waits for a standby, cancelling ends the wait and not the commit.
-                Ok(_) if cancels > 0 && has_standbys(lease.client()) => {
+                Ok(_) if ended.cancels > 0 && has_standbys(lease.client()) => {
                     return Err(Error::Disconnected(DatabaseError::new(LATE)));
                 }
                 Ok(done) => return Ok(done),
@@ -93,6 +100,7 @@ impl PostgresStore {
             let verdict = judge(&error, &mut *lease);
             let again = match verdict {
                 Verdict::Broken | Verdict::Gone => self.source.renews(),
+                Verdict::Conflict => true,
                 Verdict::Repeat => tries < MAX_REPEATS,
                 Verdict::ReadOnly if self.source.renews() => {
                     soon(|| leave(lease.client()));
@@ -104,6 +112,11 @@ impl PostgresStore {
             };
             if matches!(verdict, Verdict::Broken) {
                 interrupted = Some(DatabaseError::from(&error));
+                // The server may be at it still, and must not come through with it after what is sent
+                // next. One that has said why it ends is not.
+                if let Some(token) = ended.token.filter(|_| error.as_db_error().is_none()) {
+                    self.watch.cancel(token, deadline.left().min(ABANDONING));
+                }
             }
             if !again || deadline.passed() {
                 // Whatever this try came to, an earlier one may have been carried out.
@@ -131,24 +144,22 @@ impl PostgresStore {
         Ok(self.watched(&mut *lease, end, |_| false, work).0)
     }
 
-    /// Does `work` on a connection, and has it cancelled when it is due. Says how often it was; however
-    /// it ends, the connection is as good as before. `is_hit` tells whether `work` ended in that.
+    /// Does `work` on a connection, and has it cancelled when it is due. However it ends, the connection
+    /// is as good as before. `is_hit` tells whether `work` ended in that.
     fn watched<T>(
         &self,
         lease: &mut dyn Lease,
         due: Instant,
         is_hit: impl FnOnce(&T) -> bool,
         work: impl FnOnce(&mut dyn Lease) -> T,
-    ) -> (T, u32) {
-        let cancelled_at = if self.may_cancel(lease) {
-            due
-        } else {
-            deadline::never()
-        };
+    ) -> (T, Ended) {
+        let may_cancel = self.may_cancel(lease);
+        let cancelled_at = if may_cancel { due } else { deadline::never() };
         let watched = self.watch.begin(lease.client(), cancelled_at);
         let work = || deadline::SILENCE.within(due + GRACE, || work(lease));
         let done = catch_unwind(AssertUnwindSafe(work));
-        let ended = watched.end(lease.client().is_closed());
+        let mut ended = watched.end(lease.client().is_closed());
+        ended.token = ended.token.filter(|_| may_cancel);
         let is_hit = done.as_ref().is_ok_and(is_hit);
         soon(|| {
             if ended.is_late {
@@ -158,7 +169,7 @@ impl PostgresStore {
             }
         });
         match done {
-            Ok(done) => (done, ended.cancels),
+            Ok(done) => (done, ended),
             Err(panic) => resume_unwind(panic),
         }
     }
@@ -196,7 +207,7 @@ impl PostgresStore {
     }
 
     fn explain(&self, error: &postgres::Error) -> Error {
-        let source = DatabaseError::from(error);
+        let source = DatabaseError::of_call(error);
         let missing = [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME];
         if source.code().is_some_and(|code| missing.contains(code)) {
             return Error::MissingTable {
@@ -242,11 +253,14 @@ fn judge(error: &postgres::Error, lease: &mut dyn Lease) -> Verdict {
             // until the client knows. The driver tells this news before the answer to a statement,
             // where both are there.
             let _ = lease.client().is_valid(PROBE);
-            return Verdict::Broken;
+            return match IDLE.contains(&server.code().code()) {
+                true => Verdict::Gone,
+                false => Verdict::Broken,
+            };
         }
         return match *server.code() {
             SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => {
-                Verdict::Repeat
+                Verdict::Conflict
             }
             SqlState::READ_ONLY_SQL_TRANSACTION => Verdict::ReadOnly,
             // Somebody discarded the statement, or changed the table's columns under it.

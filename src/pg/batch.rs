@@ -129,13 +129,20 @@ fn send<T>(
     }
 }
 
+/// The classes of SQLSTATEs that are about the connection, the transaction, the statement or the server,
+/// whatever the calls bring.
+const OF_ALL: [&str; 12] = [
+    "08", "0A", "25", "26", "28", "3D", "3F", "40", "42", "53", "57", "58",
+];
+
 /// Whether the server may have failed for what one of the calls brought: data that it cannot hold, a
-/// constraint, a limit, or an exception that a trigger raised.
+/// constraint, a limit, a policy for rows, a lock that it did not get, or an exception that a trigger raised,
+/// which may have any code.
 fn may_be_of_one_call(error: &Error) -> bool {
-    let code = error.sqlstate().map_or("", SqlState::code);
-    ["22", "23", "54", "P0"]
-        .iter()
-        .any(|class| code.starts_with(class))
+    error.sqlstate().is_some_and(|code| {
+        *code == SqlState::INSUFFICIENT_PRIVILEGE
+            || !OF_ALL.contains(&code.code().get(..2).unwrap_or_default())
+    })
 }
 
 /// Puts the calls in the order of their keys, with every further call of one key in a turn of its

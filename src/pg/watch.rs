@@ -7,7 +7,7 @@ use std::{
     collections::{HashMap, HashSet},
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, ThreadId},
     time::{Duration, Instant},
 };
@@ -110,6 +110,20 @@ impl Watch {
     /// Whether a request to cancel waits until the server has passed it on.
     pub(super) fn cancels_patiently(&self) -> bool {
         self.0.cancel.is_patient()
+    }
+
+    /// Cancels what nobody watches any more, and waits for so long until that is sent.
+    pub(super) fn cancel(&self, token: CancelToken, patience: Duration) {
+        let shared = self.0.clone();
+        let (tell, told) = mpsc::channel::<()>();
+        let sent = thread::Builder::new().spawn(move || {
+            shared.send(&token);
+            drop(tell);
+        });
+        if sent.is_ok() {
+            // Ends when the other end is gone.
+            let _ = told.recv_timeout(patience);
+        }
     }
 
     /// Watches over what this client does from now on.
@@ -216,13 +230,17 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn send(&self, token: &CancelToken) {
+        // The driver panics where no file descriptor is left, and a user's TLS may.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.cancel.send(token)));
+    }
+
     /// Cancels on a thread of its own, for a server that does not answer must not hold up the others.
     /// Says whether there is such a thread.
     fn cancel(self: &Arc<Self>, id: u64, token: CancelToken) -> bool {
         let shared = self.clone();
         let send = move || {
-            // The driver panics where no file descriptor is left, and a user's TLS may.
-            let _ = catch_unwind(AssertUnwindSafe(|| shared.cancel.send(&token)));
+            shared.send(&token);
             if let Some(running) = shared.state().running.get_mut(&id) {
                 running.sending -= 1;
             }
@@ -249,14 +267,17 @@ impl Shared {
         let is_late = is_on_its_way(&mut state);
         let running = state.running.remove(&id);
         Ended {
-            cancels: running.map_or(0, |running| running.cancels),
+            cancels: running.as_ref().map_or(0, |running| running.cancels),
             is_late,
+            token: running.map(|running| running.token),
         }
     }
 }
 
 /// What came of a watch.
 pub(super) struct Ended {
+    /// By which what was watched can be cancelled, should it go on.
+    pub(super) token: Option<CancelToken>,
     /// How often what was watched was cancelled.
     pub(super) cancels: u32,
     /// Whether one of these is on its way still, and may hit what comes next.

@@ -2,7 +2,10 @@
 
 use session_postgres::{Error, Key, Store};
 
-use crate::support::database::Schema;
+use crate::support::{
+    database::{Schema, lock},
+    role::Role,
+};
 
 fn generated(store: &impl Store, count: usize) -> Vec<Key> {
     let keys = store.generate_many(&vec![(Some("old"), None); count]);
@@ -60,7 +63,10 @@ fn an_exception_of_a_trigger_reaches_the_call_that_raised_it() {
     let keys = generated(&store, 3);
     schema.run(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
-             IF NEW.session_data = 'bad' THEN RAISE 'not this one'; END IF; RETURN NEW; \
+             IF NEW.session_data = 'bad' THEN \
+                 RAISE 'not this one' USING ERRCODE = 'Q0001'; \
+             END IF; \
+             RETURN NEW; \
          END $$; \
          CREATE TRIGGER refuse BEFORE UPDATE ON session FOR EACH ROW EXECUTE FUNCTION refuse()",
     );
@@ -72,6 +78,44 @@ fn an_exception_of_a_trigger_reaches_the_call_that_raised_it() {
     assert!(results[0].is_ok() && results[2].is_ok());
     let error = results[1].as_ref().unwrap_err();
     assert!(error.to_string().contains("not this one"), "{error}");
+}
+
+#[test]
+fn a_policy_for_rows_refuses_only_the_call_that_breaks_it() {
+    let schema = Schema::new();
+    schema.store();
+    let role = Role::new(&schema);
+    role.grant("GRANT SELECT, INSERT, UPDATE, DELETE ON session TO web");
+    schema.run(
+        "ALTER TABLE session ENABLE ROW LEVEL SECURITY; \
+         CREATE POLICY short ON session USING (true) WITH CHECK (length(session_data) < 5)",
+    );
+    let store = role.store();
+    let calls = [
+        (Some("a"), None),
+        (Some("too long"), None),
+        (Some("c"), None),
+    ];
+    let made = store.generate_many(&calls);
+    assert!(made[0].is_ok() && made[2].is_ok());
+    let error = made[1].as_ref().unwrap_err();
+    assert_eq!(error.sqlstate().unwrap().code(), "42501", "{error}");
+}
+
+#[test]
+fn a_row_that_is_locked_for_too_long_fails_only_its_own_call() {
+    let schema = Schema::new();
+    let keys = generated(&schema.store(), 3);
+    let mut client = schema.client();
+    client.batch_execute("SET lock_timeout = '50ms'").unwrap();
+    let store = schema.builder().from_client(client);
+    let mut holder = schema.client();
+    let _locked = lock(&mut holder, &keys[1]);
+    let calls: Vec<_> = keys.iter().map(|key| (key, "new", None)).collect();
+    let results = store.set_many(&calls);
+    assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
+    let error = results[1].as_ref().unwrap_err();
+    assert_eq!(error.sqlstate().unwrap().code(), "55P03", "{error}");
 }
 
 #[test]

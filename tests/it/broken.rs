@@ -6,11 +6,16 @@ use std::{
     time::Duration,
 };
 
-use session_postgres::{Error, Key, Period, PostgresStore, Store, postgres::NoTls, r2d2::Pool};
+use session_postgres::{
+    ConnectOptions, Error, Key, Period, PostgresStore, Store,
+    postgres::{Config, NoTls},
+    r2d2::Pool,
+};
 use throwaway_postgres::Server;
 
 use crate::support::{
     database::{Manager, Schema},
+    line::Line,
     patiently,
     proxy::{Break, Proxy},
     wait_until,
@@ -433,4 +438,126 @@ fn statements_that_somebody_discarded_are_prepared_again() {
     // A column that changed its type under a prepared statement.
     schema.run("ALTER TABLE session ALTER COLUMN session_data TYPE varchar");
     assert_eq!(store.get(&key).unwrap().value, "crab");
+}
+
+/// The server does not notice that a connection is cut on which it is at work.
+#[test]
+fn what_was_cut_while_the_server_was_at_it_does_not_come_through_later() {
+    let schema = Schema::new();
+    schema.store();
+    // Only the first waits, for what the test holds.
+    schema.run(
+        "CREATE SEQUENCE tries; \
+         CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF nextval('tries') % 2 = 1 THEN \
+                 PERFORM pg_advisory_xact_lock_shared('tries'::regclass::oid::bigint); \
+             END IF; \
+             RETURN NEW; \
+         END $$; \
+         CREATE TRIGGER wait BEFORE INSERT OR UPDATE ON session FOR EACH ROW \
+             EXECUTE FUNCTION wait()",
+    );
+    let line = Line::to(&schema.config());
+    let config = schema.config();
+    let options = ConnectOptions::new()
+        .host("127.0.0.1")
+        .port(line.port())
+        .user(config.get_user().unwrap())
+        .dbname(config.get_dbname().unwrap())
+        .options(config.get_options().unwrap());
+    let mut with = Config::new();
+    with.host("127.0.0.1")
+        .port(line.port())
+        .user(config.get_user().unwrap())
+        .dbname(config.get_dbname().unwrap())
+        .options(config.get_options().unwrap());
+    let mut holder = schema.client();
+    let mut cut = |call: &mut (dyn FnMut() + Send)| {
+        let hold = "SELECT pg_advisory_lock('tries'::regclass::oid::bigint)";
+        holder.execute(hold, &[]).unwrap();
+        thread::scope(|scope| {
+            let call = scope.spawn(call);
+            wait_until("the first try to wait", || {
+                let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' \
+                           AND NOT granted AND objid = 'tries'::regclass";
+                holder.query_one(sql, &[]).unwrap().get::<_, i64>(0) == 1
+            });
+            line.cut();
+            call.join().unwrap();
+        });
+        holder
+            .execute("SELECT pg_advisory_unlock_all()", &[])
+            .unwrap();
+        wait_until("all to be over", || schema.active() == 0);
+    };
+    for store in [
+        schema.builder().connect(options).unwrap(),
+        schema.builder().connect_with(with, NoTls).unwrap(),
+    ] {
+        let mut key = None;
+        cut(&mut || {
+            let made = store.generate(Some("lobster"), None).unwrap();
+            store.clear(&made).unwrap();
+            key = Some(made);
+        });
+        assert!(matches!(store.get(&key.unwrap()), Err(Error::NotFound)));
+
+        let key = Key::generate().unwrap();
+        schema.run(&format!(
+            "ALTER TABLE session DISABLE TRIGGER wait; \
+             INSERT INTO session VALUES ('{key}', now() + interval '1 day', 'old'); \
+             ALTER TABLE session ENABLE TRIGGER wait",
+        ));
+        cut(&mut || {
+            store.set(&key, "first", None).unwrap();
+            schema.run("ALTER TABLE session DISABLE TRIGGER wait");
+            store.set(&key, "second", None).unwrap();
+        });
+        schema.run("ALTER TABLE session ENABLE TRIGGER wait");
+        assert_eq!(store.get(&key).unwrap().value, "second");
+    }
+}
+
+#[test]
+fn a_session_that_the_server_ended_for_doing_nothing_has_carried_out_nothing() {
+    let schema = Schema::new();
+    let there = schema.store().generate(None, None).unwrap();
+    let mut config = schema.config();
+    let version = "SELECT current_setting('server_version_num')::int4";
+    let version: i32 = schema.client().query_one(version, &[]).unwrap().get(0);
+    if version < 140_000 {
+        eprintln!("skipped: this server does not end sessions for doing nothing");
+        return;
+    }
+    let path = config.get_options().unwrap();
+    config.options(&format!("{path} -cidle_session_timeout=50"));
+    config.application_name(schema.name());
+    // Not over a Unix socket, by which the client would know.
+    let line = Line::to(&config);
+    let mut through = Config::new();
+    through
+        .host("127.0.0.1")
+        .port(line.port())
+        .user(config.get_user().unwrap())
+        .dbname(config.get_dbname().unwrap())
+        .application_name(schema.name())
+        .options(config.get_options().unwrap());
+    let store = schema.builder().connect_with(through, NoTls).unwrap();
+    let mut watcher = schema.client();
+    let mut wait_for_end = || {
+        wait_until("its session to be ended", || {
+            let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1";
+            let row = watcher.query_one(sql, &[&schema.name()]).unwrap();
+            row.get::<_, i64>(0) == 0
+        });
+    };
+    for _ in 0..3 {
+        wait_for_end();
+        let absent = Key::generate().unwrap();
+        let error = store.set(&absent, "lobster", None).unwrap_err();
+        assert!(matches!(error, Error::NotFound), "{error:?}");
+        wait_for_end();
+        let error = store.insert(&there, None, None).unwrap_err();
+        assert!(matches!(error, Error::KeyExists), "{error:?}");
+    }
 }

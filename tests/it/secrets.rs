@@ -107,6 +107,32 @@ fn no_error_of_a_call_shows_its_key_or_value() {
     }
 }
 
+/// Of data that a column is made from, the server's message itself quotes them.
+#[test]
+fn no_error_about_data_quotes_them() {
+    let schema = Schema::new();
+    let store = schema.store();
+    let key = store.generate(None, None).unwrap();
+    schema.run(
+        "ALTER TABLE session ADD COLUMN user_id int GENERATED ALWAYS AS (session_data::int) STORED",
+    );
+    let of_value = store.set(&key, VALUE, None).unwrap_err();
+    store.clear(&key).unwrap();
+    schema.run(
+        "ALTER TABLE session DROP COLUMN user_id, \
+         ADD COLUMN number int GENERATED ALWAYS AS (session_key::text::int) STORED",
+    );
+    let of_key = store.insert(&key, None, None).unwrap_err();
+    for error in [of_value, of_key] {
+        assert_eq!(error.sqlstate().unwrap().code(), "22P02");
+        let text = everything(&error);
+        assert!(
+            !text.contains(VALUE) && !text.contains(key.as_str()),
+            "{text}"
+        );
+    }
+}
+
 /// Keeps what the thread logs that listens.
 struct Logs;
 
