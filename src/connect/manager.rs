@@ -21,11 +21,19 @@ pub(crate) struct Manager {
 }
 
 impl Manager {
-    pub(crate) fn new(dialer: Arc<Dialer>, first: Option<Client>) -> Manager {
+    pub(crate) fn new(dialer: Arc<Dialer>) -> Manager {
         Manager {
             dialer,
-            first: Mutex::new(first),
+            first: Mutex::new(None),
         }
+    }
+
+    /// Makes the connection that the pool will ask for first: the pool would try again for its whole
+    /// timeout, and tell little of why.
+    pub(crate) fn begin(&self) -> Result<(), ConnectError> {
+        let client = self.connect()?;
+        *self.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
+        Ok(())
     }
 }
 

@@ -178,8 +178,12 @@ impl ConnectOptions {
     /// Defaults to 10 seconds. On a Unix socket it covers no more than the socket's own part, where the
     /// program may not use TCP with itself.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
-        let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
-        self.with("connect_timeout", &seconds.max(1).to_string())
+        let seconds = timeout
+            .as_secs()
+            .saturating_add(u64::from(timeout.subsec_nanos() > 0));
+        // As much as libpq can hold, which is 68 years.
+        let seconds = seconds.clamp(1, i32::MAX as u64);
+        self.with("connect_timeout", &seconds.to_string())
     }
 
     /// Sets any keyword of libpq's connection strings, with the meaning it has there.

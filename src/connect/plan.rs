@@ -522,9 +522,15 @@ mod tests {
         assert_eq!((plan.connect_timeout, plan.tcp_user_timeout), (None, None));
         assert!(plan.keepalives.is_none());
         assert_eq!(bare().reads("connect_timeout=-1").connect_timeout, None);
-        let options = ConnectOptions::new().connect_timeout(Duration::from_millis(1));
-        let plan = bare().plan(&options).unwrap();
-        assert_eq!(plan.connect_timeout, Some(Duration::from_secs(1)));
+        for (timeout, seconds) in [
+            (Duration::from_millis(1), 1),
+            (Duration::from_millis(1001), 2),
+            (Duration::MAX, i32::MAX as u64),
+        ] {
+            let options = ConnectOptions::new().connect_timeout(timeout);
+            let plan = bare().plan(&options).unwrap();
+            assert_eq!(plan.connect_timeout, Some(Duration::from_secs(seconds)));
+        }
     }
 
     #[test]

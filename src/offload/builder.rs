@@ -81,7 +81,8 @@ impl OffloadBuilder {
     }
 
     /// Sets how many calls may wait, those included that an idle lane is about to take; a further one is
-    /// [`Error::Overloaded`] at once.
+    /// [`Error::Overloaded`] at once. A call whose caller has gone counts until a lane comes to it and
+    /// leaves it out.
     ///
     /// Defaults to 10,000.
     ///

@@ -47,6 +47,9 @@ pub struct PostgresStoreBuilder {
     cancel: Cancel,
 }
 
+/// The most that a server can be set to, which is also what a pool makes room for.
+const MOST_CONNECTIONS: u32 = (1 << 18) - 1;
+
 impl Default for PostgresStoreBuilder {
     fn default() -> Self {
         PostgresStoreBuilder {
@@ -150,7 +153,8 @@ impl PostgresStoreBuilder {
 
     /// Sets how many connections there are at most in the pool that [`connect`](Self::connect) and
     /// [`connect_with`](Self::connect_with) make; a pool that is given has its own size. They are
-    /// opened as calls need them.
+    /// opened as calls need them. More than 262,143, the most that a server can be set to, are
+    /// [`Error::InvalidOption`] there.
     ///
     /// Defaults to 10.
     ///
@@ -236,14 +240,12 @@ impl PostgresStoreBuilder {
     {
         let options = options.try_into().map_err(Into::into)?;
         let dialer = Arc::new(Dialer::new(&options)?);
-        // The pool would try again for its whole timeout, and tell little of why.
-        let first = if options.is_startonly() {
-            None
-        } else {
-            Some(dialer.dial()?)
-        };
         let cancel = Cancel::By(dialer.clone());
-        self.pooled(Manager::new(dialer, first), cancel)
+        let manager = Manager::new(dialer);
+        if !options.is_startonly() {
+            manager.begin()?;
+        }
+        self.pooled(manager, cancel)
     }
 
     /// Connects with a configuration and TLS that are there, and makes the store on a pool of its own.
@@ -298,6 +300,11 @@ impl PostgresStoreBuilder {
         M: ManageConnection<Connection = Client>,
     {
         let (idle, most) = (self.min_idle, self.max_connections);
+        if most > MOST_CONNECTIONS {
+            return Err(Error::InvalidOption(format!(
+                "no server of PostgreSQL has {most} connections, but at most {MOST_CONNECTIONS}"
+            )));
+        }
         if idle > most {
             return Err(Error::InvalidOption(format!(
                 "of at most {most} connections, {idle} cannot be idle"

@@ -63,7 +63,8 @@ use crate::{ConnectOptions, Error, Store, period::DefaultPeriod};
 ///
 /// Where a connection breaks under an operation, it runs again on a fresh one from the pool, until
 /// the [`timeout`](PostgresStoreBuilder::timeout) has passed. Where the break came so late that the
-/// server may have carried out the first try unseen:
+/// server may have carried out the first try unseen (or may be at it still: then it is first told to
+/// cancel that, and has a second to do so; behind a pooler only by [`connect`](Self::connect)):
 ///
 /// - `generate` and `rotate` make one session, for they keep the key they chose, and `update` is done
 ///   once, for the server is asked what became of its transaction;

@@ -360,8 +360,13 @@ fn the_pool_is_as_large_as_it_is_asked_to_be() {
         }
     });
     wait_until("there are three and no more", || line.open() == 3);
-    let error = builder.min_idle(4).connect(options).unwrap_err();
-    assert!(matches!(error, Error::InvalidOption(_)), "{error:?}");
+    for builder in [
+        builder.clone().min_idle(4),
+        builder.max_connections(u32::MAX),
+    ] {
+        let error = builder.connect(options.clone()).unwrap_err();
+        assert!(matches!(error, Error::InvalidOption(_)), "{error:?}");
+    }
 }
 
 /// The pool looks after its connections twice a minute.
