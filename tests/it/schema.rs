@@ -168,27 +168,45 @@ fn a_check_says_what_is_wrong_and_what_would_be_right() {
         "session_data text",
     ];
     let no_index = "no index begins with session_key, so each call reads the whole table";
-    let cases: [(usize, &str, &[&str]); 12] = [
+    let cases: [(usize, &str, &[&str]); 15] = [
         (
             0,
             "session_key char(39) PRIMARY KEY",
-            &["session_key is character(39), it should be char(40)"],
+            &["session_key is character(39), it should be char(40), or text"],
         ),
         (
             0,
             "session_key bytea PRIMARY KEY",
-            &["session_key is bytea, it should be char(40)"],
+            &["session_key is bytea, it should be char(40), or text"],
         ),
         (
             0,
             "session_key char PRIMARY KEY",
-            &["session_key is character(1), it should be char(40)"],
+            &["session_key is character(1), it should be char(40), or text"],
+        ),
+        (
+            0,
+            "session_key varchar(40) PRIMARY KEY",
+            &["session_key is character varying(40), it should be char(40), or text"],
+        ),
+        (
+            0,
+            "session_key text PRIMARY KEY DEFERRABLE",
+            &["a unique constraint of it is DEFERRABLE, so no session can be inserted"],
+        ),
+        (
+            2,
+            "raw text, session_data text GENERATED ALWAYS AS (raw) STORED",
+            &["session_data is generated, so nothing can be stored in it"],
         ),
         (0, "session_key text", &[no_index]),
         (
             0,
             "key text",
-            &["session_key is missing, it should be char(40)", no_index],
+            &[
+                "session_key is missing, it should be char(40), or text",
+                no_index,
+            ],
         ),
         (
             1,
@@ -259,6 +277,12 @@ fn a_check_says_what_is_wrong_and_what_would_be_right() {
         store.check().unwrap();
         store.generate(None, None).unwrap();
     }
+    // Names of types are then written otherwise.
+    let mut quoting = schema.client();
+    quoting
+        .batch_execute("SET quote_all_identifiers = on")
+        .unwrap();
+    schema.builder().from_client(quoting).check().unwrap();
 }
 
 #[test]

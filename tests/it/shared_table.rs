@@ -213,7 +213,7 @@ fn pruning_removes_the_expired_and_nothing_else() {
 #[test]
 fn a_table_with_text_columns_and_no_rounding_works_too() {
     let schema = Schema::new();
-    for key_type in ["text", "varchar(64)"] {
+    for key_type in ["text", "char(64)", "bpchar"] {
         schema.run(&format!(
             "DROP TABLE IF EXISTS session; CREATE TABLE session ( \
              session_key {key_type} PRIMARY KEY, expire_date timestamptz, session_data text)"
