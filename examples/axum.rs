@@ -10,9 +10,9 @@ use std::{env, error::Error as StdError, io, net::TcpListener, time::Duration};
 
 use axum::{
     Form, Router,
-    extract::State,
-    http::{StatusCode, header},
-    middleware::map_response,
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware::{Next, from_fn_with_state, map_response},
     response::{Html, IntoResponse, Redirect, Response},
     routing::{get, post},
 };
@@ -85,8 +85,7 @@ async fn serve(listener: TcpListener, database_url: &str) -> Result<(), Fault> {
         .with_secure(is_secure)
         .with_expiry(Expiry::OnInactivity(PERIOD));
 
-    // Whatever changes something at a visitor's wish is a POST, which with SameSite=Lax comes without
-    // the cookie where another site makes the visitor send it.
+    // Whatever changes something at a visitor's wish is a POST: see `only_from_here`.
     let router = Router::new()
         .route("/", get(visit))
         .route("/login", post(log_in))
@@ -94,6 +93,7 @@ async fn serve(listener: TcpListener, database_url: &str) -> Result<(), Fault> {
         .route("/elsewhere", post(log_out_elsewhere))
         .route("/goodbye", get(goodbye))
         .layer(sessions)
+        .layer(from_fn_with_state(origin.clone(), only_from_here))
         .layer(map_response(finish))
         .with_state(site);
     let (stop, too_late) = (told_to_stop()?, told_to_stop()?);
@@ -119,6 +119,27 @@ fn told_to_stop() -> io::Result<impl Future<Output = ()> + Send + 'static> {
             _ = terminate.recv() => {}
         }
     })
+}
+
+/// Lets nothing be changed that another site's page has made the browser ask for. With SameSite=Lax that
+/// comes without the cookie, but its answer could set another, or remove it.
+async fn only_from_here(State(origin): State<String>, request: Request, next: Next) -> Response {
+    if request.method().is_safe() || is_from(&origin, request.headers()) {
+        return next.run(request).await;
+    }
+    let body =
+        page("<h1>Sorry</h1><p>Another site has sent you.</p><nav><a href=/>Go on</a></nav>");
+    (StatusCode::FORBIDDEN, body).into_response()
+}
+
+fn is_from(origin: &str, headers: &HeaderMap) -> bool {
+    match (headers.get("sec-fetch-site"), headers.get(header::ORIGIN)) {
+        (Some(site), _) => site == "same-origin" || site == "none",
+        // An older browser.
+        (None, Some(sent)) => sent == origin,
+        // No browser.
+        (None, None) => true,
+    }
 }
 
 /// Counts, and shows once what the request before has left to say.

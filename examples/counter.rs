@@ -16,9 +16,9 @@ use std::{
 
 use axum::{
     Router,
-    extract::State,
+    extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
-    middleware::map_response,
+    middleware::{Next, from_fn_with_state, map_response},
     response::{Html, IntoResponse, Redirect, Response},
     routing::{get, post},
 };
@@ -68,6 +68,7 @@ async fn serve(listener: TcpListener, database_url: &str) -> Result<(), Box<dyn 
         .route("/rotate", post(rotate))
         .route("/logout", post(log_out))
         .route("/goodbye", get(goodbye))
+        .layer(from_fn_with_state(origin.clone(), only_from_here))
         .layer(map_response(with_headers))
         .with_state(Site { store, is_secure });
     let (stop, too_late) = (told_to_stop()?, told_to_stop()?);
@@ -93,6 +94,27 @@ fn told_to_stop() -> io::Result<impl Future<Output = ()> + Send + 'static> {
             _ = terminate.recv() => {}
         }
     })
+}
+
+/// Lets nothing be changed that another site's page has made the browser ask for. With SameSite=Lax that
+/// comes without the cookie, but its answer could set another, or remove it.
+async fn only_from_here(State(origin): State<String>, request: Request, next: Next) -> Response {
+    if request.method().is_safe() || is_from(&origin, request.headers()) {
+        return next.run(request).await;
+    }
+    let body =
+        page("<h1>Sorry</h1><p>Another site has sent you.</p><nav><a href=/>Go on</a></nav>");
+    (StatusCode::FORBIDDEN, body).into_response()
+}
+
+fn is_from(origin: &str, headers: &HeaderMap) -> bool {
+    match (headers.get("sec-fetch-site"), headers.get(header::ORIGIN)) {
+        (Some(site), _) => site == "same-origin" || site == "none",
+        // An older browser.
+        (None, Some(sent)) => sent == origin,
+        // No browser.
+        (None, None) => true,
+    }
 }
 
 /// Counts in the living session of the cookie, or begins one, under a key that nobody has sent.
@@ -128,8 +150,7 @@ async fn rotate(State(site): State<Site>, headers: HeaderMap) -> Result<Response
     Ok(site.with_key(&key, Redirect::to("/")))
 }
 
-/// By POST alone, as is all that changes a session at a visitor's wish: with SameSite=Lax, what another
-/// site posts comes without the cookie.
+/// By POST alone, as is all that changes a session at a visitor's wish: see [`only_from_here`].
 async fn log_out(State(site): State<Site>, headers: HeaderMap) -> Result<Response, Failure> {
     if let Ok(key) = site.sent_key(&headers) {
         // First of all: where this fails, the cookie is still there to try again with.

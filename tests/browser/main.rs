@@ -120,6 +120,19 @@ fn check_cookie(visitor: &Visitor<'_>, name: &str) -> Value {
     cookie
 }
 
+/// Another site makes the visitor post to this one, which refuses; the visitor goes on there.
+fn lure(visitor: &Visitor<'_>, site: &Site<'_>, path: &str, field: &str) {
+    let cookie = visitor.cookie();
+    visitor.open(&format!(
+        "data:text/html,<form method=post action={}{path}>{field}<button>Win</button></form>",
+        site.url()
+    ));
+    visitor.click("Win");
+    assert!(visitor.shows("Another site has sent you."), "{path}");
+    assert_eq!(visitor.cookie(), cookie, "{path}");
+    visitor.click("Go on");
+}
+
 fn counter(browser: &Chromium, site: &mut Site<'_>) {
     let visitor = browser.visitor();
     visitor.open(&site.url());
@@ -144,6 +157,11 @@ fn counter(browser: &Chromium, site: &mut Site<'_>) {
     let other = browser.visitor();
     other.open(&site.url());
     assert_eq!(other.count(), 1);
+
+    for path in ["rotate", "logout"] {
+        lure(&visitor, site, path, "");
+    }
+    assert_eq!(visitor.count(), 9);
 
     visitor.click("Log out");
     assert_eq!(visitor.path(), "/goodbye");
@@ -183,16 +201,14 @@ fn axum(browser: &Chromium, site: &mut Site<'_>) {
         assert_eq!(visitor.count(), visits);
     });
 
-    // Another site makes the visitor post to this one.
-    let page = format!(
-        "data:text/html,<form method=post action={}logout><button>Win</button></form>",
-        site.url()
-    );
-    visitor.open(&page);
-    visitor.click("Win");
-    assert_eq!(visitor.path(), "/goodbye");
-    visitor.open(&site.url());
-    assert!(visitor.shows(&hello));
+    for (path, field) in [
+        ("logout", ""),
+        ("login", "<input name=name value=Mallory>"),
+        ("elsewhere", ""),
+    ] {
+        lure(&visitor, site, path, field);
+        assert!(visitor.shows(&hello) && !visitor.shows("Welcome"));
+    }
     // Links from there find the visitor logged in.
     visitor.open(&format!("data:text/html,<a href={}>Read</a>", site.url()));
     visitor.click("Read");

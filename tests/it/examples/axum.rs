@@ -141,6 +141,14 @@ fn axum_logs_a_user_out_everywhere_else_and_nobody_else_anywhere() {
 }
 
 #[test]
+fn axum_does_nothing_that_another_site_asks_for() {
+    let site = Site::start("axum", &[]);
+    let cookie = site.logged_in("Ada");
+    site.is_guarded("/logout", &cookie);
+    assert!(!site.page(&cookie).contains("Hello"));
+}
+
+#[test]
 fn axum_changes_nothing_by_get() {
     let site = Site::start("axum", &[]);
     let cookie = site.logged_in("Ada");

@@ -106,6 +106,14 @@ fn counter_ends_the_session_of_who_logs_out() {
 }
 
 #[test]
+fn counter_does_nothing_that_another_site_asks_for() {
+    let counter = Site::start("counter", &[]);
+    let (_, cookie) = counter.visit(None);
+    counter.is_guarded("/logout", &cookie);
+    assert_eq!(counter.rows("session_counter"), 0);
+}
+
+#[test]
 fn counter_changes_the_key_and_goes_on_counting() {
     let counter = Site::start("counter", &[]);
     let (_, old) = counter.visit(None);

@@ -51,6 +51,36 @@ impl Site {
         Answer::read(self.send(request, cookie, ""))
     }
 
+    /// Asks as a browser does that sends this header as well.
+    fn ask_with(&self, request: &str, cookie: &str, header: &str) -> Answer {
+        self.ask(request, Some(&format!("{cookie}\r\n{header}")))
+    }
+
+    /// Posts with each of the headers of a browser that another site, and this site, has made to.
+    fn is_guarded(&self, path: &str, cookie: &str) {
+        let request = format!("POST {path}");
+        let (own, by_name) = (
+            format!("Origin: http://{}", self.address),
+            format!("Origin: http://localhost:{}", self.address.port()),
+        );
+        for header in [
+            "Sec-Fetch-Site: cross-site",
+            "Sec-Fetch-Site: same-site",
+            "Origin: null",
+            "Origin: https://example.org",
+            &by_name,
+            &format!("{own}\r\nSec-Fetch-Site: cross-site"),
+        ] {
+            let answer = self.ask_with(&request, cookie, header);
+            assert_eq!(answer.status, 403, "{header}");
+            assert_eq!(answer.header("set-cookie"), None, "{header}");
+        }
+        for header in [&own, &format!("{by_name}\r\nSec-Fetch-Site: same-origin")] {
+            let answer = self.ask_with(&request, cookie, header);
+            assert_eq!(answer.status, 303, "{header}");
+        }
+    }
+
     /// How many rows a table has.
     fn rows(&self, table: &str) -> i64 {
         let sql = format!("SELECT count(*) FROM {table}");
