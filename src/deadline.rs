@@ -9,6 +9,7 @@ use std::{
 thread_local! {
     static CALL_END: Cell<Option<Instant>> = const { Cell::new(None) };
     static SILENCE_END: Cell<Option<Instant>> = const { Cell::new(None) };
+    static LOCKS_END: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// When the call that this thread carries out is to have ended.
@@ -16,6 +17,14 @@ pub(crate) const CALL: Limit = Limit(&CALL_END);
 
 /// When a server that has not answered yet is given up, and its connection with it.
 pub(crate) const SILENCE: Limit = Limit(&SILENCE_END);
+
+/// Until when calls that are made together wait for what others have locked. Whoever sets this makes those
+/// calls by themselves that then are [not answered](crate::Error::is_about_lock).
+pub(crate) const LOCKS: Limit = Limit(&LOCKS_END);
+
+/// For how long calls that are made together wait for what others have locked: longer than a commit takes on
+/// a slow disk, and hardly noticed by those who have to wait along with somebody.
+pub(crate) const LOCK_WAIT: Duration = Duration::from_millis(250);
 
 /// What a longer time comes to: an instant beyond it may not exist.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);

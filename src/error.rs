@@ -151,6 +151,11 @@ impl Error {
             _ => None,
         }
     }
+
+    /// Whether somebody else has kept a lock for longer than it was waited for. Nothing was done.
+    pub(crate) fn is_about_lock(&self) -> bool {
+        self.sqlstate() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+    }
 }
 
 /// The class of SQLSTATEs that are about data.

@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::queue::{Line, Lines};
-use crate::{Error, Key, Period, Session, Store};
+use crate::{Error, Key, Period, Session, Store, deadline};
 
 /// What a caller is told: the call's result, or the panic that it ended in.
 pub(super) type Answer<T> = thread::Result<Result<T, Error>>;
@@ -69,7 +69,8 @@ pub(super) struct Job<V: Verb> {
 impl<V: Verb, S: Store> Work<S> for Job<V> {
     const MOST: usize = usize::MAX;
 
-    /// Where a trip of several panics, nobody can tell whose fault it was: each then goes alone.
+    /// Where a trip of several panics, nobody can tell whose fault it was: each then goes alone. So do calls
+    /// that wait for a lock of somebody else's, once the others have their answers.
     fn carry_out(jobs: impl Iterator<Item = Self>, store: &S) {
         let (args, replies): (Vec<_>, Vec<_>) = jobs
             .filter(|job| !job.reply.is_closed())
@@ -77,7 +78,8 @@ impl<V: Verb, S: Store> Work<S> for Job<V> {
             .unzip();
         let together = if args.len() > 1 {
             let results = catch(|| {
-                let results = V::many(store, &args);
+                let end = deadline::after(deadline::LOCK_WAIT);
+                let results = deadline::LOCKS.within(end, || V::many(store, &args));
                 assert_eq!(results.len(), args.len(), "a store answers every call");
                 results
             });
@@ -85,15 +87,20 @@ impl<V: Verb, S: Store> Work<S> for Job<V> {
         } else {
             None
         };
+        let mut alone = Vec::new();
         match together {
-            Some(results) => replies
-                .into_iter()
-                .zip(results)
-                .for_each(|(reply, result)| answer(reply, Ok(result))),
-            None => replies
-                .into_iter()
-                .zip(&args)
-                .for_each(|(reply, args)| answer(reply, catch(|| V::one(store, args)))),
+            Some(results) => {
+                for ((reply, args), result) in replies.into_iter().zip(&args).zip(results) {
+                    match result {
+                        Err(e) if e.is_about_lock() => alone.push((reply, args)),
+                        result => answer(reply, Ok(result)),
+                    }
+                }
+            }
+            None => alone.extend(replies.into_iter().zip(&args)),
+        }
+        for (reply, args) in alone {
+            answer(reply, catch(|| V::one(store, args)));
         }
     }
 }

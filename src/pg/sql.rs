@@ -104,6 +104,8 @@ const OUTCOME: Template = ("SELECT txid_status($1)", &[Type::INT8]);
 // through its keys twice, expired rows first; where two of them meet on expired rows, the server may
 // have to end one, and it is sent again.
 //
+// What waits for locks may be told for how long, or NULL for as long as it takes.
+//
 // What writes finds its rows by `key = ANY (ARRAY[…])`, which no hash or merge join takes, or by the
 // array of all that was locked; where an array is of one key only, `BETWEEN` that key and itself makes
 // the planner expect few rows, whatever it knows of the table. So it uses the index.
@@ -127,13 +129,14 @@ const GENERATE_MANY: Template = (
     &[Type::BPCHAR_ARRAY, Type::INT8_ARRAY, Type::TEXT_ARRAY],
 );
 
-/// Parameters: keys, microseconds, values; no key twice.
+/// Parameters: keys, microseconds, values, for how long to wait for a lock; no key twice.
 const SET_MANY: Template = (
     "WITH sp__locked AS MATERIALIZED ( \
          SELECT row.*, sp__call.* \
          FROM unnest($1, $2, $3) WITH ORDINALITY AS sp__call (key, micros, value, place) \
          CROSS JOIN LATERAL ( \
              SELECT session_key, expire_date FROM {table} WHERE session_key {=} sp__call.key \
+             AND (SELECT $4 IS NULL OR set_config('lock_timeout', $4, true) IS NOT NULL) \
              FOR NO KEY UPDATE \
          ) AS row \
      ) \
@@ -145,16 +148,22 @@ const SET_MANY: Template = (
      AND session.session_key BETWEEN locked.session_key AND locked.session_key \
      AND locked.expire_date > clock_timestamp() AND session.expire_date > now() \
      RETURNING locked.place",
-    &[Type::BPCHAR_ARRAY, Type::INT8_ARRAY, Type::TEXT_ARRAY],
+    &[
+        Type::BPCHAR_ARRAY,
+        Type::INT8_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::TEXT,
+    ],
 );
 
-/// Parameters: keys, microseconds; no key twice.
+/// Parameters: keys, microseconds, for how long to wait for a lock; no key twice.
 const TOUCH_MANY: Template = (
     "WITH sp__locked AS MATERIALIZED ( \
          SELECT row.*, sp__call.* \
          FROM unnest($1, $2) WITH ORDINALITY AS sp__call (key, micros, place) \
          CROSS JOIN LATERAL ( \
              SELECT session_key, expire_date FROM {table} WHERE session_key {=} sp__call.key \
+             AND (SELECT $3 IS NULL OR set_config('lock_timeout', $3, true) IS NOT NULL) \
              FOR NO KEY UPDATE \
          ) AS row \
      ) \
@@ -165,19 +174,21 @@ const TOUCH_MANY: Template = (
      AND session.session_key BETWEEN locked.session_key AND locked.session_key \
      AND locked.expire_date > clock_timestamp() AND session.expire_date > now() \
      RETURNING locked.place",
-    &[Type::BPCHAR_ARRAY, Type::INT8_ARRAY],
+    &[Type::BPCHAR_ARRAY, Type::INT8_ARRAY, Type::TEXT],
 );
 
-/// Parameters: keys.
+/// Parameters: keys, for how long to wait for a lock.
 const CLEAR_MANY: Template = (
     "WITH sp__locked AS MATERIALIZED ( \
          SELECT row.session_key FROM pg_catalog.unnest($1) AS sp__call (key) \
          CROSS JOIN LATERAL ( \
-             SELECT session_key FROM {table} WHERE session_key {=} sp__call.key FOR UPDATE \
+             SELECT session_key FROM {table} WHERE session_key {=} sp__call.key \
+             AND (SELECT $2 IS NULL OR set_config('lock_timeout', $2, true) IS NOT NULL) \
+             FOR UPDATE \
          ) AS row \
      ) \
      DELETE FROM {table} WHERE session_key = ANY (ARRAY(SELECT session_key FROM sp__locked))",
-    &[Type::BPCHAR_ARRAY],
+    &[Type::BPCHAR_ARRAY, Type::TEXT],
 );
 
 /// Puts in what no living session has, in place of expired ones; says of each call whether it was

@@ -1,8 +1,8 @@
 //! The verbs, each as the statement it sends and what its rows mean.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, time::Instant};
 
-use postgres::Row;
+use postgres::{Row, types::ToSql};
 
 use super::{
     PostgresStore,
@@ -131,10 +131,15 @@ impl Store for PostgresStore {
     }
 
     fn clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
-        self.each(reads(keys), SameKey::Shares, |calls| {
-            self.run(|connection| connection.query(&self.sql.clear_many, &[&batch::keys(calls)]))?;
+        let clear = |calls: &[&Call<'_>]| {
+            let keys = batch::keys(calls);
+            self.run(|connection| {
+                connection.query(&self.sql.clear_many, &[&keys, &patience_with_locks()])
+            })?;
             Ok(calls.iter().map(|_| Ok(())).collect())
-        })
+        };
+        let alone = |place: usize| self.clear(keys[place]);
+        self.each_locking(reads(keys), SameKey::Shares, clear, alone)
     }
 
     fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
@@ -157,14 +162,20 @@ impl Store for PostgresStore {
         let writes = calls
             .iter()
             .map(|(key, value, expiry)| self.write(key, Some(value), *expiry));
-        self.each(writes.collect(), SameKey::TakesTurns, |calls| {
+        let set = |calls: &[&Call<'_>]| {
             let params = (batch::keys(calls), periods(calls), values(calls));
             self.run(|connection| {
-                let rows =
-                    connection.query(&self.sql.set_many, &[&params.0, &params.1, &params.2])?;
+                let patience = patience_with_locks();
+                let params: [&(dyn ToSql + Sync); 4] = [&params.0, &params.1, &params.2, &patience];
+                let rows = connection.query(&self.sql.set_many, &params)?;
                 found_each(&rows, calls, connection)
             })
-        })
+        };
+        let alone = |place: usize| {
+            let (key, value, expiry) = calls[place];
+            self.set(key, value, expiry)
+        };
+        self.each_locking(writes.collect(), SameKey::TakesTurns, set, alone)
     }
 
     fn insert_many(
@@ -183,13 +194,20 @@ impl Store for PostgresStore {
         let writes = calls
             .iter()
             .map(|(key, expiry)| self.write(key, None, *expiry));
-        self.each(writes.collect(), SameKey::TakesTurns, |calls| {
+        let touch = |calls: &[&Call<'_>]| {
             let params = (batch::keys(calls), periods(calls));
             self.run(|connection| {
-                let rows = connection.query(&self.sql.touch_many, &[&params.0, &params.1])?;
+                let patience = patience_with_locks();
+                let params: [&(dyn ToSql + Sync); 3] = [&params.0, &params.1, &patience];
+                let rows = connection.query(&self.sql.touch_many, &params)?;
                 found_each(&rows, calls, connection)
             })
-        })
+        };
+        let alone = |place: usize| {
+            let (key, expiry) = calls[place];
+            self.touch(key, expiry)
+        };
+        self.each_locking(writes.collect(), SameKey::TakesTurns, touch, alone)
     }
 }
 
@@ -206,6 +224,31 @@ impl PostgresStore {
         })
     }
 
+    /// Does many calls that wait for their rows' locks. Those whose rows somebody else keeps locked are done
+    /// last, each by itself, so that they hold up no other.
+    fn each_locking(
+        &self,
+        calls: Vec<Result<Call<'_>, Error>>,
+        same_key: SameKey,
+        statement: impl FnMut(&[&Call<'_>]) -> Result<Vec<Result<(), Error>>, Error>,
+        alone: impl Fn(usize) -> Result<(), Error>,
+    ) -> Vec<Result<(), Error>> {
+        if deadline::LOCKS.current().is_some() {
+            // Whoever has set that does those calls.
+            return self.each(calls, same_key, statement);
+        }
+        deadline::CALL.within(deadline::after(self.timeout), || {
+            let end = deadline::after(deadline::LOCK_WAIT);
+            let mut results = deadline::LOCKS.within(end, || self.each(calls, same_key, statement));
+            for (place, result) in results.iter_mut().enumerate() {
+                if result.as_ref().is_err_and(Error::is_about_lock) {
+                    *result = alone(place);
+                }
+            }
+            results
+        })
+    }
+
     /// Checks what a caller wants written.
     fn write<'a>(
         &self,
@@ -217,6 +260,16 @@ impl PostgresStore {
         let micros = micros(self.default_period.or_given(expiry)?);
         Ok(Call { key, value, micros })
     }
+}
+
+/// For how long a statement waits for a lock, as it takes that. Once the time for that is up, as long as
+/// other calls keep theirs.
+fn patience_with_locks() -> Option<String> {
+    const SHORTEST: u128 = 5;
+    let left = deadline::LOCKS
+        .current()?
+        .saturating_duration_since(Instant::now());
+    Some(format!("{}ms", left.as_millis().max(SHORTEST)))
 }
 
 fn reads<'a>(keys: &[&'a Key]) -> Vec<Result<Call<'a>, Error>> {

@@ -1,10 +1,13 @@
 //! Many at once, where the server has something against some of them.
 
-use session_postgres::{Error, Key, Store};
+use std::thread;
+
+use session_postgres::{Error, Key, Period, PostgresStore, Store};
 
 use crate::support::{
     database::{Schema, lock},
     role::Role,
+    wait_until,
 };
 
 fn generated(store: &impl Store, count: usize) -> Vec<Key> {
@@ -116,6 +119,46 @@ fn a_row_that_is_locked_for_too_long_fails_only_its_own_call() {
     assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
     let error = results[1].as_ref().unwrap_err();
     assert_eq!(error.sqlstate().unwrap().code(), "55P03", "{error}");
+}
+
+#[test]
+fn a_row_that_stays_locked_holds_up_no_other_call() {
+    type Many = fn(&PostgresStore, &[&Key]) -> Vec<Result<(), Error>>;
+    let verbs: [(Many, &str); 3] = [
+        (
+            |store, keys| {
+                let calls: Vec<_> = keys.iter().map(|key| (*key, "new", None)).collect();
+                store.set_many(&calls)
+            },
+            "session_data = 'new'",
+        ),
+        (
+            |store, keys| {
+                let calls: Vec<_> = keys.iter().map(|key| (*key, Some(Period::HOUR))).collect();
+                store.touch_many(&calls)
+            },
+            "expire_date < now() + interval '1 day'",
+        ),
+        (|store, keys| store.clear_many(keys), "false"),
+    ];
+    for (many, done) in verbs {
+        let schema = Schema::new();
+        let store = schema.store();
+        let keys = generated(&store, 40);
+        let keys: Vec<_> = keys.iter().collect();
+        let mut holder = schema.client();
+        let locked = lock(&mut holder, keys[20]);
+        let left = format!("({done}) IS NOT TRUE");
+        thread::scope(|scope| {
+            let call = scope.spawn(|| many(&store, &keys));
+            wait_until("all others are done", || schema.count(&left) == 1);
+            assert!(!call.is_finished());
+            locked.rollback().unwrap();
+            let results = call.join().unwrap();
+            assert!(results.iter().all(Result::is_ok), "{results:?}");
+        });
+        assert_eq!(schema.count(&left), 0);
+    }
 }
 
 #[test]

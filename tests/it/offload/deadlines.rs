@@ -1,11 +1,17 @@
 //! Calls whose time is up while the server works, or waits for a lock.
 
-use std::{sync::mpsc, time::Duration};
+use std::{pin::Pin, sync::mpsc, time::Duration};
 
-use session_postgres::{AsyncStore, Error, Offload, OffloadBuilder, PostgresStore, Store};
-use tokio::{runtime::Builder, task::JoinSet};
+use session_postgres::{AsyncStore, Error, Key, Offload, OffloadBuilder, PostgresStore, Store};
+use tokio::{runtime::Builder, task::JoinSet, time::timeout};
 
-use crate::support::{PATIENCE, database::Schema, patiently, wait_until};
+use crate::support::{
+    PATIENCE,
+    database::{Schema, lock},
+    patiently, wait_until,
+};
+
+type BoxFuture = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 const LANES: usize = 4;
 
@@ -60,6 +66,49 @@ fn lanes_that_wait_for_locked_rows_come_back() {
     locked.rollback().unwrap();
     for key in &keys {
         assert_eq!(blocking.get(key).unwrap().value, "lobster");
+    }
+}
+
+#[test]
+fn a_row_that_somebody_keeps_locked_holds_up_no_other_caller() {
+    type Call = fn(Offload<PostgresStore>, Key) -> BoxFuture;
+    let verbs: [Call; 3] = [
+        |store, key| Box::pin(async move { store.set(&key, "crab", None).await }),
+        |store, key| Box::pin(async move { store.touch(&key, None).await }),
+        |store, key| Box::pin(async move { store.clear(&key).await }),
+    ];
+    for verb in verbs {
+        let schema = Schema::new();
+        let inner = schema.store();
+        let keys: Vec<_> = (0..40)
+            .map(|_| inner.generate(Some("lobster"), None).unwrap())
+            .collect();
+        let store = OffloadBuilder::default().lanes(1).build(inner);
+        let runtime = Builder::new_multi_thread().enable_time().build().unwrap();
+        let mut holder = schema.client();
+        let locked = lock(&mut holder, &keys[20]);
+        // All wait while the lane is busy, and so share a trip.
+        let (go, wait) = mpsc::channel();
+        let busy = store.clone();
+        runtime.spawn(async move { busy.run(move |_| wait.recv()).await });
+        wait_until("the lane is busy", || store.stats().running == 1);
+        let mut calls = JoinSet::new();
+        for key in keys {
+            calls.spawn_on(verb(store.clone(), key), runtime.handle());
+        }
+        wait_until("all wait", || store.stats().waiting == 40);
+        go.send(()).unwrap();
+        runtime.block_on(async {
+            for _ in 0..39 {
+                let answer = timeout(PATIENCE, calls.join_next()).await;
+                let answer = answer.expect("all but one are answered");
+                answer.unwrap().unwrap().unwrap();
+            }
+        });
+        assert_eq!(store.stats().largest_batch, 40);
+        locked.rollback().unwrap();
+        let last = runtime.block_on(calls.join_next());
+        last.unwrap().unwrap().unwrap();
     }
 }
 
