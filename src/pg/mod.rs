@@ -51,6 +51,9 @@ use crate::{ConnectOptions, Error, Store, period::DefaultPeriod};
 /// A pool that tests its connections at checkout, as `r2d2` does unless told otherwise, adds a round
 /// trip to each call. The store needs no such test: build the pool with `test_on_check_out(false)`.
 ///
+/// `set_many`, `touch_many` and `clear_many` wait no longer than a quarter of a second for a row that
+/// somebody keeps locked: they then do the others first, in smaller statements, and that one by itself.
+///
 /// In a `_many` call, further [`set`](Store::set), [`touch`](Store::touch) or
 /// [`insert`](Store::insert) calls for one key go in statements of their own, after the first.
 ///
@@ -165,7 +168,9 @@ impl PostgresStore {
     /// `session`.
     ///
     /// Whoever else uses the pool must give back connections without an open transaction: the store's
-    /// statements would become part of it.
+    /// statements would become part of it. Nor may the pool set `client_encoding` on its connections, which
+    /// the driver has done: where that is set again, the store takes a pooler to stand between, and does
+    /// without prepared statements and without cancelling.
     ///
     /// # Examples
     ///

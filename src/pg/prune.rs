@@ -48,7 +48,8 @@ impl PostgresStore {
     /// about four times as long as one `SELECT count(*)`. There is no index on the expiry date: with one,
     /// no `set` is a heap-only update any more, and each writes more than half as much again (405 bytes of
     /// WAL instead of 256).
-    /// PostgreSQL 13 cannot read a part of a table: there each statement reads all of it.
+    /// Of a table with children by inheritance, partitions not meant, it sees only the blocks that the
+    /// parent has. PostgreSQL 13 cannot read a part of a table: there each statement reads all of it.
     ///
     /// The space is free for new rows once the server's autovacuum has seen to it.
     ///
