@@ -6,19 +6,18 @@ use std::{
     time::Duration,
 };
 
-use session_postgres::{
-    ConnectOptions, Error, Key, Period, PostgresStore, Store,
-    postgres::{Config, NoTls},
-    r2d2::Pool,
-};
+use session_postgres::{Error, Key, Period, PostgresStore, Store, postgres::NoTls, r2d2::Pool};
 use throwaway_postgres::Server;
 
-use crate::support::{
-    database::{Manager, Schema},
-    line::Line,
-    patiently,
-    proxy::{Break, Proxy},
-    wait_until,
+use crate::{
+    connect::through,
+    support::{
+        database::{Manager, Schema},
+        line::Line,
+        patiently,
+        proxy::{Break, Proxy},
+        wait_until,
+    },
 };
 
 /// Ends every server process that serves this schema's connections, but the caller's own.
@@ -458,19 +457,6 @@ fn what_was_cut_while_the_server_was_at_it_does_not_come_through_later() {
              EXECUTE FUNCTION wait()",
     );
     let line = Line::to(&schema.config());
-    let config = schema.config();
-    let options = ConnectOptions::new()
-        .host("127.0.0.1")
-        .port(line.port())
-        .user(config.get_user().unwrap())
-        .dbname(config.get_dbname().unwrap())
-        .options(config.get_options().unwrap());
-    let mut with = Config::new();
-    with.host("127.0.0.1")
-        .port(line.port())
-        .user(config.get_user().unwrap())
-        .dbname(config.get_dbname().unwrap())
-        .options(config.get_options().unwrap());
     let mut holder = schema.client();
     let mut cut = |call: &mut (dyn FnMut() + Send)| {
         let hold = "SELECT pg_advisory_lock('tries'::regclass::oid::bigint)";
@@ -491,8 +477,11 @@ fn what_was_cut_while_the_server_was_at_it_does_not_come_through_later() {
         wait_until("all to be over", || schema.active() == 0);
     };
     for store in [
-        schema.builder().connect(options).unwrap(),
-        schema.builder().connect_with(with, NoTls).unwrap(),
+        schema.builder().connect(through(&line, &schema)).unwrap(),
+        schema
+            .builder()
+            .connect_with(line.config(&schema.config()), NoTls)
+            .unwrap(),
     ] {
         let mut key = None;
         cut(&mut || {
@@ -531,18 +520,11 @@ fn a_session_that_the_server_ended_for_doing_nothing_has_carried_out_nothing() {
     }
     let path = config.get_options().unwrap();
     config.options(&format!("{path} -cidle_session_timeout=50"));
-    config.application_name(schema.name());
     // Not over a Unix socket, by which the client would know.
     let line = Line::to(&config);
-    let mut through = Config::new();
-    through
-        .host("127.0.0.1")
-        .port(line.port())
-        .user(config.get_user().unwrap())
-        .dbname(config.get_dbname().unwrap())
-        .application_name(schema.name())
-        .options(config.get_options().unwrap());
-    let store = schema.builder().connect_with(through, NoTls).unwrap();
+    let mut config = line.config(&config);
+    config.application_name(schema.name());
+    let store = schema.builder().connect_with(config, NoTls).unwrap();
     let mut watcher = schema.client();
     let mut wait_for_end = || {
         wait_until("its session to be ended", || {

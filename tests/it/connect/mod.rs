@@ -26,7 +26,7 @@ use session_postgres::{ConnectOptions, Error};
 use crate::support::{PATIENCE, database::Schema, line::Line};
 
 /// How to reach a schema through a line.
-fn through(line: &Line, schema: &Schema) -> ConnectOptions {
+pub(crate) fn through(line: &Line, schema: &Schema) -> ConnectOptions {
     let config = schema.config();
     ConnectOptions::new()
         .host("127.0.0.1")

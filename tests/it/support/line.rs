@@ -52,6 +52,18 @@ impl Line {
         self.port
     }
 
+    /// How to reach through this line what the configuration, that of a database on the line's server, names.
+    pub(crate) fn config(&self, server: &Config) -> Config {
+        let mut config = Config::new();
+        config
+            .host("127.0.0.1")
+            .port(self.port)
+            .user(server.get_user().unwrap())
+            .dbname(server.get_dbname().unwrap())
+            .options(server.get_options().unwrap());
+        config
+    }
+
     /// Swallows all that is said, and accepts connections that get no answer.
     pub(crate) fn fall_silent(&self) {
         *self.shared.is_silent.lock().unwrap() = true;
