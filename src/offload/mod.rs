@@ -39,9 +39,9 @@ use crate::{ConnectOptions, Error, PostgresStore, Pruner, PrunerBuilder, Store, 
 /// the trip together, in one statement. Nobody waits for a batch to fill: an idle lane takes a lone
 /// call at once, and up to eight calls each go alone where there is a lane for each. With
 /// [`max_batch(1)`](OffloadBuilder::max_batch) every call is a thread hop of its own, as in the
-/// original. Where somebody keeps the row of one of them locked, the others are answered after a quarter of
-/// a second, and the lane waits for the locked one alone. The `_many` verbs, [`rotate`](AsyncStore::rotate), [`update`](AsyncStore::update) and
-/// [`run`](Offload::run) always make a trip of their own.
+/// original. The `_many` verbs, [`rotate`](AsyncStore::rotate), [`update`](AsyncStore::update) and
+/// [`run`](Offload::run) always make a trip of their own. Where somebody keeps the row of one call of a
+/// trip locked, the others are answered after a quarter of a second, and the lane waits for that one alone.
 ///
 /// A handle may be used from several runtimes at once.
 ///
