@@ -527,6 +527,8 @@ fn a_session_that_the_server_ended_for_doing_nothing_has_carried_out_nothing() {
     let store = schema.builder().connect_with(config, NoTls).unwrap();
     let mut watcher = schema.client();
     let mut wait_for_end = || {
+        // Whatever comes of it, there is a connection then.
+        let _ = store.get(&there);
         wait_until("its session to be ended", || {
             let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1";
             let row = watcher.query_one(sql, &[&schema.name()]).unwrap();
@@ -543,4 +545,23 @@ fn a_session_that_the_server_ended_for_doing_nothing_has_carried_out_nothing() {
         wait_for_end();
         matches!(store.insert(&there, None, None), Err(Error::KeyExists))
     });
+}
+
+/// As of many who write to few rows of a table in partitions by the expiry date.
+#[test]
+fn conflicts_of_transactions_are_tried_again_for_as_long_as_there_is_time() {
+    let schema = Schema::new();
+    let store = schema.store();
+    let key = store.generate(None, None).unwrap();
+    schema.run(
+        "CREATE SEQUENCE tries; \
+         CREATE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF nextval('tries') <= 20 THEN RAISE 'not yet' USING ERRCODE = '40001'; END IF; \
+             RETURN NEW; \
+         END $$; \
+         CREATE TRIGGER conflict BEFORE UPDATE ON session FOR EACH ROW \
+             EXECUTE FUNCTION conflict()",
+    );
+    store.set(&key, "lobster", None).unwrap();
+    assert_eq!(store.get(&key).unwrap().value, "lobster");
 }
