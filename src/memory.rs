@@ -226,3 +226,28 @@ impl Store for MemoryStore {
         entry.session(now)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expired_sessions_do_not_pile_up_and_living_ones_stay() {
+        let store = MemoryStore::new();
+        let living: Vec<Key> = (0..SWEEP_FROM * 2)
+            .map(|i| {
+                let key = store.generate(Some("lobster"), None).unwrap();
+                store.generate(Some("over"), Some(Period::ZERO)).unwrap();
+                let entries = store.entries().0.map.len();
+                assert!(entries <= SWEEP_FROM.max(2 * (i + 1)), "{entries} of {i}");
+                key
+            })
+            .collect();
+        for _ in 0..SWEEP_FROM * 4 {
+            store.generate(Some("over"), Some(Period::ZERO)).unwrap();
+        }
+        assert!(store.entries().0.map.len() <= living.len() * 2);
+        assert!(living.iter().all(|key| store.get(key).is_ok()));
+    }
+}
