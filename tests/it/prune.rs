@@ -34,6 +34,14 @@ fn fill(schema: &Schema, rows: u64) {
     ));
 }
 
+/// So many rows that have not.
+fn fill_with_living(schema: &Schema, rows: u64) {
+    schema.run(&format!(
+        "INSERT INTO session SELECT gen_random_uuid()::text, now() + interval '1 day', \
+         repeat('x', 200) FROM generate_series(1, {rows})"
+    ));
+}
+
 /// A pruner that does not rest for long between its passes.
 fn often() -> PrunerBuilder {
     Pruner::builder().interval(Duration::from_millis(10))
@@ -97,15 +105,9 @@ fn each_call_goes_once_around_the_whole_table() {
     let store = schema.store();
     // Some 700 blocks, of which one statement looks at 128.
     schema.run("ALTER TABLE session SET (autovacuum_enabled = false)");
-    let living = |rows: u64| {
-        schema.run(&format!(
-            "INSERT INTO session SELECT gen_random_uuid()::text, now() + interval '1 day', \
-             repeat('x', 200) FROM generate_series(1, {rows})"
-        ));
-    };
-    living(300 * 27);
+    fill_with_living(&schema, 300 * 27);
     fill(&schema, 10);
-    living(400 * 27);
+    fill_with_living(&schema, 400 * 27);
     assert_eq!(store.prune(5).unwrap(), 5);
     // Behind where that has ended, there, and ahead of it.
     schema.run(
@@ -126,6 +128,25 @@ fn each_call_goes_once_around_the_whole_table() {
     schema.run("TRUNCATE session");
     fill(&schema, 20);
     assert_eq!(store.prune(u64::MAX).unwrap(), 20);
+}
+
+#[test]
+fn each_call_goes_on_where_the_last_one_has_ended() {
+    let schema = Schema::new();
+    let store = schema.store();
+    schema.run("INSERT INTO session VALUES ('front', now(), 'x')");
+    // More blocks than one statement looks at.
+    fill_with_living(&schema, 300 * 27);
+    fill(&schema, 10);
+    let mut holder = schema.client();
+    let mut transaction = holder.transaction().unwrap();
+    let lock = "SELECT FROM session WHERE session_key = 'front' FOR UPDATE";
+    assert_eq!(transaction.execute(lock, &[]).unwrap(), 1);
+    assert_eq!(store.prune(5).unwrap(), 5);
+    transaction.rollback().unwrap();
+    assert_eq!(store.prune(5).unwrap(), 5);
+    assert_eq!(schema.count("session_key = 'front'"), 1);
+    assert_eq!(store.prune(5).unwrap(), 1);
 }
 
 #[test]
@@ -402,6 +423,75 @@ fn others_get_in_between_two_statements() {
         assert!(schema.count("true") > 0);
         assert_eq!(call.join().unwrap(), 5_000);
     });
+}
+
+#[test]
+fn the_server_is_left_alone_between_two_statements() {
+    let schema = Schema::new();
+    let store = Arc::new(schema.store());
+    schema.run(
+        "CREATE TABLE statement (begun timestamptz, ended timestamptz); \
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ \
+             DECLARE begun timestamptz := clock_timestamp(); \
+         BEGIN \
+             PERFORM pg_sleep(0.05); \
+             INSERT INTO statement VALUES (begun, clock_timestamp()); \
+             RETURN NULL; \
+         END $$; \
+         CREATE TRIGGER note BEFORE DELETE ON session EXECUTE FUNCTION note()",
+    );
+    // A pause is of 100 ms here, by another clock.
+    let assert_pauses = |what: &str| {
+        let sql = "SELECT count(*), coalesce(min(pause) >= interval '50 ms', false) FROM ( \
+                       SELECT begun - lag(ended) OVER (ORDER BY begun) AS pause FROM statement \
+                   ) AS pauses WHERE pause IS NOT NULL";
+        let row = schema.client().query_one(sql, &[]).unwrap();
+        let (pauses, long): (i64, bool) = (row.get(0), row.get(1));
+        assert!(pauses >= 5 && long, "{what}: {pauses} pauses");
+        schema.run("TRUNCATE statement");
+    };
+    fill(&schema, 1_000);
+    assert_eq!(store.prune(u64::MAX).unwrap(), 1_000);
+    assert_pauses("a call");
+    fill(&schema, 1_000);
+    let pruner = Pruner::builder()
+        .interval(Duration::MAX)
+        .start(store.clone());
+    wait_until("the pass to end", || pruner.stats().passes == 1);
+    assert_pauses("a pruner");
+}
+
+#[test]
+fn statements_get_larger_while_they_are_fast_and_smaller_while_they_are_slow() {
+    let schema = Schema::new();
+    let store = schema.store();
+    schema.run(
+        "CREATE TABLE statement (id serial, rows bigint); \
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ \
+             DECLARE n bigint := count(*) FROM gone; \
+         BEGIN \
+             INSERT INTO statement (rows) VALUES (n); \
+             IF n >= 200 THEN PERFORM pg_sleep(0.05); END IF; \
+             RETURN NULL; \
+         END $$; \
+         CREATE TRIGGER note AFTER DELETE ON session REFERENCING OLD TABLE AS gone \
+             FOR EACH STATEMENT EXECUTE FUNCTION note()",
+    );
+    wait_until("statements to get larger", || {
+        fill(&schema, 1_000);
+        assert_eq!(store.prune(u64::MAX).unwrap(), 1_000);
+        schema
+            .client()
+            .query_one("SELECT max(rows) >= 200 FROM statement", &[])
+            .unwrap()
+            .get(0)
+    });
+    let sql = "SELECT rows FROM statement ORDER BY id";
+    let rows = schema.client().query(sql, &[]).unwrap();
+    let rows: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+    let after_slow = rows.windows(2).filter(|pair| pair[0] >= 200);
+    assert!(after_slow.clone().count() > 0, "{rows:?}");
+    assert!(after_slow.clone().all(|pair| pair[1] < pair[0]), "{rows:?}");
 }
 
 /// A commit of the store's that waits for a standby would wait for ever, here.
