@@ -6,13 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use postgres::error::SqlState;
+
 use super::PostgresStore;
 use crate::{Error, deadline};
 
-/// How many blocks of the table one statement looks at: of the usual size, a megabyte.
+/// How many blocks of the table one statement looks at at most: of the usual size, a megabyte.
 const BLOCKS: u64 = 128;
 
-/// How many rows one statement removes at first, and at least.
+/// How many rows one statement removes at first, and at least, unless one of so many cannot be removed.
 const FEWEST: u64 = 100;
 
 /// How many rows one statement removes at most: with more it is no faster, and holds its locks for longer;
@@ -28,6 +30,10 @@ const REST: u32 = 3;
 
 /// The longest rest after a statement.
 const LONGEST_REST: Duration = Duration::from_millis(100);
+
+/// After how many rows that cannot be removed a sweep ends, at the end of their block. Each costs several
+/// statements, and the server logs those that fail.
+const MOST_REFUSED: u64 = 1000;
 
 /// What stands for an advisory lock on a sessions table, beside the table's number: "sess" in ASCII.
 const LOCK_CLASS: i32 = 0x7365_7373;
@@ -64,6 +70,10 @@ impl PostgresStore {
     /// Any of the store; nothing has been removed then. A statement that fails after others have removed
     /// rows ends the call early, without an error.
     ///
+    /// A row that the server refuses to remove, for example because a row of another table refers to it or
+    /// because a trigger raises an error, is passed over, and the others are removed. The first such error is
+    /// returned if no row has been removed. After 1,000 such rows the call ends early.
+    ///
     /// Where a connection breaks, up to 1,000 rows may be removed that are not counted.
     ///
     /// # Examples
@@ -85,13 +95,16 @@ impl PostgresStore {
     /// ```
     pub fn prune(&self, limit: u64) -> Result<u64, Error> {
         let mut sweep = Sweep::new(self, limit, Turn::Anybodys);
-        loop {
+        let error = loop {
             match sweep.step() {
                 Ok(Step::More) if sweep.fits_again() => thread::sleep(sweep.rest()),
-                Ok(_) => return Ok(sweep.removed),
-                Err(e) if sweep.removed == 0 => return Err(e),
-                Err(_) => return Ok(sweep.removed),
+                Ok(_) => break sweep.refusal,
+                Err(e) => break Some(e),
             }
+        };
+        match error {
+            Some(e) if sweep.removed == 0 => Err(e),
+            _ => Ok(sweep.removed),
         }
     }
 }
@@ -115,12 +128,18 @@ pub(super) struct Sweep<'a> {
     /// How long the last one took.
     took: Duration,
     pub(super) removed: u64,
+    /// How many expired rows of the next blocks stay where they are: they come first, so the next statement
+    /// passes over so many.
+    passed_over: u64,
+    /// How many rows the server has refused to remove, and why it refused the first.
+    refused: u64,
+    pub(super) refusal: Option<Error>,
 }
 
 /// What comes after a statement.
 pub(super) enum Step {
     More,
-    /// The whole table has been gone through, or the limit is reached.
+    /// The whole table has been gone through, or the limit is reached, or too many rows cannot be removed.
     Done,
     /// Somebody else is at it.
     Elsewhere,
@@ -136,18 +155,25 @@ impl<'a> Sweep<'a> {
             rows: FEWEST,
             took: Duration::ZERO,
             removed: 0,
+            passed_over: 0,
+            refused: 0,
+            refusal: None,
         }
     }
 
-    /// Sends one statement.
+    /// Sends one statement, and another if it fails.
     pub(super) fn step(&mut self) -> Result<Step, Error> {
         let rows = self.rows.min(self.limit - self.removed);
         if rows == 0 {
             return Ok(Step::Done);
         }
         let begun = Instant::now();
-        let done = self.send(rows)?;
+        let sent = self.send(rows);
         self.took = begun.elapsed();
+        let done = match sent {
+            Ok(done) => done,
+            Err(e) => return self.narrow(rows, e),
+        };
         if !done.has_turn {
             return Ok(Step::Elsewhere);
         }
@@ -159,28 +185,57 @@ impl<'a> Sweep<'a> {
         if self.removed == self.limit {
             return Ok(Step::Done);
         }
-        // There may be more in these blocks.
-        let goes_on = done.removed >= rows || self.round.advance(done.blocks);
+        if done.found >= rows {
+            // There may be more in these blocks.
+            self.passed_over += done.found - done.removed;
+            return Ok(Step::More);
+        }
+        self.passed_over = 0;
+        let goes_on = self.round.advance(done.blocks) && self.refused < MOST_REFUSED;
         let at = self.round.at;
         self.store.pruned_to.store(at, Ordering::Relaxed);
         Ok(if goes_on { Step::More } else { Step::Done })
     }
 
+    /// After a statement for so many rows has failed, has the next one try fewer, or pass over the one row
+    /// that it was for.
+    fn narrow(&mut self, rows: u64, error: Error) -> Result<Step, Error> {
+        let is_refusal = match &error {
+            Error::Database(e) => e.code().is_some_and(|c| *c != SqlState::QUERY_CANCELED),
+            _ => false,
+        };
+        // If a statement for no rows fails too, the error is not about rows.
+        if !is_refusal || self.send(0).is_err() {
+            return Err(error);
+        }
+        self.round.narrow();
+        self.rows = 1.max(rows / 2);
+        if rows == 1 {
+            self.passed_over += 1;
+            self.refused += 1;
+            self.refusal.get_or_insert(error);
+        }
+        Ok(Step::More)
+    }
+
     fn send(&self, rows: u64) -> Result<Sent, Error> {
         let sql = &self.store.sql.prune;
         let table = self.store.table.to_string();
-        let numbers = [self.round.at, self.round.until(), rows].map(|n| n as i64);
+        let numbers = [self.round.at, self.round.until(), rows, self.passed_over];
+        let numbers = numbers.map(|n| n as i64);
         let class = (self.turn == Turn::Ones).then_some(LOCK_CLASS);
         self.store.run(|connection| {
-            let [from, until, rows] = &numbers;
-            let answer = connection.query(sql, &[&table, from, until, rows, &class])?;
+            let [from, until, rows, passed_over] = &numbers;
+            let answer =
+                connection.query(sql, &[&table, from, until, rows, &class, passed_over])?;
             let Some(row) = answer.first() else {
                 return Ok(Sent::default());
             };
             Ok(Sent {
                 has_turn: row.try_get(0)?,
-                removed: row.try_get::<_, i64>(1)? as u64,
-                blocks: row.try_get::<_, i64>(2)? as u64,
+                found: row.try_get::<_, i64>(1)? as u64,
+                removed: row.try_get::<_, i64>(2)? as u64,
+                blocks: row.try_get::<_, i64>(3)? as u64,
             })
         })
     }
@@ -203,6 +258,7 @@ impl<'a> Sweep<'a> {
 #[derive(Default)]
 struct Sent {
     has_turn: bool,
+    found: u64,
     removed: u64,
     /// How many blocks the table has.
     blocks: u64,
@@ -212,6 +268,8 @@ struct Sent {
 struct Round {
     start: u64,
     at: u64,
+    /// How many blocks to look at next.
+    span: u64,
     has_been_at_the_end: bool,
 }
 
@@ -220,13 +278,14 @@ impl Round {
         Round {
             start,
             at: start,
+            span: BLOCKS,
             has_been_at_the_end: false,
         }
     }
 
     /// The end of the next blocks to look at.
     fn until(&self) -> u64 {
-        let until = (self.at + BLOCKS).min(u32::MAX.into());
+        let until = (self.at + self.span).min(u32::MAX.into());
         if self.has_been_at_the_end {
             until.min(self.start)
         } else {
@@ -234,9 +293,15 @@ impl Round {
         }
     }
 
+    /// Looks at fewer blocks, until it has gone past them.
+    fn narrow(&mut self) {
+        self.span = 1.max(self.span / 2);
+    }
+
     /// Goes on, in a table of so many blocks, if there is a way to go.
     fn advance(&mut self, blocks: u64) -> bool {
         self.at = self.until();
+        self.span = BLOCKS.min(self.span * 2);
         if !self.has_been_at_the_end && self.at >= blocks {
             self.has_been_at_the_end = true;
             self.start = self.start.min(blocks);
@@ -272,6 +337,25 @@ mod tests {
             looked_at(300, 500),
             [(300, 428), (428, 556), (0, 128), (128, 256), (256, 300)]
         );
+    }
+
+    #[test]
+    fn a_round_that_was_narrowed_misses_no_block_and_widens_again() {
+        let mut round = Round::from(0);
+        for _ in 0..4 {
+            round.narrow();
+        }
+        let mut parts = Vec::new();
+        while parts.len() < 6 {
+            parts.push((round.at, round.until()));
+            round.advance(1_000);
+        }
+        let widened = [(0, 8), (8, 24), (24, 56), (56, 120), (120, 248), (248, 376)];
+        assert_eq!(parts, widened);
+        for _ in 0..10 {
+            round.narrow();
+        }
+        assert_eq!((round.at, round.until()), (376, 377));
     }
 
     #[test]

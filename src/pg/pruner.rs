@@ -218,7 +218,7 @@ impl PrunerBuilder {
             shared.state().stats.removed += sweep.removed - before;
             match step {
                 Step::More => rest = sweep.rest(),
-                Step::Done => return Ok(Pass::Done),
+                Step::Done => return sweep.refusal.map_or(Ok(Pass::Done), Err),
                 Step::Elsewhere => return Ok(Pass::Elsewhere),
             }
         }
@@ -258,9 +258,10 @@ pub struct PrunerStats {
     pub passes: u64,
     /// Passes that were left to another program, which was at it.
     pub yields: u64,
-    /// Passes that failed.
+    /// Passes that failed, or that could not remove some of the expired rows.
     pub failures: u64,
-    /// Why the last pass failed; nothing where it did not.
+    /// Why the last pass failed, or could not remove the first row that it passed over; nothing where it did
+    /// not fail.
     pub last_error: Option<Error>,
 }
 

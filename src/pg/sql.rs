@@ -236,8 +236,8 @@ const INSERT_MANY: Template = (
     &[Type::BPCHAR_ARRAY, Type::INT8_ARRAY, Type::TEXT_ARRAY],
 );
 
-/// Removes expired rows of some blocks. Says whether it had its turn, how many rows it has removed, and
-/// how many blocks the table has; of one in partitions, the largest of these.
+/// Removes expired rows of some blocks. Says whether it had its turn, how many rows it has found, how many
+/// of these it has removed, and how many blocks the table has; of one in partitions, the largest of these.
 ///
 /// A row that others have locked is left out. One that was changed after this statement began is judged
 /// again when it is locked, and left out if it was renewed; after that nobody can change it, and what has
@@ -250,7 +250,7 @@ const INSERT_MANY: Template = (
 /// Who has lost a commit of this in a crash loses nothing: so it waits for no disk and no standby.
 ///
 /// Parameters: the quoted name, first block, block after the last, most rows, class of the advisory lock
-/// that gives the turn, or NULL where none is needed.
+/// that gives the turn, or NULL where none is needed, number of rows to pass over.
 const PRUNE: Template = (
     "WITH sp__turn AS MATERIALIZED ( \
          SELECT set_config('synchronous_commit', 'off', true) IS NOT NULL AND ( \
@@ -262,7 +262,7 @@ const PRUNE: Template = (
          WHERE (SELECT is_mine FROM sp__turn) \
          AND ctid >= pg_catalog.format('(%s,0)', $2)::tid AND ctid < pg_catalog.format('(%s,0)', $3)::tid \
          AND (expire_date > now()) IS NOT TRUE \
-         LIMIT $4 FOR UPDATE SKIP LOCKED \
+         LIMIT $4 OFFSET $6 FOR UPDATE SKIP LOCKED \
      ), \
      sp__removed AS ( \
          DELETE FROM {table} \
@@ -271,12 +271,20 @@ const PRUNE: Template = (
          RETURNING 1 \
      ) \
      SELECT is_mine, \
+            (SELECT count(*) FROM sp__expired), \
             (SELECT count(*) FROM sp__removed), \
             (SELECT coalesce(max(pg_relation_size(relid)), pg_relation_size($1::regclass)) \
                     / current_setting('block_size')::int8 \
              FROM pg_partition_tree($1::regclass)) \
      FROM sp__turn",
-    &[Type::TEXT, Type::INT8, Type::INT8, Type::INT8, Type::INT4],
+    &[
+        Type::TEXT,
+        Type::INT8,
+        Type::INT8,
+        Type::INT8,
+        Type::INT4,
+        Type::INT8,
+    ],
 );
 
 /// One statement, for one table, with its parameters' types.
