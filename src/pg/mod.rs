@@ -1,12 +1,13 @@
 //! The PostgreSQL backend, in the order of a call: [`store`] has the verbs, [`attempt`] lends them a
 //! connection and tries again, [`source`] has the connections, [`watch`] cancels what takes too long,
 //! [`connection`] sends a statement of [`sql`], and [`row`] reads what comes back. [`batch`] is for many
-//! calls at once, [`insert`] and [`update`] for what takes more than a statement, [`schema`] for the
-//! table itself, and [`prune`] and [`pruner`] for the rows that nobody finds any more.
+//! calls at once, [`insert`] and [`update`] for what takes more than a statement, [`schema`] and
+//! [`check`] for the table itself, and [`prune`] and [`pruner`] for expired rows.
 
 mod attempt;
 mod batch;
 mod builder;
+mod check;
 mod connection;
 mod insert;
 mod manager;

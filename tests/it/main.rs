@@ -6,6 +6,7 @@ mod support;
 
 mod batch;
 mod broken;
+mod check;
 mod concurrent;
 mod conformance;
 mod connect;
