@@ -223,6 +223,10 @@ fn advice(code: &SqlState) -> Option<&'static str> {
             "sessions need a server that takes writes; name all servers in `host`, with \
              `target_session_attrs=read-write`",
         ),
+        SqlState::INVALID_SCHEMA_NAME => Some(
+            "name a schema that exists with `PostgresStore::builder().schema(…)` or in the role's \
+             `search_path`, or create it with CREATE SCHEMA",
+        ),
         SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT => Some(
             "a pooler stands between that does not keep prepared statements apart; do without, by \
              `PostgresStore::builder().prepared(false)`",

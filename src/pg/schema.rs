@@ -22,11 +22,11 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`], for example where the role may not create tables or the schema is
-    /// missing.
+    /// [`Error::Database`], for example if the role may not create tables, or if the schema is missing or
+    /// the search path names none.
     pub fn create_table(&self) -> Result<(), Error> {
         let create = CREATE.replace("\"session\"", &self.table.to_string());
-        self.run(|connection| {
+        let created = self.run(|connection| {
             if self.holds(connection, EXISTS)? {
                 return Ok(());
             }
@@ -34,6 +34,11 @@ impl PostgresStore {
             connection
                 .client()
                 .batch_execute(&format!("{LOCK}\n{create}"))
+        });
+        created.map_err(|error| match error {
+            // That the table is missing is why it is made: what is missing is its schema.
+            Error::MissingTable { source, .. } => Error::Database(source),
+            other => other,
         })
     }
 }

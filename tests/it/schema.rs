@@ -327,3 +327,30 @@ fn a_role_that_may_not_create_tables_is_told_so() {
     let error = role.store().create_table().unwrap_err();
     assert_eq!(error.sqlstate().unwrap().code(), "42501", "{error}");
 }
+
+#[test]
+fn without_a_schema_to_create_in_the_error_says_what_to_do() {
+    let schema = Schema::new();
+    let mut stores = Vec::new();
+    for path in ["''", "nowhere, \"$user\""] {
+        let mut client = schema.client();
+        client
+            .batch_execute(&format!("SET search_path = {path}"))
+            .unwrap();
+        stores.push(PostgresStore::from_client(client));
+    }
+    let builder = PostgresStore::builder().schema("nowhere").unwrap();
+    stores.push(builder.from_client(schema.client()));
+    for store in stores {
+        let error = store.create_table().unwrap_err();
+        assert_eq!(error.sqlstate().unwrap().code(), "3F000", "{error}");
+        let text = error.to_string();
+        for part in [
+            "PostgresStore::builder().schema(",
+            "search_path",
+            "CREATE SCHEMA",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}
