@@ -2,12 +2,29 @@
 
 const SCHEMES: [&str; 2] = ["postgresql://", "postgres://"];
 
+/// One `keyword=value`.
+pub(super) struct Pair {
+    pub(super) keyword: String,
+    pub(super) value: String,
+    /// Where it is, for an error.
+    pub(super) position: String,
+    /// Whether an error may repeat the keyword: it looks like one, and is no piece of a password that is not
+    /// quoted or encoded as it should be.
+    pub(super) can_be_named: bool,
+}
+
+impl Pair {
+    fn is_password(&self) -> bool {
+        self.keyword.contains("password")
+    }
+}
+
 /// Reads a connection string as the `PQconninfoParse` of libpq 18 does.
 ///
 /// The pairs are in the order of the text: of a keyword that comes twice, the last counts. Which
 /// keywords there are is for the caller to know. The error says what is wrong and where, and repeats
-/// nothing of the text, for any piece of it may be one of a password.
-pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
+/// nothing of the text but the scheme of a URI, because any other piece may be one of a password.
+pub(super) fn parse(text: &str) -> Result<Vec<Pair>, String> {
     if let Some(at) = text.find('\0') {
         return Err(format!(
             "the connection string holds a NUL character {}",
@@ -16,8 +33,27 @@ pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
     }
     match SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)) {
         Some(rest) => parse_uri(text, rest),
-        None => parse_keywords(text),
+        None => match other_scheme(text) {
+            Some(scheme) => Err(format!(
+                "it is a URI with the scheme `{scheme}://`: a URI of a PostgreSQL server begins with \
+                 `postgresql://` or `postgres://`, in lower case"
+            )),
+            None => parse_keywords(text),
+        },
     }
+}
+
+/// The scheme of a URI, if the text is one. JDBC puts another before it.
+fn other_scheme(text: &str) -> Option<&str> {
+    let (scheme, _) = text.split_once("://")?;
+    let plain = scheme.strip_prefix("jdbc:").unwrap_or(scheme);
+    is_name(plain, "+.-").then_some(scheme)
+}
+
+/// Whether a text looks like a name of letters, digits and some other characters.
+fn is_name(text: &str, others: &str) -> bool {
+    let mut chars = text.chars();
+    (1..=30).contains(&text.len()) && chars.all(|c| c.is_ascii_alphanumeric() || others.contains(c))
 }
 
 /// What C calls a space: more than `u8::is_ascii_whitespace` does.
@@ -35,8 +71,8 @@ fn position_of(rest: &str, text: &str) -> String {
     position(text, text.len() - rest.len())
 }
 
-fn parse_keywords(text: &str) -> Result<Vec<(String, String)>, String> {
-    let mut pairs = Vec::new();
+fn parse_keywords(text: &str) -> Result<Vec<Pair>, String> {
+    let mut pairs: Vec<Pair> = Vec::new();
     let mut rest = text.trim_start_matches(is_blank);
     while !rest.is_empty() {
         let end = rest.find(|c| c == '=' || is_blank(c)).unwrap_or(rest.len());
@@ -67,7 +103,13 @@ fn parse_keywords(text: &str) -> Result<Vec<(String, String)>, String> {
             })?,
             None => plain_value(after),
         };
-        pairs.push((keyword.to_owned(), value));
+        pairs.push(Pair {
+            keyword: keyword.to_owned(),
+            value,
+            position: position_of(rest, text),
+            // A password with blanks and without quotes goes on here.
+            can_be_named: is_name(keyword, "_.-") && !pairs.iter().any(Pair::is_password),
+        });
         rest = after.trim_start_matches(is_blank);
     }
     Ok(pairs)
@@ -102,12 +144,17 @@ fn plain_value(text: &str) -> (String, &str) {
 
 /// Reads what comes behind the scheme:
 /// `[user[:password]@][host][:port][,…][/dbname][?keyword=value[&…]]`.
-fn parse_uri(text: &str, rest: &str) -> Result<Vec<(String, String)>, String> {
+fn parse_uri(text: &str, rest: &str) -> Result<Vec<Pair>, String> {
     let mut pairs = Vec::new();
     // What is empty is left out, so that a default can take its place.
     let mut put = |keyword: &str, encoded: &str, what: &str| {
         if !encoded.is_empty() {
-            pairs.push((keyword.to_owned(), decode(encoded, what)?));
+            pairs.push(Pair {
+                keyword: keyword.to_owned(),
+                value: decode(encoded, what)?,
+                position: String::new(),
+                can_be_named: true,
+            });
         }
         Ok::<(), String>(())
     };
@@ -161,10 +208,21 @@ fn parse_uri(text: &str, rest: &str) -> Result<Vec<(String, String)>, String> {
     }
 
     rest = rest.strip_prefix('?').unwrap_or(rest);
+    let query = pairs.len();
     while !rest.is_empty() {
         let (parameter, after) = rest.split_once('&').unwrap_or((rest, ""));
-        let what = format!("the query parameter {}", position_of(rest, text));
-        pairs.push(parse_parameter(parameter, &what)?);
+        let position = position_of(rest, text);
+        let what = format!("the query parameter {position}");
+        let (keyword, value) = parse_parameter(parameter, &what)?;
+        pairs.push(Pair {
+            // Before an `@` a password may go on that has a `?` or `&`.
+            can_be_named: is_name(&keyword, "_.-")
+                && !rest.contains('@')
+                && !pairs[query..].iter().any(Pair::is_password),
+            keyword,
+            value,
+            position,
+        });
         rest = after;
     }
     Ok(pairs)
@@ -252,7 +310,12 @@ fn hex_digit(byte: Option<u8>) -> Option<u8> {
 mod tests {
     use proptest::{collection::vec, prelude::*};
 
-    use super::parse;
+    use super::Pair;
+
+    fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
+        let pairs = super::parse(text)?.into_iter();
+        Ok(pairs.map(|pair| (pair.keyword, pair.value)).collect())
+    }
 
     /// Checks the pairs of each text.
     fn reads(cases: &[(&str, &[(&str, &str)])]) {
@@ -321,7 +384,6 @@ mod tests {
         reads(&[
             ("HOST=a nonsense=b", &[("HOST", "a"), ("nonsense", "b")]),
             ("postgres://?no%6esense=b", &[("nonsense", "b")]),
-            ("POSTGRES://a=b", &[("POSTGRES://a", "b")]),
         ]);
     }
 
@@ -372,8 +434,73 @@ mod tests {
             ("host", "at character 1 "),
             ("password=my secret", "at character 13 "),
             ("ü=ä host port=1", "at character 5 "),
-            ("http://localhost", "`postgresql://`"),
         ]);
+    }
+
+    #[test]
+    fn another_scheme_is_named() {
+        refuses(&[
+            ("http://localhost", "the scheme `http://`"),
+            ("mysql://u:p@h/d?ssl=true", "the scheme `mysql://`"),
+            ("redis://:p@h:6379/0", "begins with `postgresql://`"),
+            (
+                "POSTGRES://a=b",
+                "the scheme `POSTGRES://`: a URI of a PostgreSQL server",
+            ),
+            (
+                "postgresql+psycopg2://h",
+                "the scheme `postgresql+psycopg2://`",
+            ),
+            (
+                "jdbc:postgresql://h/d?user=u",
+                "the scheme `jdbc:postgresql://`",
+            ),
+        ]);
+        // These are pairs, or nothing.
+        reads(&[("password=x://y", &[("password", "x://y")])]);
+        refuses(&[
+            ("u:p://h", "no `keyword=value`"),
+            ("://h", "no `keyword=value`"),
+        ]);
+    }
+
+    #[test]
+    fn a_keyword_can_be_named_unless_a_password_may_go_on_there() {
+        for (text, named) in [
+            (
+                "postgres://u:p@h/d?sslmode=disable&schema=s",
+                &["sslmode", "schema"] as &[&str],
+            ),
+            (
+                "postgres://h?ssl_mode=x&no%6esense=b",
+                &["ssl_mode", "nonsense"],
+            ),
+            ("postgres://u:p@ss?x=y@h", &[]),
+            ("postgres://u:p/w?x=y&z=w@h/d", &[]),
+            ("postgres://u:p/w?x=y@h/d", &[]),
+            ("postgres://h/?a=b@c&d=e", &["d"]),
+            (
+                "postgres://h?schema=s&password=x&y=z",
+                &["schema", "password"],
+            ),
+            ("postgres://h?sch%C3%A4ma=s&a+b=c&a%20b=c", &[]),
+            (
+                "postgres://h?a23456789012345678901234567890=x",
+                &["a23456789012345678901234567890"],
+            ),
+            ("postgres://h?a234567890123456789012345678901=x", &[]),
+            (
+                "schema=s host=h password=x y=z",
+                &["schema", "host", "password"],
+            ),
+            ("schema=s sslpassword=x 'y=z", &["schema", "sslpassword"]),
+            ("a+b=c a@b=c ü=d", &[]),
+        ] {
+            let pairs = super::parse(text).expect(text).into_iter();
+            let pairs = pairs.filter(|pair| pair.can_be_named && !pair.position.is_empty());
+            let keywords: Vec<_> = pairs.map(|Pair { keyword, .. }| keyword).collect();
+            assert_eq!(keywords, named, "{text}");
+        }
     }
 
     #[test]

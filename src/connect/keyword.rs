@@ -104,9 +104,65 @@ pub(super) fn find(name: &str) -> Option<&'static Keyword> {
     KEYWORDS.iter().find(|keyword| keyword.name == name)
 }
 
+/// What to do instead of a keyword that libpq does not know, if that is known: other programs have it, or
+/// write one of libpq's otherwise.
+pub(super) fn advice(unknown: &str) -> Option<String> {
+    let unknown = normal(unknown);
+    let builder = match unknown.as_str() {
+        "schema" | "currentschema" | "searchpath" => "schema(…)",
+        "pgbouncer" | "statementcachesize" | "statementcachecapacity" | "preparethreshold" => {
+            "prepared(false)"
+        }
+        "connectionlimit" | "poolsize" | "maxconnections" => "max_connections(…)",
+        "ssl" => return Some("use `sslmode`".to_owned()),
+        _ => {
+            let meant = KEYWORDS
+                .iter()
+                .find(|known| normal(known.name) == unknown)?;
+            return Some(format!("use `{}`", meant.name));
+        }
+    };
+    Some(format!("use `PostgresStore::builder().{builder}`"))
+}
+
+fn normal(name: &str) -> String {
+    name.to_ascii_lowercase().replace(['_', '-'], "")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_other_programs_call_otherwise_is_explained() {
+        for (unknown, expected) in [
+            ("schema", Some("use `PostgresStore::builder().schema(…)`")),
+            (
+                "currentSchema",
+                Some("use `PostgresStore::builder().schema(…)`"),
+            ),
+            (
+                "pgbouncer",
+                Some("use `PostgresStore::builder().prepared(false)`"),
+            ),
+            (
+                "statement_cache_size",
+                Some("use `PostgresStore::builder().prepared(false)`"),
+            ),
+            (
+                "connection_limit",
+                Some("use `PostgresStore::builder().max_connections(…)`"),
+            ),
+            ("ssl", Some("use `sslmode`")),
+            ("ssl_mode", Some("use `sslmode`")),
+            ("sslMode", Some("use `sslmode`")),
+            ("ApplicationName", Some("use `application_name`")),
+            ("nonsense", None),
+            ("", None),
+        ] {
+            assert_eq!(advice(unknown).as_deref(), expected, "{unknown}");
+        }
+    }
 
     #[test]
     fn the_readme_has_every_keyword_that_counts_and_its_variable() {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use super::{
-    conninfo,
+    conninfo::{self, Pair},
     keyword::{self, Use},
 };
 use crate::Error;
@@ -194,9 +194,13 @@ impl ConnectOptions {
     /// value is good shows when a store is connected.
     pub fn set(self, keyword: &str, value: &str) -> Result<Self, Error> {
         match keyword::find(keyword) {
-            None => Err(Error::InvalidOption(format!(
-                "libpq has no keyword {keyword:?}"
-            ))),
+            None => {
+                let advice = keyword::advice(keyword);
+                let advice = advice.map_or(String::new(), |advice| format!(": {advice}"));
+                Err(Error::InvalidOption(format!(
+                    "libpq has no keyword {keyword:?}{advice}"
+                )))
+            }
             Some(known) if known.usage == Use::Refused => Err(refused(known.name)),
             Some(known) => Ok(self.with(known.name, value)),
         }
@@ -222,27 +226,45 @@ impl ConnectOptions {
     }
 }
 
-/// What a connection string says. Where it is wrong no part of it is quoted: that might be a piece of
-/// the password.
+/// What a connection string says. If it is wrong, the error quotes nothing that might be a value or a piece
+/// of the password.
 fn parse(conninfo: &str) -> Result<Values, Error> {
     let wrong = |what: String| {
         Error::InvalidOption(format!("the connection string cannot be used: {what}"))
     };
     let mut values = Values::new();
     let pairs = conninfo::parse(conninfo).map_err(wrong)?;
-    for (place, (keyword, value)) in pairs.into_iter().enumerate() {
-        let Some(known) = keyword::find(&keyword) else {
-            let place = place + 1;
-            return Err(wrong(format!(
-                "libpq does not know keyword number {place}; a value with blanks needs single quotes"
-            )));
+    for pair in pairs {
+        let Some(known) = keyword::find(&pair.keyword) else {
+            return Err(wrong(unknown(&pair)));
         };
         if known.usage == Use::Refused {
             return Err(refused(known.name));
         }
-        values.insert(known.name, value);
+        values.insert(known.name, pair.value);
     }
     Ok(values)
+}
+
+/// What is wrong with a pair whose keyword libpq does not know.
+fn unknown(pair: &Pair) -> String {
+    let (name, advice) = if pair.can_be_named {
+        (
+            format!(" `{}`", pair.keyword),
+            keyword::advice(&pair.keyword),
+        )
+    } else {
+        (String::new(), None)
+    };
+    let advice = advice.unwrap_or_else(|| {
+        "a value with blanks needs single quotes, and in a URI `&` and `@` of a value are written `%26` and \
+         `%40`"
+            .to_owned()
+    });
+    format!(
+        "libpq does not know the keyword{name} {}: {advice}",
+        pair.position
+    )
 }
 
 pub(super) fn refused(keyword: &str) -> Error {

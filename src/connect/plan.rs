@@ -451,7 +451,7 @@ mod tests {
             ),
             ("host=db sslcert=/crab.crt", "sslkey"),
             ("requirepeer=postgres", "not supported"),
-            ("nonsense=1", "keyword number 1"),
+            ("nonsense=1", "keyword `nonsense` at character 1"),
         ] {
             let error = machine.refuses(conninfo);
             assert!(error.contains(hint), "{conninfo}: {error}");

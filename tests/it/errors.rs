@@ -34,7 +34,7 @@ fn a_text_that_is_no_connection_string_is_said_so() {
     for (text, hint) in [
         ("host=localhost port=abc", "port"),
         ("host", "keyword=value"),
-        ("nonsense=1", "keyword number 1"),
+        ("nonsense=1", "keyword `nonsense` at character 1"),
         ("host='open", "quote"),
     ] {
         let error = PostgresStore::connect(text).unwrap_err();

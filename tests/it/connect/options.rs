@@ -316,10 +316,82 @@ fn no_text_shows_the_password() {
         "postgres://crab:Secret@OfTheCrab@127.0.0.1:1/app",
         "password=one SecretOfTheCrab=two",
         "password=one two SecretOfTheCrab",
+        "host=db password=one SecretOfTheCrab=two",
+        "host=db SecretOf:The/Crab=two",
+        "postgres://crab:p@ss?SecretOfThe=Crab@db/app",
+        "postgres://crab:p/ss?x=y&SecretOfThe=Crab@db/app",
+        "postgres://db/app?password=one&SecretOfTheCrab=two",
+        "mysql://crab:SecretOfTheCrab@db/app",
+        "crab:SecretOfTheCrab://db/app",
     ] {
         let error = PostgresStore::connect(mistyped).unwrap_err();
         let text = format!("{error} {error:?}");
         assert!(!text.contains("Secret") && !text.contains("Crab"), "{text}");
+    }
+}
+
+#[test]
+fn an_unknown_parameter_is_named_with_what_to_use_instead() {
+    let url = "postgresql://crab:SecretOfTheCrab@127.0.0.1:1/app?sslmode=disable&";
+    let pairs = "host=127.0.0.1 port=1 ";
+    for (unknown, expected) in [
+        ("schema=Value", "`PostgresStore::builder().schema("),
+        (
+            "pgbouncer=Value",
+            "`PostgresStore::builder().prepared(false)`",
+        ),
+        (
+            "statement_cache_size=Value",
+            "`PostgresStore::builder().prepared(false)`",
+        ),
+        ("ssl_mode=Value", "use `sslmode`"),
+        ("sslMode=Value", "use `sslmode`"),
+        ("ssl=Value", "use `sslmode`"),
+        ("nonsense=Value", "in a URI"),
+    ] {
+        let name = unknown.split('=').next().unwrap();
+        for text in [
+            format!("{url}{unknown}"),
+            format!("{url}{unknown}&connect_timeout=1"),
+            format!("{pairs}{unknown}"),
+            format!("{pairs}{unknown} password=SecretOfTheCrab"),
+        ] {
+            let error = PostgresStore::connect(&text).unwrap_err();
+            assert!(matches!(error, Error::InvalidOption(_)), "{error:?}");
+            let shown = format!("{error} {error:?}");
+            assert!(
+                shown.contains(&format!("the keyword `{name}` at character ")),
+                "{shown}"
+            );
+            assert!(shown.contains(expected), "{shown}");
+            assert!(
+                !shown.contains("Value") && !shown.contains("Secret"),
+                "{shown}"
+            );
+        }
+    }
+    let error = ConnectOptions::new()
+        .set("sslMode", "Value")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("use `sslmode`") && !error.contains("Value"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_uri_of_another_kind_of_server_is_told_from_a_mistyped_one() {
+    for scheme in ["mysql", "redis", "http", "Postgres", "jdbc:postgresql"] {
+        let text = format!("{scheme}://crab:SecretOfTheCrab@127.0.0.1:1/app?ssl=true");
+        let error = PostgresStore::connect(&text).unwrap_err();
+        assert!(matches!(error, Error::InvalidOption(_)), "{error:?}");
+        let shown = format!("{error} {error:?}");
+        assert!(
+            shown.contains(&format!("`{scheme}://`")) && shown.contains("`postgresql://`"),
+            "{shown}"
+        );
+        assert!(!shown.contains("Secret"), "{shown}");
     }
 }
 
