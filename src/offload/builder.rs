@@ -115,7 +115,10 @@ impl OffloadBuilder {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up the connection, once it is made.
+    /// Dropping the future gives up the connection, once it is made. The thread that connects cannot be
+    /// stopped, so a runtime that is dropped meanwhile waits for it, at most until the `connect_timeout` of
+    /// every address has passed; [`Runtime::shutdown_timeout`](tokio::runtime::Runtime::shutdown_timeout)
+    /// waits for less.
     pub async fn connect<O>(
         self,
         store: PostgresStoreBuilder,
