@@ -97,10 +97,18 @@ impl Connector {
             Encryption::Always(tls) => (tls, true),
         };
         socket.write_all(&TLS_REQUEST).await?;
-        match socket.read_u8().await? {
-            b'S' => {}
-            b'N' if needed => return Err("the server does not speak TLS".into()),
-            b'N' => return Ok(Box::new(socket)),
+        // One more byte than a server sends, so that bytes that an attacker adds show. To OpenSSL
+        // they would be a failed handshake, after which `prefer` goes on without TLS.
+        let mut answer = [0; 2];
+        let length = socket.read(&mut answer).await?;
+        match &answer[..length] {
+            b"S" => {}
+            b"N" if needed => return Err("the server does not speak TLS".into()),
+            b"N" => return Ok(Box::new(socket)),
+            b"" => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            [b'S' | b'N', ..] => {
+                return Err("unencrypted data came after the server's answer".into());
+            }
             _ => return Err("the server's answer is not one of PostgreSQL's".into()),
         }
         self.has_begun_tls.store(true, Ordering::Relaxed);

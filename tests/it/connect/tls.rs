@@ -291,6 +291,36 @@ fn a_server_without_tls_is_refused_where_tls_is_asked_for() {
     );
 }
 
+/// As CVE-2021-23222 has it.
+#[test]
+fn an_answer_that_no_server_gives_never_leads_to_a_plain_connection() {
+    for answer in ["SInjected", "NInjected", "ERROR", "?"] {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let options = ConnectOptions::new()
+            .host("127.0.0.1")
+            .port(listener.local_addr().unwrap().port())
+            .user("crab")
+            .sslmode(SslMode::Prefer)
+            .connect_timeout(Duration::from_secs(1));
+        let (error, sent) = thread::scope(|scope| {
+            let client = scope.spawn(|| PostgresStore::connect(options).unwrap_err());
+            let (mut socket, _) = listener.accept().unwrap();
+            socket.read_exact(&mut [0; 8]).unwrap();
+            socket.write_all(answer.as_bytes()).unwrap();
+            let mut sent = Vec::new();
+            // The client leaves bytes unread, so that its end may be an error here.
+            let _ = socket.read_to_end(&mut sent);
+            (client.join().unwrap(), sent)
+        });
+        assert!(matches!(error, Error::Connect(_)), "{answer}: {error:?}");
+        assert!(error.to_string().contains("answer"), "{answer}: {error}");
+        assert!(sent.is_empty(), "{answer}: {sent:?}");
+        listener.set_nonblocking(true).unwrap();
+        let again = listener.accept();
+        assert!(again.is_err(), "{answer}: {again:?}");
+    }
+}
+
 #[test]
 fn what_a_server_lets_in_decides_where_both_will_do() {
     let ca = Ca::new("ours").unwrap();
