@@ -45,23 +45,23 @@ pub(super) struct Identity {
     pub(super) key_password: Option<String>,
 }
 
-/// Refuses a private key that others can read, as libpq does: a file of root's own, its group may.
+/// Refuses what libpq refuses as a private key: what is no regular file, and a file that others have access
+/// to. The group may read a file of root.
 #[cfg(feature = "tls")]
 fn private(file: &Path) -> Result<(), String> {
+    let name = file.display();
+    let metadata = fs::metadata(file)
+        .map_err(|e| format!("the client's key cannot be read from {name}: {e}"))?;
+    if !metadata.is_file() {
+        return Err(format!("the client's key {name} is not a regular file"));
+    }
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        let metadata = fs::metadata(file).map_err(|e| {
-            format!(
-                "the client's key cannot be read from {}: {e}",
-                file.display()
-            )
-        })?;
-        let others = if metadata.uid() == 0 { 0o027 } else { 0o077 };
+        let others = if metadata.uid() == 0 { 0o037 } else { 0o077 };
         if metadata.mode() & others != 0 {
             return Err(format!(
-                "the client's key {} can be read by others: `chmod 600` keeps them out",
-                file.display()
+                "others have access to the client's key {name}: `chmod 600` keeps them out"
             ));
         }
     }

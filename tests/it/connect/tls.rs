@@ -1,9 +1,10 @@
 //! TLS, as libpq means it: who is trusted, and what happens where it is missing.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     io::{Read, Write},
     net::TcpListener,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     thread,
     time::Duration,
@@ -382,9 +383,29 @@ fn a_client_shows_its_certificate() {
     assert!(matches!(error, Error::InvalidOption(_)), "{error:?}");
 
     let open = files.write("open.key", &client.key_pem);
-    files.open_to_all(&open);
-    let error = uses_tls(with(&open)).unwrap_err();
-    assert!(error.to_string().contains("chmod 600"), "{error}");
+    let is_roots = fs::metadata(&open).unwrap().uid() == 0;
+    for (mode, fits) in [
+        (0o400, true),
+        (0o700, true),
+        (0o640, is_roots),
+        (0o650, false),
+        (0o660, false),
+        (0o644, false),
+        (0o601, false),
+    ] {
+        fs::set_permissions(&open, Permissions::from_mode(mode)).unwrap();
+        match uses_tls(with(&open)) {
+            Ok(uses_tls) => assert!(fits && uses_tls, "{mode:o}"),
+            Err(error) => {
+                let is_about_mode = error.to_string().contains("chmod 600");
+                assert!(!fits && is_about_mode, "{mode:o}: {error}");
+            }
+        }
+    }
+    let directory = files.0.join("directory.key");
+    fs::create_dir(&directory).unwrap();
+    let error = uses_tls(with(&directory)).unwrap_err();
+    assert!(error.to_string().contains("not a regular file"), "{error}");
     let another = ca.client("postgres").unwrap();
     let another = files.write("another.key", &another.key_pem);
     let error = uses_tls(with(&another)).unwrap_err();
