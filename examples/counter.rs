@@ -241,9 +241,10 @@ impl IntoResponse for Failure {
         let (status, text) = match &self.0 {
             // The first page begins a session.
             Error::NotFound => return Redirect::to("/").into_response(),
-            Error::Overloaded { .. } | Error::TimedOut { .. } | Error::Disconnected(_) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "Please wait a moment.")
-            }
+            Error::Overloaded { .. }
+            | Error::TimedOut { .. }
+            | Error::StillRunning { .. }
+            | Error::Disconnected(_) => (StatusCode::SERVICE_UNAVAILABLE, "Please wait a moment."),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "This did not work."),
         };
         // The details are for the log; keys and values are not among them.

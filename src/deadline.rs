@@ -1,66 +1,132 @@
-//! Limits to the time of blocking work on this thread, for whoever carries it out further down.
+//! The deadline of the call that a thread executes.
+//!
+//! It is a thread-local, so that it passes through stores that wrap another one. Nothing else is passed
+//! that way.
 
 use std::{
-    cell::Cell,
-    thread::LocalKey,
+    cell::RefCell,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::Thread,
     time::{Duration, Instant},
 };
 
 thread_local! {
-    static CALL_END: Cell<Option<Instant>> = const { Cell::new(None) };
-    static SILENCE_END: Cell<Option<Instant>> = const { Cell::new(None) };
-    static LOCKS_END: Cell<Option<Instant>> = const { Cell::new(None) };
+    static CURRENT: RefCell<Option<Deadline>> = const { RefCell::new(None) };
 }
 
-/// When the call that this thread carries out is to have ended.
-pub(crate) const CALL: Limit = Limit(&CALL_END);
+/// How long after its deadline a call waits for the server to confirm that it was cancelled. Callers wait for
+/// a second, of which some is left for the way back.
+pub(crate) const GRACE: Duration = Duration::from_millis(900);
 
-/// When a server that has not answered yet is given up, and its connection with it.
-pub(crate) const SILENCE: Limit = Limit(&SILENCE_END);
+/// A longer time counts as this one, because an instant beyond it may not exist.
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Until when calls that are made together wait for what others have locked. Whoever sets this makes those
-/// calls by themselves that then are [not answered](crate::Error::is_about_lock).
-pub(crate) const LOCKS: Limit = Limit(&LOCKS_END);
-
-/// For how long calls that are made together wait for what others have locked: longer than a commit takes on
-/// a slow disk, and hardly noticed by those who have to wait along with somebody.
-pub(crate) const LOCK_WAIT: Duration = Duration::from_millis(250);
-
-/// What a longer time comes to: an instant beyond it may not exist.
-const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// The instant after so much time.
+/// The instant after `time`.
 pub(crate) fn after(time: Duration) -> Instant {
-    Instant::now() + time.min(FOR_EVER)
+    Instant::now() + time.min(LONGEST)
 }
 
-/// An instant that nobody lives to see.
-pub(crate) fn never() -> Instant {
-    after(Duration::MAX)
+/// When a call has to end. Clones share one instant, which can be brought forward.
+#[derive(Clone)]
+pub(crate) struct Deadline(Arc<Shared>);
+
+struct Shared {
+    begun: Instant,
+    /// The deadline of the call that this is a part of, which is not exceeded.
+    outer: Option<Deadline>,
+    state: Mutex<State>,
 }
 
-pub(crate) struct Limit(&'static LocalKey<Cell<Option<Instant>>>);
+struct State {
+    end: Instant,
+    /// The thread that sleeps until `end`.
+    sleeper: Option<Thread>,
+}
 
-impl Limit {
-    /// The limit that this thread is under, where there is one.
-    pub(crate) fn current(&self) -> Option<Instant> {
-        self.0.get()
+impl Deadline {
+    /// The deadline of a call that began at `begun`.
+    pub(crate) fn new(begun: Instant, end: Instant) -> Deadline {
+        Deadline::part(None, begun, end)
     }
 
-    /// Does `work` under a limit, or under the one that it has already where that is earlier.
-    pub(crate) fn within<T>(&self, end: Instant, work: impl FnOnce() -> T) -> T {
-        let outer = self.current();
-        let _restore = Restore(self.0, outer);
-        self.0.set(Some(outer.map_or(end, |outer| outer.min(end))));
+    /// The deadline of work that has so much time from now on, and is a part of the call that this thread
+    /// executes, if it executes one.
+    pub(crate) fn within(timeout: Duration) -> Deadline {
+        let end = after(timeout);
+        match Deadline::current() {
+            Some(outer) if outer.end() <= end => outer,
+            outer => Deadline::part(outer, Instant::now(), end),
+        }
+    }
+
+    fn part(outer: Option<Deadline>, begun: Instant, end: Instant) -> Deadline {
+        Deadline(Arc::new(Shared {
+            begun,
+            outer,
+            state: Mutex::new(State { end, sleeper: None }),
+        }))
+    }
+
+    /// The deadline of the call that this thread executes.
+    pub(crate) fn current() -> Option<Deadline> {
+        CURRENT.with_borrow(Clone::clone)
+    }
+
+    /// Executes `work`, for which this is the deadline.
+    pub(crate) fn of<T>(&self, work: impl FnOnce() -> T) -> T {
+        let outer = CURRENT.replace(Some(self.clone()));
+        let _restore = Restore(outer);
         work()
     }
+
+    pub(crate) fn end(&self) -> Instant {
+        let end = self.state().end;
+        self.0
+            .outer
+            .as_ref()
+            .map_or(end, |outer| outer.end().min(end))
+    }
+
+    /// How long the call has taken until now.
+    pub(crate) fn waited(&self) -> Duration {
+        self.0.begun.elapsed()
+    }
+
+    pub(crate) fn left(&self) -> Duration {
+        self.end().saturating_duration_since(Instant::now())
+    }
+
+    pub(crate) fn has_passed(&self) -> bool {
+        self.left().is_zero()
+    }
+
+    /// Ends the time of the call now.
+    pub(crate) fn expire(&self) {
+        let mut state = self.state();
+        state.end = state.end.min(Instant::now());
+        if let Some(sleeper) = &state.sleeper {
+            sleeper.unpark();
+        }
+    }
+
+    /// Has `thread` unparked if the deadline is brought forward.
+    pub(crate) fn wakes(&self, thread: &Thread) {
+        self.state().sleeper = Some(thread.clone());
+        if let Some(outer) = &self.0.outer {
+            outer.wakes(thread);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Puts the outer limit back, also where the work panics.
-struct Restore(&'static LocalKey<Cell<Option<Instant>>>, Option<Instant>);
+/// Restores the outer deadline, also if the work panics.
+struct Restore(Option<Deadline>);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        self.0.set(self.1);
+        CURRENT.set(self.0.take());
     }
 }

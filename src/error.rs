@@ -8,9 +8,9 @@ use crate::{ConnectError, InvalidKey, Period};
 
 /// Why a call did not do what was asked.
 ///
-/// Every variant but [`Disconnected`](Error::Disconnected), and a [`TimedOut`](Error::TimedOut) of the
-/// async facade, means that the call changed nothing. No error's text, `Debug` or source holds a key, a
-/// value or a password; only what a trigger of your own raises is passed on as it is.
+/// Every variant except [`Disconnected`](Error::Disconnected) and [`StillRunning`](Error::StillRunning) means
+/// that the call changed nothing and will change nothing. No error's text, `Debug` or source holds a key, a
+/// value or a password, except for what a trigger of yours raises, which is passed on as it is.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -46,22 +46,47 @@ pub enum Error {
     #[error("invalid option: {0}")]
     InvalidOption(String),
 
-    /// The call was not done in time.
+    /// The call was not done in time. It had no effect and will have none.
     ///
-    /// From a blocking store it means that nothing was done: it had no connection, or the server has
-    /// cancelled what it was asked. From an [`Offload`](crate::Offload), a write that was under way may
-    /// have taken effect in the last instant: nobody can know.
+    /// There was no connection or no worker for it, or the server has cancelled the statement.
     #[error("not done within {waited:?}: {reason}")]
     TimedOut {
-        /// How long the call waited.
+        /// How long the caller waited.
         waited: Duration,
-        /// What it waited for; of a pool, with its last failure to connect.
+        /// What the call waited for. If connections cannot be opened, why the last one could not.
         reason: String,
     },
 
+    /// The time of a call to an [`Offload`](crate::Offload) is up, and the store has not stopped it. The call
+    /// may still run, and may still have its effect.
+    ///
+    /// A [`PostgresStore`](crate::PostgresStore) stops its calls in time, unless its connections are of your
+    /// making and the server does not answer a cancel request. Other stores, and closures given to
+    /// [`Offload::run`](crate::Offload::run), go on until they end.
+    #[error("not done within {waited:?}, and it may still run: the store has not stopped it")]
+    StillRunning {
+        /// How long the caller waited.
+        waited: Duration,
+    },
+
+    /// Another transaction keeps the session locked. The call had no effect.
+    ///
+    /// Only the verbs that begin with `try_` return this, for example
+    /// [`Store::try_set_many`](crate::Store::try_set_many). The others wait.
+    #[error("another transaction keeps the session locked")]
+    Locked,
+
+    /// A call that blocks was made by an async task. It was not carried out.
+    #[error(
+        "this call blocks its thread, which an async task must not do: use `Offload`, or call it inside \
+         `tokio::task::spawn_blocking`"
+    )]
+    AsyncContext,
+
     /// So many calls wait already that this one was turned away, at once.
     #[error(
-        "{waiting} calls wait already: try again later, or allow more with `OffloadBuilder::max_waiting`"
+        "{waiting} calls wait already: try again later, or allow more with `OffloadBuilder::max_waiting` \
+         or `max_waiting_bytes`"
     )]
     Overloaded {
         /// How many calls wait.
@@ -76,11 +101,9 @@ pub enum Error {
     #[error("no tokio runtime here: call from a task, inside `block_on`, or with `Handle::enter`")]
     NoRuntime,
 
-    /// The connection broke, and no fresh one could answer instead, or none could say what had become
-    /// of the call.
-    ///
-    /// Where the call was a write, the server may or may not have carried it out: nobody can know.
-    #[error("the connection to PostgreSQL broke; a write may or may not have taken effect")]
+    /// The connection broke before the server had answered a write. The server may or may not have carried
+    /// it out, or may carry it out later. Reads never return this.
+    #[error("the connection to PostgreSQL broke; the write may or may not have taken effect")]
     Disconnected(#[source] DatabaseError),
 
     /// The sessions table is not there.
@@ -152,8 +175,8 @@ impl Error {
         }
     }
 
-    /// Whether somebody else has kept a lock for longer than it was waited for. Nothing was done.
-    pub(crate) fn is_about_lock(&self) -> bool {
+    /// Whether a statement has waited for a lock for longer than it may.
+    pub(crate) fn is_lock_timeout(&self) -> bool {
         self.sqlstate() == Some(&SqlState::LOCK_NOT_AVAILABLE)
     }
 }

@@ -1,14 +1,18 @@
 #![doc = include_str!("../README.md")]
 
 mod async_store;
+mod blocking;
 mod connect;
 mod deadline;
 mod error;
 mod key;
 mod memory;
 mod offload;
+mod offload_postgres;
 mod period;
 mod pg;
+mod pruner;
+mod recent;
 mod session;
 mod store;
 #[cfg(feature = "tower-sessions")]
@@ -26,7 +30,8 @@ pub use crate::{
     memory::MemoryStore,
     offload::{Offload, OffloadBuilder, Stats},
     period::{DEFAULT_PERIOD, MAX_PERIOD, MIN_PERIOD, Period},
-    pg::{PostgresStore, PostgresStoreBuilder, Pruner, PrunerBuilder, PrunerStats},
+    pg::{PostgresStore, PostgresStoreBuilder},
+    pruner::{Pruner, PrunerBuilder, PrunerStats},
     session::{MAX_VALUE_BYTES, Session},
     store::Store,
 };

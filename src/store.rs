@@ -209,6 +209,41 @@ pub trait Store: Send + Sync + 'static {
             .map(|(key, expiry)| self.touch(key, *expiry))
             .collect()
     }
+
+    /// [`clear_many`](Store::clear_many), except that a session which another transaction keeps locked is
+    /// [`Error::Locked`].
+    ///
+    /// Provided: it waits for the lock.
+    fn try_clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
+        self.clear_many(keys)
+    }
+
+    /// [`set_many`](Store::set_many), except that a session which another transaction keeps locked is
+    /// [`Error::Locked`].
+    ///
+    /// Provided: it waits for the lock.
+    fn try_set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
+        self.set_many(calls)
+    }
+
+    /// [`insert_many`](Store::insert_many), except that a key which another transaction keeps locked is
+    /// [`Error::Locked`].
+    ///
+    /// Provided: it waits for the lock.
+    fn try_insert_many(
+        &self,
+        calls: &[(&Key, Option<&str>, Option<Period>)],
+    ) -> Vec<Result<(), Error>> {
+        self.insert_many(calls)
+    }
+
+    /// [`touch_many`](Store::touch_many), except that a session which another transaction keeps locked is
+    /// [`Error::Locked`].
+    ///
+    /// Provided: it waits for the lock.
+    fn try_touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
+        self.touch_many(calls)
+    }
 }
 
 impl<S: Store + ?Sized> Store for Arc<S> {
@@ -286,5 +321,24 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
         (**self).touch_many(calls)
+    }
+
+    fn try_clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
+        (**self).try_clear_many(keys)
+    }
+
+    fn try_set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
+        (**self).try_set_many(calls)
+    }
+
+    fn try_insert_many(
+        &self,
+        calls: &[(&Key, Option<&str>, Option<Period>)],
+    ) -> Vec<Result<(), Error>> {
+        (**self).try_insert_many(calls)
+    }
+
+    fn try_touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
+        (**self).try_touch_many(calls)
     }
 }

@@ -22,13 +22,13 @@ use super::{
     tls::Tls,
     wire::{Connector, Encryption},
 };
-use crate::{Error, deadline};
+use crate::{
+    Error,
+    deadline::{Deadline, GRACE},
+};
 
 /// What decides whether a server is as wanted.
 const ROLE: &str = "SELECT current_setting('transaction_read_only') = 'on', pg_is_in_recovery()";
-
-/// How long a request to cancel may take.
-const CANCELLING: Duration = Duration::from_secs(5);
 
 /// Makes connections, all in the same way.
 pub(crate) struct Dialer {
@@ -72,19 +72,22 @@ impl Dialer {
         Err(ConnectError::new(user, dbname, &attempts))
     }
 
-    /// Has the server cancel what a connection does, by a connection as those that are dialled, with TLS
-    /// where that can be had. Nothing comes of it where the server cannot be reached soon.
-    pub(crate) fn cancel(&self, token: &CancelToken) {
+    /// Has the server cancel what a connection does, by a connection as those that are dialled, with TLS if
+    /// that can be had. Gives up if the server cannot be reached soon. Returns whether the request is known to
+    /// be over.
+    pub(crate) fn cancel(&self, token: &CancelToken) -> bool {
         let mut tries = self.tries().unwrap_or_default();
         tries.sort_by_key(|encryption| matches!(encryption, Encryption::Never));
         let cancel = || {
             let mut tries = tries.into_iter().map(Connector::for_cancelling);
             tries.any(|connector| token.cancel_query(connector).is_ok())
         };
-        deadline::SILENCE.within(deadline::after(CANCELLING), || match &self.detour {
+        // The server has as long as a call waits for it to confirm that it was cancelled.
+        let is_sent = Deadline::within(Duration::ZERO).of(|| match &self.detour {
             Some(detour) => detour.lend(|_| cancel()),
             None => cancel(),
         });
+        is_sent && self.cancels_patiently()
     }
 
     /// Whether a request to cancel waits until the server has passed it on: on a Unix socket without a
@@ -100,7 +103,8 @@ impl Dialer {
     /// Does `work` with the server, which has to answer in time.
     fn in_time<T>(&self, work: impl FnOnce() -> T) -> T {
         match self.plan.connect_timeout {
-            Some(timeout) => deadline::SILENCE.within(deadline::after(timeout), work),
+            // The server is given up so long after the deadline.
+            Some(timeout) => Deadline::within(timeout.saturating_sub(GRACE)).of(work),
             None => work(),
         }
     }

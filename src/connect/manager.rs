@@ -1,7 +1,7 @@
 //! Connections for a pool of the store's own.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,6 +10,7 @@ use postgres::Client;
 use r2d2::ManageConnection;
 
 use super::{dial::Dialer, error::ConnectError};
+use crate::blocking::is_about_async;
 
 /// How long a connection may take to show that it is alive.
 const PROBE: Duration = Duration::from_secs(5);
@@ -50,8 +51,12 @@ impl ManageConnection for Manager {
         drop(first);
         // The driver panics where no file descriptor is left, and the pool would be short of a place
         // for ever.
-        catch_unwind(AssertUnwindSafe(|| self.dialer.dial()))
-            .unwrap_or_else(|_| Err(ConnectError::panicked()))
+        catch_unwind(AssertUnwindSafe(|| self.dialer.dial())).unwrap_or_else(|panic| {
+            match is_about_async(&*panic) {
+                true => resume_unwind(panic),
+                false => Err(ConnectError::panicked()),
+            }
+        })
     }
 
     fn is_valid(&self, client: &mut Client) -> Result<(), ConnectError> {

@@ -2,8 +2,9 @@
 //! ([`conninfo`]) of the [`keyword`]s that libpq knows; what is [`found`] for them in a [`service`] file
 //! and the [`environment`]; the [`plan`] and its [`hosts`]; [`dial`], which tries one after another,
 //! with a password of the [`passfile`]; and the [`wire`], with [`tls`] or at the end of a [`detour`],
-//! that comes of it.
+//! that comes of it. [`cancel`] sends cancel requests for statements that take too long.
 
+mod cancel;
 mod conninfo;
 mod detour;
 mod dial;
@@ -21,8 +22,14 @@ mod scratch;
 mod service;
 mod tls;
 mod wire;
+mod wrapped;
 
-pub(crate) use self::{dial::Dialer, manager::Manager};
+pub(crate) use self::{
+    cancel::{Cancel, Cancelled, Canceller, Guard},
+    dial::Dialer,
+    manager::Manager,
+    wrapped::WithConfig,
+};
 pub use self::{
     error::ConnectError,
     options::{ConnectOptions, SslMode},

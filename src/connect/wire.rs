@@ -15,7 +15,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use postgres::{
@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use super::tls::Tls;
-use crate::deadline;
+use crate::deadline::{self, Deadline, GRACE};
 
 /// Asks a server whether it speaks TLS: a length, and a number in the place of a version.
 const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
@@ -142,7 +142,7 @@ impl TlsConnect<Socket> for Handshake {
 
     fn connect(self, socket: Socket) -> Self::Future {
         Box::pin(async move {
-            let end = deadline::SILENCE.current().unwrap_or_else(deadline::never);
+            let end = silence_ends().unwrap_or_else(|| deadline::after(Duration::MAX));
             let is_ended_by_server = self.connector.is_ended_by_server;
             let negotiated = self.connector.negotiate(socket, self.host);
             let stream = timeout_at(end.into(), negotiated).await;
@@ -168,8 +168,8 @@ impl Duplex for Socket {}
 #[cfg(unix)]
 impl Duplex for UnixStream {}
 
-/// A connection that fails where the server is silent beyond the limit [`deadline::SILENCE`] of the
-/// thread that waits for it, and then at whatever else is asked of it.
+/// A connection that fails if the server is silent for longer than [`GRACE`] after the deadline of the call
+/// that waits for it. It then fails at whatever else is asked of it.
 pub(super) struct Wire {
     stream: Box<dyn Duplex>,
     is_ended_by_server: bool,
@@ -193,7 +193,7 @@ impl Wire {
         if polled.is_ready() {
             return polled;
         }
-        let Some(end) = deadline::SILENCE.current() else {
+        let Some(end) = silence_ends() else {
             return Poll::Pending;
         };
         ready!(self.poll_alarm(end, cx));
@@ -216,6 +216,11 @@ impl Wire {
             alarm.as_mut().reset(end.into());
         }
     }
+}
+
+/// When the server is given up that this thread waits for.
+fn silence_ends() -> Option<Instant> {
+    Deadline::current().map(|deadline| deadline.end() + GRACE)
 }
 
 fn silence() -> io::Error {

@@ -1,11 +1,11 @@
 //! The options of a facade.
 
-use std::{panic::resume_unwind, time::Duration};
-
-use tokio::runtime::Handle;
+use std::time::Duration;
 
 use super::{Offload, queue::Limits};
-use crate::{ConnectOptions, Error, PostgresStore, PostgresStoreBuilder, Store};
+use crate::Store;
+#[cfg(doc)]
+use crate::{Error, PostgresStore};
 
 /// Options for an [`Offload`]; made by [`Offload::builder`].
 ///
@@ -35,6 +35,7 @@ pub struct OffloadBuilder {
     lanes: Option<usize>,
     max_batch: usize,
     max_waiting: usize,
+    max_waiting_bytes: usize,
     timeout: Duration,
 }
 
@@ -44,31 +45,32 @@ impl Default for OffloadBuilder {
             lanes: None,
             max_batch: 256,
             max_waiting: 10_000,
+            max_waiting_bytes: 256 << 20,
             timeout: Duration::from_secs(30),
         }
     }
 }
 
 impl OffloadBuilder {
-    /// Sets how many calls or batches are carried out at once at most, each on a thread of tokio's
-    /// blocking pool.
+    /// Sets the largest number of workers: threads of tokio's blocking pool that execute calls or batches at
+    /// the same time. With two or more, calls that may take long occupy all of them but one.
     ///
     /// Defaults to the store's [`parallelism`](Store::parallelism): as many as a [`PostgresStore`] has
-    /// connections, so that a slow call holds up as few others as can be. On a small machine that has the
-    /// server too, two to four are up to a fifth faster from a few hundred callers on.
+    /// connections, so that a slow call delays few others. On a small machine that has the server too, two to four
+    /// are up to a fifth faster from a few hundred callers on.
     ///
     /// # Panics
     ///
     /// If it is 0.
     pub fn lanes(mut self, count: usize) -> Self {
-        assert!(count > 0, "calls need at least one lane");
+        assert!(count > 0, "calls need at least one worker");
         self.lanes = Some(count);
         self
     }
 
-    /// Sets how many calls make a trip together at most. With 1, each goes alone.
+    /// Sets the largest number of calls in a batch. With 1, each call is executed alone.
     ///
-    /// Defaults to 256: for 1,024 callers on two processors, larger trips were no faster, and those of 64
+    /// Defaults to 256: for 1,024 callers on two processors, larger batches were no faster, and those of 64
     /// up to a third slower on few connections.
     ///
     /// # Panics
@@ -80,9 +82,8 @@ impl OffloadBuilder {
         self
     }
 
-    /// Sets how many calls may wait, those included that an idle lane is about to take; a further one is
-    /// [`Error::Overloaded`] at once. A call whose caller has gone counts until a lane comes to it and
-    /// leaves it out.
+    /// Sets how many calls may wait, including those that an idle worker is about to take. A further one is
+    /// [`Error::Overloaded`] at once. A call whose future was dropped counts until a worker comes to it.
     ///
     /// Defaults to 10,000.
     ///
@@ -90,8 +91,17 @@ impl OffloadBuilder {
     ///
     /// If it is 0.
     pub fn max_waiting(mut self, calls: usize) -> Self {
-        assert!(calls > 0, "a call waits until a lane takes it");
+        assert!(calls > 0, "a call waits until a worker takes it");
         self.max_waiting = calls;
+        self
+    }
+
+    /// Sets how many bytes of values the waiting calls may hold. A further call that holds a value is
+    /// [`Error::Overloaded`] at once, unless no other value waits.
+    ///
+    /// Defaults to 256 MiB.
+    pub fn max_waiting_bytes(mut self, bytes: usize) -> Self {
+        self.max_waiting_bytes = bytes;
         self
     }
 
@@ -105,48 +115,13 @@ impl OffloadBuilder {
         self
     }
 
-    /// Connects in a thread, as [`PostgresStoreBuilder::connect`] does, and makes the facade for that
-    /// store.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`PostgresStoreBuilder::connect`]; [`Error::NoRuntime`] outside of a tokio runtime, and
-    /// [`Error::Cancelled`] where it shuts down.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future gives up the connection, once it is made. The thread that connects cannot be
-    /// stopped, so a runtime that is dropped meanwhile waits for it, at most until the `connect_timeout` of
-    /// every address has passed; [`Runtime::shutdown_timeout`](tokio::runtime::Runtime::shutdown_timeout)
-    /// waits for less.
-    pub async fn connect<O>(
-        self,
-        store: PostgresStoreBuilder,
-        options: O,
-    ) -> Result<Offload<PostgresStore>, Error>
-    where
-        O: TryInto<ConnectOptions>,
-        O::Error: Into<Error>,
-    {
-        let options = options.try_into().map_err(Into::into)?;
-        let runtime = Handle::try_current().map_err(|_| Error::NoRuntime)?;
-        // Whoever drops what comes of it, on whatever thread, drops a facade, which is prepared for that.
-        let connect = move || Ok(self.build(store.connect(options)?));
-        match runtime.spawn_blocking(connect).await {
-            Ok(connected) => connected,
-            Err(end) => match end.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                Err(_) => Err(Error::Cancelled),
-            },
-        }
-    }
-
     /// Makes the facade for this store.
     pub fn build<S: Store>(self, store: S) -> Offload<S> {
         let limits = Limits {
-            lanes: self.lanes.unwrap_or_else(|| store.parallelism().get()),
+            workers: self.lanes.unwrap_or_else(|| store.parallelism().get()),
             max_batch: self.max_batch,
             max_waiting: self.max_waiting,
+            max_waiting_bytes: self.max_waiting_bytes,
         };
         Offload::with(store, limits, self.timeout)
     }

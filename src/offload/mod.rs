@@ -1,12 +1,14 @@
-//! The async facade, in the order of a call: one of the [`verbs`] makes it, it waits in the [`queue`],
-//! in the line of its [`verb`], and a [`lane`], which is a closure on tokio's blocking pool, carries it
-//! out on the store, together with others of that verb, and answers each caller.
+//! The async facade, in the order of a call: one of the [`verbs`] makes it, it waits in the [`queue`] of its
+//! [`verb`], and a [`worker`], which is a closure on tokio's blocking pool, executes it on the store, in a
+//! [`batch`] with others of that verb. [`call`] decides between a worker that takes a call and a caller that
+//! gives up.
 //!
 //! This is the only place that knows tokio.
 
+mod batch;
 mod builder;
-mod elsewhere;
-mod lane;
+mod call;
+mod drop;
 #[cfg(all(test, shuttle))]
 mod model;
 mod queue;
@@ -15,64 +17,79 @@ mod stats;
 mod sync;
 mod verb;
 mod verbs;
+mod worker;
 
-use std::{fmt, ops::Deref, panic::resume_unwind, sync::Arc, time::Duration};
+use std::{
+    fmt, future,
+    ops::Deref,
+    panic::resume_unwind,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::oneshot;
 
 #[cfg(all(test, shuttle))]
 use self::model::sync;
-pub use self::{builder::OffloadBuilder, stats::Stats};
 use self::{
-    elsewhere::DroppedElsewhere,
-    queue::{Limits, Line, Lines, Queue, Waiting},
-    verb::{Reply, alone},
+    batch::{Work, long},
+    call::{Caller, Claim, Ticket},
+    drop::DroppedOnThread,
+    queue::{Calls, Limits, Queue, Queues, Waiting},
 };
+pub use self::{builder::OffloadBuilder, stats::Stats};
 #[cfg(doc)]
 use crate::AsyncStore;
-use crate::{ConnectOptions, Error, PostgresStore, Pruner, PrunerBuilder, Store, deadline};
+use crate::{Error, Store, deadline::LONGEST};
 
 /// Calls a blocking [`Store`] from async code, on the threads that tokio has for what blocks.
 ///
-/// It is a handle: clones share one store, one queue and its limits. Each call waits in a queue until
-/// one of the few [`lanes`](OffloadBuilder::lanes) is free; calls of one verb that wait together make
-/// the trip together, in one statement. Nobody waits for a batch to fill: an idle lane takes a lone
-/// call at once, and up to eight calls each go alone where there is a lane for each. With
-/// [`max_batch(1)`](OffloadBuilder::max_batch) every call is a thread hop of its own, as in the
-/// original. The `_many` verbs, [`rotate`](AsyncStore::rotate), [`update`](AsyncStore::update) and
-/// [`run`](Offload::run) always make a trip of their own. Where somebody keeps the row of one call of a
-/// trip locked, the others are answered after a quarter of a second, and the lane waits for that one alone.
+/// It is a handle: clones share one store, one queue and its limits, and may be used from several runtimes at
+/// once. A call waits in a queue until a worker is free. A worker is a thread that executes calls on the store;
+/// there are at most as many as the store has connections. A free worker takes all waiting calls of one verb
+/// and executes them in one statement. No call is delayed to fill a batch: a free worker takes a single call at
+/// once, and up to eight calls are each executed alone if there is a worker for each. With
+/// [`max_batch(1)`](OffloadBuilder::max_batch), every call is one statement in one thread.
 ///
-/// A handle may be used from several runtimes at once.
+/// The `_many` verbs, [`rotate`](AsyncStore::rotate), [`update`](AsyncStore::update) and [`run`](Offload::run)
+/// are executed alone. They may take long, and so may a write to a session that another transaction keeps
+/// locked, which is executed alone after the others of its batch have been answered. If there are at least two
+/// workers, one of them executes no call that may take long.
 ///
 /// # Errors
 ///
-/// Beside those of the store: [`Error::Overloaded`] at once where too many calls wait,
-/// [`Error::TimedOut`] when the [`timeout`](OffloadBuilder::timeout) has passed,
-/// [`Error::Cancelled`] where the runtime shuts down before the call was taken, and
-/// [`Error::NoRuntime`] outside of a tokio runtime.
+/// Beside those of the store: [`Error::Overloaded`] at once if too many calls wait, [`Error::Cancelled`] if the
+/// runtime shuts down before the call was taken, and [`Error::NoRuntime`] outside of a tokio runtime.
+///
+/// At its [`timeout`](OffloadBuilder::timeout), a call that no worker has taken is [`Error::TimedOut`]. It is
+/// never executed. One that a worker has taken waits for up to a second longer, while the store stops it and
+/// returns its result. If there is no result by then, the call is [`Error::StillRunning`].
 ///
 /// # Panics
 ///
-/// Where the store panics in a call, that call's future panics, and no other: if a trip of several
-/// panics, each of them is made again by itself. A call also panics on a tokio runtime that has no
-/// timers: build it with `enable_time` or `enable_all`, as `#[tokio::main]` does.
+/// If the store panics in a call, that call's future panics, and no other: if a batch of several calls panics,
+/// each of them is executed again alone. A call also panics on a tokio runtime without timers: build it with
+/// `enable_time` or `enable_all`, as `#[tokio::main]` does.
 ///
 /// # Deadlines
 ///
-/// A call whose time is up before a lane has taken it is never carried out. When the time of all the
-/// callers of a trip is up, a [`PostgresStore`] has the server cancel what it does for them, so that
-/// the lane comes back; another store goes on until it is done.
+/// A [`PostgresStore`](crate::PostgresStore) has the server cancel a batch at the earliest deadline of its
+/// calls. Those that have time left are sent again. Another store goes on until it is done.
+///
+/// A call that a worker takes with less time left than calls have taken lately is [`Error::TimedOut`] and not
+/// sent, if it has waited for most of its time.
 ///
 /// # Cancel safety
 ///
-/// A call whose future is dropped before a lane has taken it is never carried out. After that it runs
-/// to its end, or to its deadline.
+/// A call whose future is dropped before a worker has taken it is never executed. After that it may be
+/// executed or not. If the futures of all calls of a batch are dropped, a `PostgresStore` has the server cancel
+/// it.
 ///
 /// # Dropping
 ///
-/// The last handle may be dropped anywhere: inside a runtime, the store is dropped on a thread of its
-/// own, for a `postgres::Client` blocks then.
+/// The last handle may be dropped anywhere. Inside a runtime, the store is dropped on a thread of its own,
+/// because a `postgres::Client` blocks then. If the system has no thread, the store is leaked: its connections
+/// stay open until the program ends.
 ///
 /// # Examples
 ///
@@ -96,8 +113,14 @@ pub struct Offload<S: Store> {
     shared: Arc<Shared<S>>,
 }
 
+/// How long a call waits after its deadline for its result, while the store stops it.
+const CONFIRMATION: Duration = Duration::from_secs(1);
+
+/// How long a call that no worker has taken waits after its deadline to learn why.
+const CAUSE: Duration = Duration::from_millis(100);
+
 struct Shared<S: Store> {
-    store: DroppedElsewhere<S>,
+    store: DroppedOnThread<S>,
     queue: Queue<S>,
     timeout: Duration,
 }
@@ -111,14 +134,17 @@ impl<S: Store> Offload<S> {
     fn with(store: S, limits: Limits, timeout: Duration) -> Offload<S> {
         Offload {
             shared: Arc::new(Shared {
-                store: DroppedElsewhere::new(store),
+                store: DroppedOnThread::new(store),
                 queue: Queue::new(limits),
                 timeout,
             }),
         }
     }
 
-    /// Runs any blocking work on the store, alone in a lane.
+    /// Executes any blocking work on the store.
+    ///
+    /// A statement that `work` executes through a [`PostgresStore`](crate::PostgresStore) is cancelled at the
+    /// timeout. If `work` does not return within a second then, the call is [`Error::StillRunning`].
     ///
     /// # Errors
     ///
@@ -126,11 +152,12 @@ impl<S: Store> Offload<S> {
     ///
     /// # Panics
     ///
-    /// Where `work` does.
+    /// If `work` does.
     ///
     /// # Cancel safety
     ///
-    /// As any call: not run at all if it is dropped before a lane has taken it, else run to its end.
+    /// `work` is not executed if the future is dropped before a worker has taken the call. After that it is
+    /// executed to its end.
     ///
     /// # Examples
     ///
@@ -148,8 +175,13 @@ impl<S: Store> Offload<S> {
         &self,
         work: impl FnOnce(&S) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        self.call(|lines| &mut lines.alone, |reply| alone(work, reply))
+        let work = |store: &S| Ok(work(store));
+        self.call(|queues| &mut queues.long, 0, |ticket| long(work, ticket))
             .await
+    }
+
+    pub(crate) fn keep(&self) -> Kept<S> {
+        Kept(self.shared.clone())
     }
 
     /// How the calls do, as of now.
@@ -157,100 +189,85 @@ impl<S: Store> Offload<S> {
         self.shared.queue.stats()
     }
 
-    /// The funnel: everything that is called waits here, in a line, for its answer.
-    async fn call<J, T>(
+    /// Every call waits here, in a queue and then for its answer.
+    async fn call<J: Work<S>, T>(
         &self,
-        line: impl FnOnce(&mut Lines<S>) -> &mut Line<J>,
-        job: impl FnOnce(Reply<T>) -> J,
+        queue: impl FnOnce(&mut Queues<S>) -> &mut Calls<J>,
+        bytes: usize,
+        job: impl FnOnce(Ticket<T>) -> J,
     ) -> Result<T, Error> {
+        let Shared { timeout, .. } = *self.shared;
         let home = sync::current_runtime().ok_or(Error::NoRuntime)?;
-        let deadline = deadline::after(self.shared.timeout);
-        let (reply, answer) = oneshot::channel();
-        // Where the runtime has no timers this panics, before anything is done.
-        let answer = sync::timeout_at(deadline, answer);
-        let call = Waiting {
-            job: job(reply),
-            deadline,
+        let begun = Instant::now();
+        let (reply, mut answer) = oneshot::channel();
+        let claim = Arc::new(Claim::default());
+        let mut caller = Caller {
+            claim: claim.clone(),
+            is_answered: false,
+        };
+        // If the runtime has no timers this panics, before anything is done.
+        let in_time = sync::timeout(timeout, &mut answer);
+        let ticket = Ticket {
+            claim,
+            reply,
+            begun,
+            deadline: begun + timeout.min(LONGEST),
             home: home.clone(),
         };
-        let open = self
+        let job = job(ticket);
+        let entered = self
             .shared
             .queue
-            .enter(&home, |lines| line(lines).push_back(call))?;
-        lane::open(&self.shared, open);
-        match answer.await {
+            .enter(queue, Waiting { job, home, bytes })?;
+        worker::start(&self.shared, entered);
+        let mut told = in_time.await;
+        if told.is_none() {
+            if caller.claim.withdraw() {
+                return Err(self.too_late(begun).await);
+            }
+            // A worker has taken it, and the store stops it.
+            told = sync::timeout(CONFIRMATION, &mut answer).await;
+        }
+        caller.is_answered = told.is_some();
+        let result = match told {
             Some(Ok(Ok(result))) => result,
             Some(Ok(Err(panic))) => resume_unwind(panic),
             Some(Err(_)) => Err(Error::Cancelled),
-            None => {
-                self.shared.queue.timed_out();
-                Err(Error::TimedOut {
-                    waited: self.shared.timeout,
-                    reason: "the store has not answered".to_owned(),
-                })
-            }
+            None => Err(Error::StillRunning {
+                waited: begun.elapsed(),
+            }),
+        };
+        if matches!(
+            result,
+            Err(Error::TimedOut { .. } | Error::StillRunning { .. })
+        ) {
+            self.shared.queue.timed_out();
+        }
+        result
+    }
+
+    /// The error of a call that no worker has taken in time.
+    async fn too_late(&self, begun: Instant) -> Error {
+        let queue = &self.shared.queue;
+        queue.timed_out();
+        if queue.cause().is_none() {
+            // The calls that workers have taken learn just now why they are late.
+            sync::timeout(CAUSE, future::pending::<()>()).await;
+        }
+        Error::TimedOut {
+            waited: begun.elapsed(),
+            reason: queue.too_late(),
         }
     }
 }
 
-impl Offload<PostgresStore> {
-    /// A facade with other than the default options, for any store.
-    pub fn builder() -> OffloadBuilder {
-        OffloadBuilder::default()
-    }
+/// Keeps the store of a facade while a thread uses it.
+pub(crate) struct Kept<S: Store>(Arc<Shared<S>>);
 
-    /// Connects in a thread, as [`PostgresStore::connect`] does; [`OffloadBuilder::connect`] takes
-    /// options, and says more.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`OffloadBuilder::connect`].
-    pub async fn connect<O>(options: O) -> Result<Offload<PostgresStore>, Error>
-    where
-        O: TryInto<ConnectOptions>,
-        O::Error: Into<Error>,
-    {
-        Offload::builder()
-            .connect(PostgresStore::builder(), options)
-            .await
-    }
+impl<S: Store> Deref for Kept<S> {
+    type Target = S;
 
-    /// Starts a [`Pruner`] for the store, which it keeps until it is dropped. It takes no lane, but now
-    /// and then one of the store's connections for some milliseconds.
-    ///
-    /// # Panics
-    ///
-    /// Where the system has no thread left.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use session_postgres::{Offload, Pruner};
-    ///
-    /// # #[tokio::main]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let server = throwaway_postgres::Server::start()?;
-    /// # let database_url = server.url();
-    /// let store = Offload::connect(database_url).await?;
-    /// store.run(|store| store.create_table()).await??;
-    /// let pruner = store.start_pruner(Pruner::builder());
-    /// // Serve visitors.
-    /// drop(pruner);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn start_pruner(&self, options: PrunerBuilder) -> Pruner {
-        options.start(Held(self.shared.clone()))
-    }
-}
-
-/// The store of a facade, for a thread of its own.
-struct Held(Arc<Shared<PostgresStore>>);
-
-impl Deref for Held {
-    type Target = PostgresStore;
-
-    fn deref(&self) -> &PostgresStore {
+    fn deref(&self) -> &S {
         &self.0.store
     }
 }

@@ -1,27 +1,27 @@
-//! What the facade counts.
+//! The counters of a facade.
 
 /// What [`Offload::stats`](crate::Offload::stats) counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Calls that wait for a lane now.
+    /// Calls that wait for a worker now.
     pub waiting: usize,
-    /// Calls that lanes carry out now.
+    /// Calls that workers execute now.
     pub running: usize,
-    /// Calls that lanes have taken so far.
+    /// Calls that workers have taken so far. One that waits for a lock is taken twice.
     pub calls: u64,
-    /// Trips that those made.
+    /// Batches that those were executed in.
     pub batches: u64,
-    /// The most calls that made a trip together.
+    /// The largest number of calls in a batch.
     pub largest_batch: usize,
-    /// Calls whose time was up before the store had answered.
+    /// Calls that were `TimedOut` or `StillRunning`.
     pub timeouts: u64,
     /// Calls that were turned away because too many waited.
     pub overloads: u64,
 }
 
 impl Stats {
-    /// A lane took so many calls that waited, for one trip.
+    /// A worker took so many calls that waited, in one batch.
     pub(super) fn taken(&mut self, calls: usize) {
         self.waiting -= calls;
         self.running += calls;

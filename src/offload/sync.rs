@@ -54,20 +54,21 @@ pub(super) fn current_runtime() -> Option<Handle> {
     Handle::try_current().ok()
 }
 
-/// Runs `work` on a thread for what blocks, or drops it where the runtime has shut down.
+/// Executes `work` on a thread that may block, or drops it if the runtime has shut down.
 pub(super) fn spawn_blocking(runtime: &Handle, work: impl FnOnce() + Send + 'static) {
-    // Where the system gives tokio no thread for it, tokio panics, and keeps it for the next it has.
+    // If the system has no thread, tokio before 1.53.1 panics. All versions keep `work` for the next thread
+    // that they have.
     let _ = catch_unwind(AssertUnwindSafe(|| runtime.spawn_blocking(work)));
 }
 
-/// What comes of `work` by then, if anything.
+/// Returns the output of `work`, if it is done within this time. It is tokio's time, which tests may pause.
 ///
-/// Panics where the runtime has no timers.
-pub(super) fn timeout_at<T>(
-    deadline: Instant,
+/// Panics if the runtime has no timers.
+pub(super) fn timeout<T>(
+    time: Duration,
     work: impl Future<Output = T>,
 ) -> impl Future<Output = Option<T>> {
-    let timeout = tokio::time::timeout_at(deadline.into(), work);
+    let timeout = tokio::time::timeout(time, work);
     async { timeout.await.ok() }
 }
 

@@ -1,118 +1,35 @@
-//! What a call is made of while it waits, and how calls of one verb are carried out together.
+//! The verbs whose calls can be executed together.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    thread,
+use super::{
+    batch::Call,
+    queue::{Calls, Queues},
 };
+use crate::{Error, Key, Period, Session, Store};
 
-use tokio::sync::oneshot;
-
-use super::queue::{Line, Lines};
-use crate::{Error, Key, Period, Session, Store, deadline};
-
-/// What a caller is told: the call's result, or the panic that it ended in.
-pub(super) type Answer<T> = thread::Result<Result<T, Error>>;
-
-/// Where a caller is told.
-pub(super) type Reply<T> = oneshot::Sender<Answer<T>>;
-
-/// What waits in a line, and how a lane carries it out.
-pub(super) trait Work<S>: Sized + Send + 'static {
-    /// The most of it that make a trip together.
-    const MOST: usize;
-
-    fn carry_out(jobs: impl Iterator<Item = Self>, store: &S);
-}
-
-/// A call that makes its trip alone: a rotation, an update, or a closure of the user's own.
-pub(super) type Alone<S> = Box<dyn FnOnce(&S) + Send>;
-
-impl<S: Store> Work<S> for Alone<S> {
-    const MOST: usize = 1;
-
-    fn carry_out(jobs: impl Iterator<Item = Self>, store: &S) {
-        jobs.for_each(|job| job(store));
-    }
-}
-
-/// A call of its caller's own.
-pub(super) fn alone<S, T: Send + 'static>(
-    work: impl FnOnce(&S) -> T + Send + 'static,
-    reply: Reply<T>,
-) -> Alone<S> {
-    Box::new(move |store| {
-        if !reply.is_closed() {
-            answer(reply, catch(|| Ok(work(store))));
-        }
-    })
-}
-
-/// A verb whose calls can share a trip.
+/// A verb whose calls can be executed together.
 pub(super) trait Verb: Sized + Send + 'static {
-    /// What a call brings, owned, for it crosses threads.
+    /// The arguments of a call, owned, because they cross threads.
     type Args: Send + 'static;
     type Output: Send + 'static;
 
-    fn line<S: Store>(lines: &mut Lines<S>) -> &mut Line<Job<Self>>;
+    fn queue<S: Store>(queues: &mut Queues<S>) -> &mut Calls<Call<Self>>;
 
-    fn one<S: Store>(store: &S, args: &Self::Args) -> Result<Self::Output, Error>;
+    /// Executes calls. If they do not wait for locks, those with a lock in the way are [`Error::Locked`].
+    fn many<S: Store>(
+        store: &S,
+        args: &[&Self::Args],
+        waits: bool,
+    ) -> Vec<Result<Self::Output, Error>>;
 
-    fn many<S: Store>(store: &S, args: &[Self::Args]) -> Vec<Result<Self::Output, Error>>;
-}
-
-/// A call of a verb.
-pub(super) struct Job<V: Verb> {
-    pub(super) args: V::Args,
-    pub(super) reply: Reply<V::Output>,
-}
-
-impl<V: Verb, S: Store> Work<S> for Job<V> {
-    const MOST: usize = usize::MAX;
-
-    /// Where a trip of several panics, nobody can tell whose fault it was: each then goes alone. So do calls
-    /// that wait for a lock of somebody else's, once the others have their answers.
-    fn carry_out(jobs: impl Iterator<Item = Self>, store: &S) {
-        let (args, replies): (Vec<_>, Vec<_>) = jobs
-            .filter(|job| !job.reply.is_closed())
-            .map(|job| (job.args, job.reply))
-            .unzip();
-        let together = if args.len() > 1 {
-            let results = catch(|| {
-                let end = deadline::after(deadline::LOCK_WAIT);
-                let results = deadline::LOCKS.within(end, || V::many(store, &args));
-                assert_eq!(results.len(), args.len(), "a store answers every call");
-                results
-            });
-            results.ok()
-        } else {
-            None
-        };
-        let mut alone = Vec::new();
-        match together {
-            Some(results) => {
-                for ((reply, args), result) in replies.into_iter().zip(&args).zip(results) {
-                    match result {
-                        Err(e) if e.is_about_lock() => alone.push((reply, args)),
-                        result => answer(reply, Ok(result)),
-                    }
-                }
-            }
-            None => alone.extend(replies.into_iter().zip(&args)),
-        }
-        for (reply, args) in alone {
-            answer(reply, catch(|| V::one(store, args)));
-        }
+    /// The size of the value that a call holds.
+    fn bytes(_: &Self::Args) -> usize {
+        0
     }
-}
 
-/// A panic of the store is its caller's, who will see it; the store is used on.
-fn catch<T>(work: impl FnOnce() -> T) -> thread::Result<T> {
-    catch_unwind(AssertUnwindSafe(work))
-}
-
-fn answer<T>(reply: Reply<T>, answer: Answer<T>) {
-    // A caller who has gone wants no answer.
-    let _ = reply.send(answer);
+    /// The size of the value that a call has read, if it is a read.
+    fn read(_: &Self::Output) -> Option<usize> {
+        None
+    }
 }
 
 /// `(value, expiry)`
@@ -122,19 +39,19 @@ impl Verb for Generate {
     type Args = (Option<String>, Option<Period>);
     type Output = Key;
 
-    fn line<S: Store>(lines: &mut Lines<S>) -> &mut Line<Job<Self>> {
-        &mut lines.generate
+    fn queue<S: Store>(queues: &mut Queues<S>) -> &mut Calls<Call<Self>> {
+        &mut queues.generate
     }
 
-    fn one<S: Store>(store: &S, (value, expiry): &Self::Args) -> Result<Key, Error> {
-        store.generate(value.as_deref(), *expiry)
-    }
-
-    fn many<S: Store>(store: &S, args: &[Self::Args]) -> Vec<Result<Key, Error>> {
+    fn many<S: Store>(store: &S, args: &[&Self::Args], _: bool) -> Vec<Result<Key, Error>> {
         let calls = args
             .iter()
             .map(|(value, expiry)| (value.as_deref(), *expiry));
         store.generate_many(&calls.collect::<Vec<_>>())
+    }
+
+    fn bytes((value, _): &Self::Args) -> usize {
+        value.as_ref().map_or(0, String::len)
     }
 }
 
@@ -145,16 +62,15 @@ impl Verb for Clear {
     type Args = Key;
     type Output = ();
 
-    fn line<S: Store>(lines: &mut Lines<S>) -> &mut Line<Job<Self>> {
-        &mut lines.clear
+    fn queue<S: Store>(queues: &mut Queues<S>) -> &mut Calls<Call<Self>> {
+        &mut queues.clear
     }
 
-    fn one<S: Store>(store: &S, key: &Key) -> Result<(), Error> {
-        store.clear(key)
-    }
-
-    fn many<S: Store>(store: &S, keys: &[Key]) -> Vec<Result<(), Error>> {
-        store.clear_many(&keys.iter().collect::<Vec<_>>())
+    fn many<S: Store>(store: &S, keys: &[&Key], waits: bool) -> Vec<Result<(), Error>> {
+        match waits {
+            true => store.clear_many(keys),
+            false => store.try_clear_many(keys),
+        }
     }
 }
 
@@ -165,16 +81,16 @@ impl Verb for Get {
     type Args = Key;
     type Output = Session;
 
-    fn line<S: Store>(lines: &mut Lines<S>) -> &mut Line<Job<Self>> {
-        &mut lines.get
+    fn queue<S: Store>(queues: &mut Queues<S>) -> &mut Calls<Call<Self>> {
+        &mut queues.get
     }
 
-    fn one<S: Store>(store: &S, key: &Key) -> Result<Session, Error> {
-        store.get(key)
+    fn many<S: Store>(store: &S, keys: &[&Key], _: bool) -> Vec<Result<Session, Error>> {
+        store.get_many(keys)
     }
 
-    fn many<S: Store>(store: &S, keys: &[Key]) -> Vec<Result<Session, Error>> {
-        store.get_many(&keys.iter().collect::<Vec<_>>())
+    fn read(session: &Session) -> Option<usize> {
+        Some(session.value.len())
     }
 }
 
@@ -185,19 +101,23 @@ impl Verb for Set {
     type Args = (Key, String, Option<Period>);
     type Output = ();
 
-    fn line<S: Store>(lines: &mut Lines<S>) -> &mut Line<Job<Self>> {
-        &mut lines.set
+    fn queue<S: Store>(queues: &mut Queues<S>) -> &mut Calls<Call<Self>> {
+        &mut queues.set
     }
 
-    fn one<S: Store>(store: &S, (key, value, expiry): &Self::Args) -> Result<(), Error> {
-        store.set(key, value, *expiry)
-    }
-
-    fn many<S: Store>(store: &S, args: &[Self::Args]) -> Vec<Result<(), Error>> {
+    fn many<S: Store>(store: &S, args: &[&Self::Args], waits: bool) -> Vec<Result<(), Error>> {
         let calls = args
             .iter()
             .map(|(key, value, expiry)| (key, value.as_str(), *expiry));
-        store.set_many(&calls.collect::<Vec<_>>())
+        let calls: Vec<_> = calls.collect();
+        match waits {
+            true => store.set_many(&calls),
+            false => store.try_set_many(&calls),
+        }
+    }
+
+    fn bytes((_, value, _): &Self::Args) -> usize {
+        value.len()
     }
 }
 
@@ -208,19 +128,23 @@ impl Verb for Insert {
     type Args = (Key, Option<String>, Option<Period>);
     type Output = ();
 
-    fn line<S: Store>(lines: &mut Lines<S>) -> &mut Line<Job<Self>> {
-        &mut lines.insert
+    fn queue<S: Store>(queues: &mut Queues<S>) -> &mut Calls<Call<Self>> {
+        &mut queues.insert
     }
 
-    fn one<S: Store>(store: &S, (key, value, expiry): &Self::Args) -> Result<(), Error> {
-        store.insert(key, value.as_deref(), *expiry)
-    }
-
-    fn many<S: Store>(store: &S, args: &[Self::Args]) -> Vec<Result<(), Error>> {
+    fn many<S: Store>(store: &S, args: &[&Self::Args], waits: bool) -> Vec<Result<(), Error>> {
         let calls = args
             .iter()
             .map(|(key, value, expiry)| (key, value.as_deref(), *expiry));
-        store.insert_many(&calls.collect::<Vec<_>>())
+        let calls: Vec<_> = calls.collect();
+        match waits {
+            true => store.insert_many(&calls),
+            false => store.try_insert_many(&calls),
+        }
+    }
+
+    fn bytes((_, value, _): &Self::Args) -> usize {
+        value.as_ref().map_or(0, String::len)
     }
 }
 
@@ -231,16 +155,16 @@ impl Verb for Touch {
     type Args = (Key, Option<Period>);
     type Output = ();
 
-    fn line<S: Store>(lines: &mut Lines<S>) -> &mut Line<Job<Self>> {
-        &mut lines.touch
+    fn queue<S: Store>(queues: &mut Queues<S>) -> &mut Calls<Call<Self>> {
+        &mut queues.touch
     }
 
-    fn one<S: Store>(store: &S, (key, expiry): &Self::Args) -> Result<(), Error> {
-        store.touch(key, *expiry)
-    }
-
-    fn many<S: Store>(store: &S, args: &[Self::Args]) -> Vec<Result<(), Error>> {
+    fn many<S: Store>(store: &S, args: &[&Self::Args], waits: bool) -> Vec<Result<(), Error>> {
         let calls = args.iter().map(|(key, expiry)| (key, *expiry));
-        store.touch_many(&calls.collect::<Vec<_>>())
+        let calls: Vec<_> = calls.collect();
+        match waits {
+            true => store.touch_many(&calls),
+            false => store.try_touch_many(&calls),
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{
     Offload,
-    verb::{Clear, Generate, Get, Insert, Job, Set, Touch, Verb},
+    batch::{Call, long},
+    verb::{Clear, Generate, Get, Insert, Set, Touch, Verb},
 };
 use crate::{AsyncStore, Error, Key, Period, Session, Store};
 
@@ -107,15 +108,24 @@ impl<S: Store> AsyncStore for Offload<S> {
 }
 
 impl<S: Store> Offload<S> {
-    /// A call that shares its trip with others of its verb.
+    /// A call that may be executed together with others of its verb.
     async fn one<V: Verb>(&self, args: V::Args) -> Result<V::Output, Error> {
-        self.call(V::line, |reply| Job { args, reply }).await
+        let bytes = V::bytes(&args);
+        self.call(V::queue, bytes, |ticket| Call { args, ticket })
+            .await
     }
 
-    /// Many calls that make a trip of their own.
+    /// Many calls that are executed as one.
     async fn many<V: Verb>(&self, args: Vec<V::Args>) -> Vec<Result<V::Output, Error>> {
         let calls = args.len();
-        match self.run(move |store| V::many(store, &args)).await {
+        let bytes = args.iter().map(V::bytes).sum();
+        let work = move |store: &S| Ok(V::many(store, &args.iter().collect::<Vec<_>>(), true));
+        let done = self.call(
+            |queues| &mut queues.long,
+            bytes,
+            |ticket| long(work, ticket),
+        );
+        match done.await {
             Ok(results) => results,
             Err(e) => (0..calls).map(|_| Err(e.clone())).collect(),
         }

@@ -1,7 +1,7 @@
 //! The options of a store, and what it is built on.
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -15,16 +15,16 @@ use r2d2_postgres::PostgresConnectionManager;
 use super::{
     PostgresStore,
     connection::Prepare,
-    manager,
     source::{Single, Source},
     sql::Statements,
     table::Table,
-    watch::{Cancel, Watch},
 };
 use crate::{
     ConnectOptions, DEFAULT_PERIOD, Error, Period,
-    connect::{Dialer, Manager},
+    blocking::blocking,
+    connect::{Cancel, Canceller, Dialer, Manager, WithConfig},
     period::DefaultPeriod,
+    recent::Recent,
 };
 
 /// The pool waits for half of it at most between two tries to connect. How long a call waits is its own
@@ -54,7 +54,7 @@ impl Default for PostgresStoreBuilder {
     fn default() -> Self {
         PostgresStoreBuilder {
             table: Table::session(),
-            prepare: Prepare::WhereDirect,
+            prepare: Prepare::IfDirect,
             timeout: Duration::from_secs(30),
             default_period: DEFAULT_PERIOD,
             max_connections: 10,
@@ -107,22 +107,20 @@ impl PostgresStoreBuilder {
         self.prepare = match on.into() {
             Some(true) => Prepare::Always,
             Some(false) => Prepare::Never,
-            None => Prepare::WhereDirect,
+            None => Prepare::IfDirect,
         };
         self
     }
 
-    /// Sets how long an operation may take: waiting for a connection, all that it asks of the server,
-    /// and trying again where connections break. A statement that still runs then, or waits for a lock,
-    /// is cancelled on the server, and the operation is [`Error::TimedOut`]: nothing was
-    /// done.
+    /// Sets how long an operation may take, including the wait for a connection and further attempts. A
+    /// statement that still runs then, or waits for a lock, is cancelled on the server, and the operation is
+    /// [`Error::TimedOut`]: it has no effect.
     ///
-    /// A server that does not answer that either is given up a second later, and the connection with
-    /// it; the operation is [`Error::Disconnected`], for nobody can know what became of it. This holds
-    /// for connections that [`connect`](Self::connect) has made. Those of others wait for as long as the
-    /// system keeps them; and where a pooler is at their other end, a statement of theirs is not cancelled
-    /// either, but waited for. Where the program may not use TCP with itself, the same goes for Unix
-    /// sockets.
+    /// A server that does not answer the cancel request either is given up a second later, and the connection
+    /// with it. A read is [`Error::TimedOut`] then, and a write [`Error::Disconnected`]. This holds for
+    /// connections that [`connect`](Self::connect) has made. On others the server is waited for as long as the
+    /// system keeps the connection, and behind a pooler a statement on them is not cancelled. If the program
+    /// may not use TCP with itself, the same is true of Unix sockets.
     ///
     /// Defaults to 30 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -243,7 +241,7 @@ impl PostgresStoreBuilder {
         let cancel = Cancel::By(dialer.clone());
         let manager = Manager::new(dialer);
         if !options.is_startonly() {
-            manager.begin()?;
+            blocking(|| Ok(manager.begin()?))?;
         }
         self.pooled(manager, cancel)
     }
@@ -288,9 +286,10 @@ impl PostgresStoreBuilder {
             config.tcp_user_timeout(timeout);
         }
         let cancel = Cancel::with(tls.clone());
-        let manager = manager::Manager(PostgresConnectionManager::new(config, tls));
+        let manager = WithConfig(PostgresConnectionManager::new(config, tls));
         // The pool would try again for its whole timeout, and tell little of why.
-        manager.connect()?;
+        let first = blocking(|| Ok(manager.connect()?))?;
+        drop(first);
         self.pooled(manager, cancel)
     }
 
@@ -330,7 +329,11 @@ impl PostgresStoreBuilder {
             timeout: self.timeout,
             checkout_timeout: self.checkout_timeout,
             default_period: DefaultPeriod::new(self.default_period),
-            watch: Watch::new(self.cancel),
+            canceller: Canceller::new(self.cancel),
+            sizes: Recent::default(),
+            last_failure: Mutex::default(),
+            last_broken: Mutex::default(),
+            leaving: Mutex::default(),
             pruned_to: AtomicU64::new(0),
         }
     }

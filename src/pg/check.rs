@@ -2,7 +2,10 @@
 
 use postgres::{Row, error::SqlState, types::Type};
 
-use super::{PostgresStore, connection::Connection};
+use super::{
+    PostgresStore,
+    connection::{Connection, Failure},
+};
 use crate::{Error, Key};
 
 /// The table, if it is no table, and those of its partitions that are none: what each is. Fails if the table
@@ -111,9 +114,9 @@ impl PostgresStore {
         }
     }
 
-    fn problems(&self, connection: &mut Connection<'_>) -> Result<Vec<String>, postgres::Error> {
+    fn problems(&self, connection: &mut Connection<'_>) -> Result<Vec<String>, Failure> {
         let mut problems = Vec::new();
-        for row in self.ask(connection, NO_TABLES)? {
+        for row in connection.ask(NO_TABLES)? {
             let (is_itself, name, kind): (bool, String, String) =
                 (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
             if is_itself {
@@ -133,20 +136,20 @@ impl PostgresStore {
         }
         // Some foreign tables and Citus refuse to plan a statement.
         let is_plannable = problems.is_empty();
-        let columns = self.ask(connection, COLUMNS)?;
+        let columns = connection.ask(COLUMNS)?;
         let columns = columns
             .iter()
             .map(Column::read)
             .collect::<Result<Vec<_>, _>>()?;
         problems.extend(column_problems(&columns));
-        for row in self.ask(connection, NONDETERMINISTIC_COLLATION)? {
+        for row in connection.ask(NONDETERMINISTIC_COLLATION)? {
             let collation: String = row.try_get(0)?;
             problems.push(format!(
                 "column session_key has the nondeterministic collation {collation}, by which two keys can be \
                  equal, it should have a deterministic one, such as \"C\""
             ));
         }
-        for row in self.ask(connection, ENCODING)? {
+        for row in connection.ask(ENCODING)? {
             let encoding: String = row.try_get(0)?;
             if encoding != "UTF8" {
                 problems.push(format!(
@@ -162,7 +165,7 @@ impl PostgresStore {
             let problem = "a unique constraint of it is DEFERRABLE, so no session can be inserted";
             problems.push(problem.to_owned());
         }
-        for row in self.ask(connection, PRIVILEGES)? {
+        for row in connection.ask(PRIVILEGES)? {
             let privilege: String = row.try_get(0)?;
             problems.push(format!(
                 "the role lacks {privilege} on it: see sql/grant.sql"
@@ -177,12 +180,14 @@ impl PostgresStore {
     fn publication_problems(
         &self,
         connection: &mut Connection<'_>,
-    ) -> Result<Vec<String>, postgres::Error> {
+    ) -> Result<Vec<String>, Failure> {
         let mut problems = Vec::new();
         for (verb, plan) in PLANS {
             let plan = plan.replace("{table}", &self.table.to_string());
-            let Err(error) = connection.client().query_typed(&plan, &[]) else {
-                continue;
+            let error = match connection.execute(&plan) {
+                Ok(()) => continue,
+                Err(Failure::Driver(error)) => error,
+                Err(failure) => return Err(failure),
             };
             problems.push(match error.code() {
                 Some(&SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) => format!(
@@ -195,7 +200,7 @@ impl PostgresStore {
                 ),
                 // Columns that do not fit and missing privileges are reported already.
                 Some(code) if code.code().starts_with(SYNTAX_OR_ACCESS) => continue,
-                _ => return Err(error),
+                _ => return Err(error.into()),
             });
         }
         Ok(problems)
@@ -206,17 +211,9 @@ impl PostgresStore {
         &self,
         connection: &mut Connection<'_>,
         sql: &str,
-    ) -> Result<bool, postgres::Error> {
-        self.ask(connection, sql)?
-            .first()
-            .map_or(Ok(false), |row| row.try_get(0))
-    }
-
-    /// Asks the catalog about the table.
-    fn ask(&self, connection: &mut Connection<'_>, sql: &str) -> Result<Vec<Row>, postgres::Error> {
-        connection
-            .client()
-            .query_typed(sql, &[(&self.table.to_string(), Type::TEXT)])
+    ) -> Result<bool, Failure> {
+        let rows = connection.ask(sql)?;
+        Ok(rows.first().map_or(Ok(false), |row| row.try_get(0))?)
     }
 }
 

@@ -1,18 +1,16 @@
-//! The PostgreSQL backend, in the order of a call: [`store`] has the verbs, [`attempt`] lends them a
-//! connection and tries again, [`source`] has the connections, [`watch`] cancels what takes too long,
-//! [`connection`] sends a statement of [`sql`], and [`row`] reads what comes back. [`batch`] is for many
-//! calls at once, [`insert`] and [`update`] for what takes more than a statement, [`schema`] and
-//! [`check`] for the table itself, and [`prune`] and [`pruner`] for expired rows.
+//! The PostgreSQL backend, in the order of a call: [`store`] has the verbs, and [`mod@write`], [`insert`] and
+//! [`update`] those that take more than one statement; [`batch`] makes few statements of many calls;
+//! [`operation`] gets a connection from its [`source`] and attempts an operation again if that helps; a
+//! [`connection`] sends a statement of [`sql`], and [`row`] reads what comes back. [`schema`] and [`check`] are
+//! about the table itself, and [`prune`] about the rows of expired sessions.
 
-mod attempt;
 mod batch;
 mod builder;
 mod check;
 mod connection;
 mod insert;
-mod manager;
+mod operation;
 mod prune;
-mod pruner;
 mod row;
 mod schema;
 mod secret;
@@ -21,68 +19,67 @@ mod sql;
 mod store;
 mod table;
 mod update;
-mod watch;
+mod write;
 
-use std::{fmt, sync::atomic::AtomicU64, time::Duration};
+use std::{
+    fmt,
+    sync::{Mutex, atomic::AtomicU64},
+    time::{Duration, Instant},
+};
 
 use postgres::Client;
 use r2d2::{ManageConnection, Pool};
 
-pub use self::{
-    builder::PostgresStoreBuilder,
-    pruner::{Pruner, PrunerBuilder, PrunerStats},
+pub use self::builder::PostgresStoreBuilder;
+pub(crate) use self::prune::{Step, Sweep, Turn};
+use self::{connection::Prepare, source::Source, sql::Statements, table::Table};
+use crate::{
+    ConnectOptions, Error, Store, connect::Canceller, period::DefaultPeriod, recent::Recent,
 };
-use self::{connection::Prepare, source::Source, sql::Statements, table::Table, watch::Watch};
-use crate::{ConnectOptions, Error, Store, period::DefaultPeriod};
 
 /// Sessions in a PostgreSQL table, through blocking calls.
 ///
-/// It works with what there is: one `postgres::Client` ([`from_client`](Self::from_client)),
-/// anybody's `r2d2` pool of them ([`from_pool`](Self::from_pool)), or a pool of its own
-/// ([`connect`](Self::connect)). [`builder`](Self::builder) has the options.
+/// It works with one `postgres::Client` ([`from_client`](Self::from_client)), any `r2d2` pool of them
+/// ([`from_pool`](Self::from_pool)), or a pool of its own ([`connect`](Self::connect)).
+/// [`builder`](Self::builder) has the options.
 ///
 /// # Round trips
 ///
-/// A call is one statement and one round trip, and a `_many` call is too, for up to 4,096 calls, and
-/// for writes up to 16 MiB of values; each statement is its own transaction. [`update`](Store::update)
-/// is a transaction of four round trips. The first use of a statement on a connection prepares it,
-/// which costs one more, and the first use of a connection asks whether a pooler stands between, which
-/// costs another.
+/// A call is one statement and one round trip, and so is a `_many` call of up to 4,096 calls and 16 MiB of
+/// values. Each statement is a transaction. [`update`](Store::update) is a transaction of four round trips. The
+/// first use of a statement on a connection prepares it, and the first use of a connection asks what is at the
+/// other end. Each costs one more round trip, and so does a write on a connection that was idle for half a
+/// second. A pool that tests its connections at checkout, as `r2d2` does by default, adds one to each call. The
+/// store needs no such test: build the pool with `test_on_check_out(false)`.
 ///
-/// A pool that tests its connections at checkout, as `r2d2` does unless told otherwise, adds a round
-/// trip to each call. The store needs no such test: build the pool with `test_on_check_out(false)`.
-///
-/// `set_many`, `touch_many` and `clear_many` wait no longer than a quarter of a second for a row that
-/// somebody keeps locked: they then do the others first, in smaller statements, and that one by itself.
-///
-/// In a `_many` call, further [`set`](Store::set), [`touch`](Store::touch) or
-/// [`insert`](Store::insert) calls for one key go in statements of their own, after the first.
+/// A write to a session that is absent, has less than ten seconds left, or was locked by another transaction for
+/// 20 ms costs a second statement. In a `_many` call, calls for locked sessions are then made one by one, after
+/// all others. Several calls for one key are combined: they come out as if made in their order.
 ///
 /// # Time
 ///
-/// The table keeps expiry dates to the hundredth of a second, rounded: a life may be longer or shorter
-/// by 5 ms than what was asked for.
+/// The table keeps expiry dates to the hundredth of a second, rounded. A life may be 5 ms longer or shorter than
+/// what was asked for.
 ///
 /// # Broken connections
 ///
-/// Where a connection breaks under an operation, it runs again on a fresh one from the pool, until
-/// the [`timeout`](PostgresStoreBuilder::timeout) has passed. Where the break came so late that the
-/// server may have carried out the first try unseen (or may be at it still: then it is first told to
-/// cancel that, and has a second to do so; behind a pooler only by [`connect`](Self::connect)):
+/// A read whose connection breaks is sent again on another connection, until the
+/// [`timeout`](PostgresStoreBuilder::timeout) has passed. Then it is [`Error::TimedOut`].
 ///
-/// - `generate` and `rotate` make one session, for they keep the key they chose, and `update` is done
-///   once, for the server is asked what became of its transaction;
-/// - `set`, `touch` and `clear` may be done twice, the second time over what others wrote in between;
-/// - `insert` that then finds its key taken, and `set` or `touch` that then find no session, cannot
-///   know whether that is their own doing, and say [`Error::Disconnected`].
+/// A `set`, `touch`, `clear` or `insert` whose connection breaks before the server has answered is
+/// [`Error::Disconnected`]: the server may have carried it out, or may do so later. It is never sent twice.
+/// `generate`, `rotate` and `update` are done once all the same. The store ends the server process of the first
+/// attempt, and then finds out what became of it; behind a pooler, where that process is not known, they are
+/// [`Error::Disconnected`] too. Connections that were closed while they were idle cost no call: after half a
+/// second without use, and after another connection has broken, a connection is tested before a write.
 ///
-/// A single client is not replaced: once it is broken, each call is [`Error::Disconnected`].
+/// A single client is not replaced. Once it is closed, each call is [`Error::Database`].
 ///
 /// # Panics
 ///
-/// `postgres::Client` blocks on a runtime of its own when it connects, queries and is dropped, and
-/// panics where that happens on an async task. In async code, call the store and drop it on
-/// blocking threads only.
+/// `postgres::Client` blocks on a runtime of its own when it connects, queries and is dropped. On an async task,
+/// calls are [`Error::AsyncContext`], and dropping the store panics. In async code, use an
+/// [`Offload`](crate::Offload).
 pub struct PostgresStore {
     source: Box<dyn Source>,
     table: Table,
@@ -91,7 +88,14 @@ pub struct PostgresStore {
     timeout: Duration,
     checkout_timeout: Duration,
     default_period: DefaultPeriod,
-    watch: Watch,
+    canceller: Canceller,
+    sizes: Recent,
+    /// Why the last connection could not be opened, until one is.
+    last_failure: Mutex<Option<String>>,
+    /// When a connection has last broken.
+    last_broken: Mutex<Option<Instant>>,
+    /// Held by the call that leaves standbys for a server that takes writes.
+    leaving: Mutex<()>,
     /// The block at which the next pruning goes on.
     pruned_to: AtomicU64,
 }
@@ -168,10 +172,12 @@ impl PostgresStore {
     /// A store on a pool that is already there, of any manager of `postgres` clients, with the table
     /// `session`.
     ///
-    /// Whoever else uses the pool must give back connections without an open transaction: the store's
-    /// statements would become part of it. Nor may the pool set `client_encoding` on its connections, which
-    /// the driver has done: where that is set again, the store takes a pooler to stand between, and does
-    /// without prepared statements and without cancelling.
+    /// Other users of the pool must return connections without an open transaction, because the store's
+    /// statements would become part of it. The pool must not set `client_encoding`, which the driver has set:
+    /// the store would assume a pooler, and neither prepare nor cancel statements.
+    ///
+    /// A connection is closed after a statement on it was cancelled, because the driver does not wait for the
+    /// server to execute a cancel request, so that it might hit a later statement.
     ///
     /// # Examples
     ///
@@ -197,23 +203,21 @@ impl PostgresStore {
         PostgresStore::builder().from_pool(pool)
     }
 
-    /// Lends a connection of the store to the caller's own code, alive as of now, which costs a
-    /// round trip.
+    /// Lends a connection of the store to `work`, after a round trip that shows that it is alive.
     ///
-    /// End what you begin: a transaction left open would take the store's next statements in.
-    /// Calling a store on a single client from within waits for itself, until its timeout has passed.
-    /// The store's timeout does not end `work`. In [`Offload::run`](crate::Offload::run), the facade's
-    /// does: what runs on the server then is cancelled. The client's own `cancel_token` serves where the
-    /// connection is of your making; those of [`connect`](Self::connect) are reached in the store's way.
+    /// End what you begin: an open transaction would include the store's next statements. A call to a store on
+    /// a single client from within `work` waits for itself, until its timeout has passed. The store's timeout
+    /// does not end `work`. That of a facade does: in [`Offload::run`](crate::Offload::run), what `work` executes
+    /// on the server then is cancelled.
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] or [`Error::Disconnected`] where no connection could be had, and then
-    /// `work` was not run.
+    /// [`Error::TimedOut`] if there is no connection in time, or [`Error::Database`] if the only one is closed.
+    /// `work` was not executed then.
     ///
     /// # Panics
     ///
-    /// Where `work` does; the connection serves on.
+    /// If `work` does. The connection is used on.
     ///
     /// # Examples
     ///

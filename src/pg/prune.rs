@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use postgres::error::SqlState;
+use postgres::{error::SqlState, types::ToSql};
 
-use super::PostgresStore;
-use crate::{Error, deadline};
+use super::{PostgresStore, connection::Effect};
+use crate::{Error, deadline::Deadline};
 
 /// How many blocks of the table one statement looks at at most: of the usual size, a megabyte.
 const BLOCKS: u64 = 128;
@@ -111,14 +111,14 @@ impl PostgresStore {
 
 /// Who may remove rows at the same time.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(crate) enum Turn {
     Anybodys,
     /// Nobody else who goes by this: whoever removes rows has the table's advisory lock.
     Ones,
 }
 
 /// Once around the table, statement by statement.
-pub(super) struct Sweep<'a> {
+pub(crate) struct Sweep<'a> {
     store: &'a PostgresStore,
     turn: Turn,
     limit: u64,
@@ -127,17 +127,17 @@ pub(super) struct Sweep<'a> {
     rows: u64,
     /// How long the last one took.
     took: Duration,
-    pub(super) removed: u64,
+    pub(crate) removed: u64,
     /// How many expired rows of the next blocks stay where they are: they come first, so the next statement
     /// passes over so many.
     passed_over: u64,
     /// How many rows the server has refused to remove, and why it refused the first.
     refused: u64,
-    pub(super) refusal: Option<Error>,
+    pub(crate) refusal: Option<Error>,
 }
 
 /// What comes after a statement.
-pub(super) enum Step {
+pub(crate) enum Step {
     More,
     /// The whole table has been gone through, or the limit is reached, or too many rows cannot be removed.
     Done,
@@ -146,7 +146,7 @@ pub(super) enum Step {
 }
 
 impl<'a> Sweep<'a> {
-    pub(super) fn new(store: &'a PostgresStore, limit: u64, turn: Turn) -> Sweep<'a> {
+    pub(crate) fn new(store: &'a PostgresStore, limit: u64, turn: Turn) -> Sweep<'a> {
         Sweep {
             store,
             turn,
@@ -162,7 +162,7 @@ impl<'a> Sweep<'a> {
     }
 
     /// Sends one statement, and another if it fails.
-    pub(super) fn step(&mut self) -> Result<Step, Error> {
+    pub(crate) fn step(&mut self) -> Result<Step, Error> {
         let rows = self.rows.min(self.limit - self.removed);
         if rows == 0 {
             return Ok(Step::Done);
@@ -226,8 +226,8 @@ impl<'a> Sweep<'a> {
         let class = (self.turn == Turn::Ones).then_some(LOCK_CLASS);
         self.store.run(|connection| {
             let [from, until, rows, passed_over] = &numbers;
-            let answer =
-                connection.query(sql, &[&table, from, until, rows, &class, passed_over])?;
+            let params: [&(dyn ToSql + Sync); 6] = [&table, from, until, rows, &class, passed_over];
+            let answer = connection.query(sql, &params, Effect::None)?;
             let Some(row) = answer.first() else {
                 return Ok(Sent::default());
             };
@@ -241,16 +241,14 @@ impl<'a> Sweep<'a> {
     }
 
     /// For how long others are to have the server to themselves before the next statement.
-    pub(super) fn rest(&self) -> Duration {
+    pub(crate) fn rest(&self) -> Duration {
         (self.took * REST).min(LONGEST_REST)
     }
 
     /// Whether another statement is likely to fit into the time of the call that this is part of.
     fn fits_again(&self) -> bool {
         let needed = self.rest() + self.took * 2;
-        deadline::CALL
-            .current()
-            .is_none_or(|end| end.saturating_duration_since(Instant::now()) > needed)
+        Deadline::current().is_none_or(|deadline| deadline.left() > needed)
     }
 }
 

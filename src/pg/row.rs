@@ -2,9 +2,10 @@
 
 use std::error::Error as StdError;
 
+use bytes::BytesMut;
 use postgres::{
     Row,
-    types::{FromSql, Type},
+    types::{FromSql, IsNull, ToSql, Type},
 };
 
 use crate::{Error, Period, Session};
@@ -12,14 +13,14 @@ use crate::{Error, Period, Session};
 /// An instant as the server sends it: microseconds since the year 2000.
 ///
 /// The largest and smallest stand for infinity and minus infinity, which no calendar type holds.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Instant(i64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Timestamp(i64);
 
-impl Instant {
-    const INFINITY: Instant = Instant(i64::MAX);
+impl Timestamp {
+    const INFINITY: Timestamp = Timestamp(i64::MAX);
 
-    fn since(self, earlier: Instant) -> Period {
-        if self == Instant::INFINITY {
+    fn since(self, earlier: Timestamp) -> Period {
+        if self == Timestamp::INFINITY {
             Period::MAX
         } else {
             Period::microseconds(self.0.saturating_sub(earlier.0))
@@ -27,9 +28,26 @@ impl Instant {
     }
 }
 
-impl<'a> FromSql<'a> for Instant {
+impl ToSql for Timestamp {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        out.extend_from_slice(&self.0.to_be_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::TIMESTAMPTZ
+    }
+
+    postgres::types::to_sql_checked!();
+}
+
+impl<'a> FromSql<'a> for Timestamp {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
-        Ok(Instant(i64::from_be_bytes(raw.try_into()?)))
+        Ok(Timestamp(i64::from_be_bytes(raw.try_into()?)))
     }
 
     fn accepts(ty: &Type) -> bool {
@@ -39,7 +57,9 @@ impl<'a> FromSql<'a> for Instant {
 
 /// What is left of a life, by a row's expiry date and the server's time beside it.
 pub(super) fn left(row: &Row, expires: usize, now: usize) -> Result<Period, postgres::Error> {
-    Ok(row.try_get::<_, Instant>(expires)?.since(row.try_get(now)?))
+    Ok(row
+        .try_get::<_, Timestamp>(expires)?
+        .since(row.try_get(now)?))
 }
 
 /// A living row that begins with `session_data, expire_date` and the server's time.

@@ -31,9 +31,7 @@ impl PostgresStore {
                 return Ok(());
             }
             // Sent as one, the two are one transaction.
-            connection
-                .client()
-                .batch_execute(&format!("{LOCK}\n{create}"))
+            connection.execute(&format!("{LOCK}\n{create}"))
         });
         created.map_err(|error| match error {
             // That the table is missing is why it is made: what is missing is its schema.

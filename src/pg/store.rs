@@ -1,17 +1,15 @@
 //! The verbs, each as the statement it sends and what its rows mean.
 
-use std::{num::NonZeroUsize, time::Instant};
-
-use postgres::{Row, types::ToSql};
+use std::num::NonZeroUsize;
 
 use super::{
     PostgresStore,
-    batch::{self, Call, SameKey, micros, periods, place, values},
-    connection::Connection,
+    batch::{self, Call, SameKey, micros, place},
+    connection::Effect,
     row::Found,
     secret::Secret,
 };
-use crate::{Error, Key, Period, Session, Store, deadline, session::check_value};
+use crate::{Error, Key, Period, Session, Store, deadline::Deadline, session::check_value};
 
 impl Store for PostgresStore {
     fn default_period(&self) -> Period {
@@ -22,75 +20,67 @@ impl Store for PostgresStore {
         self.default_period.set(period);
     }
 
-    /// As many as the pool has connections at most.
+    /// The largest number of connections of the pool.
     fn parallelism(&self) -> NonZeroUsize {
         self.source.connections()
     }
 
     fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {
         let key = Key::generate()?;
-        let call = self.write(&key, value, expiry)?;
-        self.run(|connection| {
-            if connection.interrupted().is_some() {
-                // It may be there already.
-                return self.insert_pass(connection, &[&call]).map(drop);
-            }
-            let (key, value) = (call.key(), call.value());
-            connection
-                .query(&self.sql.generate, &[&key, &call.micros, &value])
-                .map(drop)
-        })?;
+        let call = self.call(&key, value, expiry)?;
+        self.generate_all(&[call])
+            .into_iter()
+            .collect::<Result<(), _>>()?;
         Ok(key)
     }
 
     fn clear(&self, key: &Key) -> Result<(), Error> {
-        self.run(|connection| connection.query(&self.sql.clear, &[&Secret::of(key)]))?;
-        Ok(())
+        self.write(&self.sql.clear, &Call::of(key))
     }
 
     fn get(&self, key: &Key) -> Result<Session, Error> {
-        self.run(|connection| {
-            Found::longest(&connection.query(&self.sql.get, &[&Secret::of(key)])?)
-        })?
-        .ok_or(Error::NotFound)?
-        .into_session()
+        let found = self.run(|connection| {
+            let rows = connection.query(&self.sql.get, &[&Secret::of(key)], Effect::None)?;
+            Ok(Found::longest(&rows)?)
+        })?;
+        found.ok_or(Error::NotFound)?.into_session()
     }
 
     fn set(&self, key: &Key, value: &str, expiry: Option<Period>) -> Result<(), Error> {
-        let call = self.write(key, Some(value), expiry)?;
-        self.run(|connection| {
-            let params = (call.key(), call.value());
-            let rows = connection.query(&self.sql.set, &[&params.0, &call.micros, &params.1])?;
-            Ok(found(!rows.is_empty(), connection))
-        })?
+        let call = self.call(key, Some(value), expiry)?;
+        self.write(&self.sql.set, &call)
     }
 
     fn insert(&self, key: &Key, value: Option<&str>, expiry: Option<Period>) -> Result<(), Error> {
-        let call = self.write(key, value, expiry)?;
-        self.insert_absent(&[&call])?.into_iter().collect()
+        let call = self.call(key, value, expiry)?;
+        self.insert_one(&call)
     }
 
     fn touch(&self, key: &Key, expiry: Option<Period>) -> Result<(), Error> {
-        let call = self.write(key, None, expiry)?;
-        self.run(|connection| {
-            let rows = connection.query(&self.sql.touch, &[&call.key(), &call.micros])?;
-            Ok(found(!rows.is_empty(), connection))
-        })?
+        let call = self.call(key, None, expiry)?;
+        self.write(&self.sql.touch, &call)
     }
 
     fn rotate(&self, key: &Key) -> Result<Key, Error> {
         let new = Key::generate()?;
-        let moved = self.run(|connection| {
-            let rows =
-                connection.query(&self.sql.rotate, &[&Secret::of(key), &Secret::of(&new)])?;
-            if rows.is_empty() && connection.interrupted().is_some() {
-                // Nobody else knows the new key: where it is there, an earlier try has put it there.
-                let rows = connection.query(&self.sql.get, &[&Secret::of(&new)])?;
-                return Ok(!rows.is_empty());
+        let params = (Secret::of(key), Secret::of(&new));
+        let is_moved = self.run(|connection| {
+            // No other call knows the new key. If it is there, an earlier attempt has put it there.
+            if connection.interrupted().is_some() {
+                let rows = connection.query(&self.sql.stored, &[&params.1], Effect::None)?;
+                if !rows.is_empty() {
+                    return Ok(true);
+                }
             }
+            let rows =
+                connection.query(&self.sql.rotate, &[&params.0, &params.1], Effect::Provable)?;
             Ok(!rows.is_empty())
         })?;
-        if moved { Ok(new) } else { Err(Error::NotFound) }
+        if is_moved {
+            Ok(new)
+        } else {
+            Err(Error::NotFound)
+        }
     }
 
     fn update(
@@ -99,205 +89,138 @@ impl Store for PostgresStore {
         expiry: Option<Period>,
         edit: &mut dyn FnMut(Option<&str>) -> Option<String>,
     ) -> Result<Session, Error> {
-        let call = self.write(key, None, expiry)?;
+        let call = self.call(key, None, expiry)?;
         self.update_locked(&call, edit)
     }
 
     fn generate_many(&self, calls: &[(Option<&str>, Option<Period>)]) -> Vec<Result<Key, Error>> {
         let keys: Vec<_> = calls.iter().map(|_| Key::generate()).collect();
-        let writes = calls
-            .iter()
-            .zip(&keys)
-            .map(|((value, expiry), key)| match key {
-                Ok(key) => self.write(key, *value, *expiry),
-                Err(e) => Err(e.clone()),
-            });
-        let done = self.each(writes.collect(), SameKey::Shares, |calls| {
-            self.run(|connection| {
-                if connection.interrupted().is_some() {
-                    self.insert_pass(connection, calls)?;
-                } else {
-                    let params = (batch::keys(calls), periods(calls), values(calls));
-                    connection
-                        .query(&self.sql.generate_many, &[&params.0, &params.1, &params.2])?;
-                }
-                Ok(calls.iter().map(|_| Ok(())).collect())
-            })
+        let calls = calls.iter().zip(&keys).map(|((value, expiry), key)| {
+            let key = key.as_ref().map_err(Clone::clone)?;
+            self.call(key, *value, *expiry)
         });
-        done.into_iter()
-            .zip(keys)
-            .map(|(done, key)| done.and(key))
-            .collect()
+        let calls = calls.collect();
+        let generate = |calls: &[Call<'_>]| self.generate_all(calls);
+        let one = |call: &Call<'_>| self.generate_all(&[*call]).into_iter().collect();
+        let done = Deadline::within(self.timeout)
+            .of(|| batch::each(calls, SameKey::Shares, generate, one));
+        let done = done.into_iter().zip(keys);
+        done.map(|(done, key)| done.and(key)).collect()
     }
 
     fn clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
-        let clear = |calls: &[&Call<'_>]| {
-            let keys = batch::keys(calls);
-            self.run(|connection| {
-                connection.query(&self.sql.clear_many, &[&keys, &patience_with_locks()])
-            })?;
-            Ok(calls.iter().map(|_| Ok(())).collect())
-        };
-        let alone = |place: usize| self.clear(keys[place]);
-        self.each_locking(reads(keys), SameKey::Shares, clear, alone)
+        self.write_many(&self.sql.clear, named(keys))
+    }
+
+    fn try_clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
+        self.try_write_many(&self.sql.clear, named(keys))
     }
 
     fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
-        self.each(reads(keys), SameKey::Shares, |calls| {
-            self.run(|connection| {
-                let mut found: Vec<Option<Found>> = calls.iter().map(|_| None).collect();
-                for row in &connection.query(&self.sql.get_many, &[&batch::keys(calls)])? {
-                    let call = &mut found[place(row, 3)?];
-                    *call = Some(Found::read(row)?.or_longer(call.take()));
-                }
-                let sessions = found.into_iter();
-                Ok(sessions
-                    .map(|found| found.ok_or(Error::NotFound)?.into_session())
-                    .collect())
-            })
-        })
+        if let [key] = keys {
+            return vec![self.get(key)];
+        }
+        let typical = self.sizes.typical();
+        let get = |calls: &[Call<'_>]| {
+            let found = batch::isolated(calls, |_| typical, |calls| self.find(calls));
+            found
+                .into_iter()
+                .map(|found| found?.ok_or(Error::NotFound)?.into_session())
+                .collect()
+        };
+        Deadline::within(self.timeout)
+            .of(|| batch::each(named(keys), SameKey::Shares, get, |call| self.get(call.key)))
     }
 
     fn set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
-        let writes = calls
-            .iter()
-            .map(|(key, value, expiry)| self.write(key, Some(value), *expiry));
-        let set = |calls: &[&Call<'_>]| {
-            let params = (batch::keys(calls), periods(calls), values(calls));
-            self.run(|connection| {
-                let patience = patience_with_locks();
-                let params: [&(dyn ToSql + Sync); 4] = [&params.0, &params.1, &params.2, &patience];
-                let rows = connection.query(&self.sql.set_many, &params)?;
-                found_each(&rows, calls, connection)
-            })
-        };
-        let alone = |place: usize| {
-            let (key, value, expiry) = calls[place];
-            self.set(key, value, expiry)
-        };
-        self.each_locking(writes.collect(), SameKey::TakesTurns, set, alone)
+        self.write_many(&self.sql.set, self.sets(calls))
+    }
+
+    fn try_set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
+        self.try_write_many(&self.sql.set, self.sets(calls))
     }
 
     fn insert_many(
         &self,
         calls: &[(&Key, Option<&str>, Option<Period>)],
     ) -> Vec<Result<(), Error>> {
-        let writes = calls
-            .iter()
-            .map(|(key, value, expiry)| self.write(key, *value, *expiry));
-        self.each(writes.collect(), SameKey::TakesTurns, |calls| {
-            self.insert_absent(calls)
-        })
+        self.insert_all(self.inserts(calls))
+    }
+
+    fn try_insert_many(
+        &self,
+        calls: &[(&Key, Option<&str>, Option<Period>)],
+    ) -> Vec<Result<(), Error>> {
+        self.try_insert_all(self.inserts(calls))
     }
 
     fn touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
-        let writes = calls
-            .iter()
-            .map(|(key, expiry)| self.write(key, None, *expiry));
-        let touch = |calls: &[&Call<'_>]| {
-            let params = (batch::keys(calls), periods(calls));
-            self.run(|connection| {
-                let patience = patience_with_locks();
-                let params: [&(dyn ToSql + Sync); 3] = [&params.0, &params.1, &patience];
-                let rows = connection.query(&self.sql.touch_many, &params)?;
-                found_each(&rows, calls, connection)
-            })
-        };
-        let alone = |place: usize| {
-            let (key, expiry) = calls[place];
-            self.touch(key, expiry)
-        };
-        self.each_locking(writes.collect(), SameKey::TakesTurns, touch, alone)
+        self.write_many(&self.sql.touch, self.touches(calls))
+    }
+
+    fn try_touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
+        self.try_write_many(&self.sql.touch, self.touches(calls))
     }
 }
 
+/// A call, or why it cannot be one.
+type Checked<'a> = Result<Call<'a>, Error>;
+
 impl PostgresStore {
-    /// Does many calls in few statements, all of them in the time of one operation.
-    fn each<T>(
-        &self,
-        calls: Vec<Result<Call<'_>, Error>>,
-        same_key: SameKey,
-        statement: impl FnMut(&[&Call<'_>]) -> Result<Vec<Result<T, Error>>, Error>,
-    ) -> Vec<Result<T, Error>> {
-        deadline::CALL.within(deadline::after(self.timeout), || {
-            batch::each(calls, same_key, statement)
-        })
-    }
-
-    /// Does many calls that wait for their rows' locks. Those whose rows somebody else keeps locked are done
-    /// last, each by itself, so that they hold up no other.
-    fn each_locking(
-        &self,
-        calls: Vec<Result<Call<'_>, Error>>,
-        same_key: SameKey,
-        statement: impl FnMut(&[&Call<'_>]) -> Result<Vec<Result<(), Error>>, Error>,
-        alone: impl Fn(usize) -> Result<(), Error>,
-    ) -> Vec<Result<(), Error>> {
-        if deadline::LOCKS.current().is_some() {
-            // Whoever has set that does those calls.
-            return self.each(calls, same_key, statement);
-        }
-        deadline::CALL.within(deadline::after(self.timeout), || {
-            let end = deadline::after(deadline::LOCK_WAIT);
-            let mut results = deadline::LOCKS.within(end, || self.each(calls, same_key, statement));
-            for (place, result) in results.iter_mut().enumerate() {
-                if result.as_ref().is_err_and(Error::is_about_lock) {
-                    *result = alone(place);
-                }
-            }
-            results
-        })
-    }
-
     /// Checks what a caller wants written.
-    fn write<'a>(
+    fn call<'a>(
         &self,
         key: &'a Key,
         value: Option<&'a str>,
         expiry: Option<Period>,
-    ) -> Result<Call<'a>, Error> {
+    ) -> Checked<'a> {
         let value = value.map(check_value).transpose()?;
         let micros = micros(self.default_period.or_given(expiry)?);
         Ok(Call { key, value, micros })
     }
+
+    fn sets<'a>(&self, calls: &[(&'a Key, &'a str, Option<Period>)]) -> Vec<Checked<'a>> {
+        let calls = calls.iter();
+        calls
+            .map(|(key, value, expiry)| self.call(key, Some(value), *expiry))
+            .collect()
+    }
+
+    fn inserts<'a>(
+        &self,
+        calls: &[(&'a Key, Option<&'a str>, Option<Period>)],
+    ) -> Vec<Checked<'a>> {
+        let calls = calls.iter();
+        calls
+            .map(|(key, value, expiry)| self.call(key, *value, *expiry))
+            .collect()
+    }
+
+    fn touches<'a>(&self, calls: &[(&'a Key, Option<Period>)]) -> Vec<Checked<'a>> {
+        calls
+            .iter()
+            .map(|(key, expiry)| self.call(key, None, *expiry))
+            .collect()
+    }
+
+    /// Reads many sessions in one statement.
+    fn find(&self, calls: &[Call<'_>]) -> Result<Vec<Option<Found>>, Error> {
+        let params = batch::Arrays::of(calls);
+        self.run(|connection| {
+            let sql = &self.sql.get_many;
+            let mut found: Vec<Option<Found>> = calls.iter().map(|_| None).collect();
+            for row in &connection.query(sql, &params.to(sql), Effect::None)? {
+                let call = &mut found[place(row, 3)?];
+                *call = Some(Found::read(row)?.or_longer(call.take()));
+            }
+            for found in found.iter().flatten() {
+                self.sizes.saw(found.value().map_or(0, str::len));
+            }
+            Ok(found)
+        })
+    }
 }
 
-/// For how long a statement waits for a lock, as it takes that. Once the time for that is up, as long as
-/// other calls keep theirs.
-fn patience_with_locks() -> Option<String> {
-    const SHORTEST: u128 = 5;
-    let left = deadline::LOCKS
-        .current()?
-        .saturating_duration_since(Instant::now());
-    Some(format!("{}ms", left.as_millis().max(SHORTEST)))
-}
-
-fn reads<'a>(keys: &[&'a Key]) -> Vec<Result<Call<'a>, Error>> {
+fn named<'a>(keys: &[&'a Key]) -> Vec<Checked<'a>> {
     keys.iter().map(|key| Ok(Call::of(key))).collect()
-}
-
-/// What a write says that found its session, or not.
-fn found(found: bool, connection: &Connection<'_>) -> Result<(), Error> {
-    match connection.interrupted() {
-        _ if found => Ok(()),
-        None => Err(Error::NotFound),
-        // An earlier try may have found it, and ended it.
-        Some(cause) => Err(Error::Disconnected(cause.clone())),
-    }
-}
-
-/// The same for many: the rows name the calls that found theirs.
-fn found_each(
-    rows: &[Row],
-    calls: &[&Call<'_>],
-    connection: &Connection<'_>,
-) -> Result<Vec<Result<(), Error>>, postgres::Error> {
-    let mut are_found = vec![false; calls.len()];
-    for row in rows {
-        are_found[place(row, 0)?] = true;
-    }
-    Ok(are_found
-        .into_iter()
-        .map(|is_found| found(is_found, connection))
-        .collect())
 }

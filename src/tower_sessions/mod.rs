@@ -70,6 +70,9 @@
 //! data gone; call `cycle_id` where that matters. `Session::clear` before anything was read takes the id of
 //! the cookie at its word: where that session is gone, the request is answered with 500.
 //!
+//! A save or a delete is made again if its connection broke before the server had answered, up to three times.
+//! So visitors do not notice that the server is restarted.
+//!
 //! A `CachingSessionStore` fills its cache by saving, so this store will do behind it, and not as its cache.
 //! Another node's cache still has what was deleted.
 //!
@@ -103,6 +106,10 @@ pub mod migrating {}
 /// How many ids are tried for a session. They are random, so that even the second is always free.
 const MAX_IDS: usize = 8;
 
+/// How often a write is made whose outcome is unknown because its connection broke. The last of the requests of
+/// a visitor wins in any case, and a session that was deleted meanwhile does not come back.
+const MAX_WRITES: usize = 4;
+
 /// How many expired sessions are deleted at once.
 const EXPIRED_A_TRIP: u64 = 1_000;
 
@@ -117,7 +124,8 @@ impl<S: Store + fmt::Debug> SessionStore for Offload<S> {
         for _ in 0..MAX_IDS {
             let (key, period) = (key(&record.id)?, period_until(record.expiry_date));
             match self.insert(&key, Some(&value), Some(period)).await {
-                Err(Error::KeyExists) => record.id = Id::default(),
+                // If the outcome is unknown, the session may be there under an id that no visitor gets.
+                Err(Error::KeyExists | Error::Disconnected(_)) => record.id = Id::default(),
                 inserted => return Ok(inserted?),
             }
         }
@@ -127,6 +135,12 @@ impl<S: Store + fmt::Debug> SessionStore for Offload<S> {
     async fn save(&self, record: &Record) -> session_store::Result<()> {
         let (key, value) = (key(&record.id)?, encode(&record.data)?);
         let period = period_until(record.expiry_date);
+        for _ in 1..MAX_WRITES {
+            match self.set(&key, &value, Some(period)).await {
+                Err(Error::Disconnected(_)) => {}
+                set => return Ok(set?),
+            }
+        }
         Ok(self.set(&key, &value, Some(period)).await?)
     }
 
@@ -143,7 +157,14 @@ impl<S: Store + fmt::Debug> SessionStore for Offload<S> {
     }
 
     async fn delete(&self, id: &Id) -> session_store::Result<()> {
-        Ok(self.clear(&key(id)?).await?)
+        let key = key(id)?;
+        for _ in 1..MAX_WRITES {
+            match self.clear(&key).await {
+                Err(Error::Disconnected(_)) => {}
+                cleared => return Ok(cleared?),
+            }
+        }
+        Ok(self.clear(&key).await?)
     }
 }
 

@@ -1,9 +1,14 @@
 //! What errors say, and to whom.
 
-use std::{error::Error as _, time::Instant};
+use std::{
+    error::Error as _,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
 
 use session_postgres::{Error, InvalidKey, Key, MemoryStore, PostgresStore, Store};
 use throwaway_postgres::Server;
+use tokio::runtime::Builder;
 
 use crate::support::database::Schema;
 
@@ -100,4 +105,46 @@ fn the_servers_own_refusals_carry_their_sqlstate() {
         error.to_string().contains("violates check constraint"),
         "{error}"
     );
+}
+
+#[test]
+fn a_call_that_blocks_is_refused_in_an_async_task_and_names_the_facade() {
+    let schema = Schema::new();
+    let key = schema.store().generate(Some("lobster"), None).unwrap();
+    let stores = [
+        schema.builder().from_pool(schema.pool(2)),
+        schema.builder().from_client(schema.client()),
+    ];
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
+    for store in &stores {
+        let ran = AtomicBool::new(false);
+        let results = runtime.block_on(async {
+            [
+                store.get(&key).map(drop),
+                store.set(&key, "crab", None),
+                store
+                    .get_many(&[&key, &Key::generate().unwrap()])
+                    .remove(0)
+                    .map(drop),
+                store.generate(None, None).map(drop),
+                store
+                    .update(&key, None, &mut |_| Some("crab".into()))
+                    .map(drop),
+                store.insert(&Key::generate().unwrap(), None, None),
+                store.with_client(|_| ran.store(true, Ordering::SeqCst)),
+            ]
+        });
+        for (call, result) in results.into_iter().enumerate() {
+            let error = result.unwrap_err();
+            assert!(matches!(error, Error::AsyncContext), "{call}: {error:?}");
+            assert!(error.to_string().contains("`Offload`"), "{error}");
+        }
+        assert!(!ran.into_inner());
+        // The store is as good as before.
+        assert_eq!(store.get(&key).unwrap().value, "lobster");
+    }
+    assert_eq!(schema.count("true"), 1);
 }

@@ -1,4 +1,4 @@
-//! What `sync` is in the models: shuttle decides who goes on, and when time passes.
+//! What `sync` is in the models: shuttle decides which thread goes on, and when time passes.
 //!
 //! Nothing here may look at a real clock, a real lock or the runtime entered: all threads of a model
 //! take turns on one.
@@ -7,7 +7,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashSet,
     future::{Future, poll_fn},
-    mem,
+    mem::{self, ManuallyDrop},
     ops::{Deref, DerefMut},
     pin::pin,
     sync::{Arc, PoisonError},
@@ -32,11 +32,15 @@ std::thread_local! {
 /// What one run of a model is about.
 #[derive(Default)]
 struct World {
-    /// Whether the time of everybody who sleeps has come.
+    /// Whether the time of all threads that sleep has come.
     is_over: bool,
     condvars: Vec<Arc<sync::Condvar>>,
-    lanes: Vec<JoinHandle<()>>,
+    workers: Vec<JoinHandle<()>>,
     shut_down: HashSet<runtime::Id>,
+    /// For how many more workers the system has no thread.
+    without_thread: usize,
+    /// Workers that had none. If a run fails they are left: dropping one takes locks of that run.
+    stuck: ManuallyDrop<Vec<Box<dyn FnOnce() + Send>>>,
 }
 
 shuttle::thread_local! {
@@ -54,37 +58,43 @@ pub(super) fn enter(home: &Handle) {
     HOME.with(|current| current.replace(Some(home.clone())));
 }
 
-/// Lets the calls of this thread time out.
-pub(super) fn be_impatient() {
-    IS_IMPATIENT.with(|impatient| impatient.set(true));
+/// Lets the calls of this thread time out, or not.
+pub(super) fn be_impatient(impatient: bool) {
+    IS_IMPATIENT.with(|is_impatient| is_impatient.set(impatient));
 }
 
 pub(super) fn shut_down(runtime: &Handle) {
     WORLD.with_borrow_mut(|world| world.shut_down.insert(runtime.id()));
 }
 
+/// Leaves so many workers without a thread. They begin on the thread of a later worker, as tokio's do.
+pub(super) fn refuse_threads(count: usize) {
+    WORLD.with_borrow_mut(|world| world.without_thread = count);
+}
+
 fn has_shut_down(runtime: runtime::Id) -> bool {
     WORLD.with_borrow(|world| world.shut_down.contains(&runtime))
 }
 
-/// Lets time pass until all lanes have closed. `lock` takes the lock that they sleep under, once.
+/// Lets time pass until all workers have closed. `lock` takes the lock that they sleep under, once.
 ///
-/// Time passes for everybody at the end only: whoever waits for a lane that was not told sleeps until
-/// then, and this is not called before callers have their answers.
+/// Time passes for all threads at the end only. A caller that waits for a worker that was not told sleeps
+/// until then, and this is not called before callers have their answers.
 pub(super) fn end(lock: impl FnOnce()) {
     WORLD.with_borrow_mut(|world| world.is_over = true);
-    // Whoever saw it before that holds the lock until it sleeps.
+    begin_stuck();
+    // A worker that looked before that holds the lock until it sleeps.
     lock();
     for condvar in WORLD.with_borrow(|world| world.condvars.clone()) {
         condvar.notify_all();
     }
     loop {
-        let lanes = WORLD.with_borrow_mut(|world| mem::take(&mut world.lanes));
-        if lanes.is_empty() {
+        let workers = WORLD.with_borrow_mut(|world| mem::take(&mut world.workers));
+        if workers.is_empty() {
             return;
         }
-        for lane in lanes {
-            lane.join().expect("no lane panics");
+        for worker in workers {
+            worker.join().expect("no worker panics");
         }
     }
 }
@@ -147,7 +157,7 @@ impl Condvar {
         _timeout: Duration,
         mut condition: impl FnMut(&mut T) -> bool,
     ) -> MutexGuard<'a, T> {
-        // A lane that spins without sleeping has to take steps, for shuttle to see it.
+        // A worker that spins without sleeping has to take steps, for shuttle to see it.
         thread::yield_now();
         while condition(&mut guard) {
             let mutex = guard.mutex;
@@ -177,17 +187,32 @@ pub(in crate::offload) fn spawn_blocking(runtime: &Handle, work: impl FnOnce() +
     if has_shut_down(runtime) {
         return;
     }
-    let lane = thread::spawn(move || {
+    let work: Box<dyn FnOnce() + Send> = Box::new(move || {
         if !has_shut_down(runtime) {
             work();
         }
     });
-    WORLD.with_borrow_mut(|world| world.lanes.push(lane));
+    let has_thread = WORLD.with_borrow_mut(|world| {
+        world.stuck.push(work);
+        let has_thread = world.without_thread == 0;
+        world.without_thread = world.without_thread.saturating_sub(1);
+        has_thread
+    });
+    if has_thread {
+        begin_stuck();
+    }
 }
 
-/// Gives up early, by chance, where the caller is impatient.
-pub(in crate::offload) fn timeout_at<T>(
-    _deadline: Instant,
+/// Has a thread execute what waits for one.
+fn begin_stuck() {
+    let works = WORLD.with_borrow_mut(|world| mem::take(&mut *world.stuck));
+    let worker = thread::spawn(|| works.into_iter().for_each(|work| work()));
+    WORLD.with_borrow_mut(|world| world.workers.push(worker));
+}
+
+/// Gives up early, by chance, if the caller is impatient.
+pub(in crate::offload) fn timeout<T>(
+    _time: Duration,
     work: impl Future<Output = T>,
 ) -> impl Future<Output = Option<T>> {
     let is_impatient = IS_IMPATIENT.with(Cell::get);

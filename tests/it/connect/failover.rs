@@ -16,7 +16,12 @@ use session_postgres::{
 use throwaway_postgres::Server;
 
 use super::is_about_time;
-use crate::support::{PATIENCE, patiently, wait_until};
+use crate::support::{
+    PATIENCE, patiently,
+    proxy::{Break, Proxy},
+    switch::Switch,
+    wait_until,
+};
 
 fn config(server: &Server) -> Config {
     server.url().parse().unwrap()
@@ -173,5 +178,171 @@ fn a_commit_that_no_standby_has_confirmed_is_not_acknowledged() {
     standby.resume().unwrap();
     wait_until("the standby has caught up", || {
         store.set(&key, "crab", None).is_ok()
+    });
+}
+
+/// A pool of eight connections, all to a standby.
+fn on_standby(switch: &Switch, timeout: Duration) -> PostgresStore {
+    let builder = PostgresStore::builder().timeout(timeout);
+    builder.from_pool(switch.pool(8))
+}
+
+/// Repeats a write while the server that it meets is a standby that another call is leaving.
+fn on_primary<T>(write: impl Fn() -> Result<T, Error>) -> T {
+    let begun = Instant::now();
+    loop {
+        match write() {
+            Err(e) if e.sqlstate().is_some_and(|code| code.code() == "25006") => {
+                assert!(begun.elapsed() < PATIENCE, "{e}");
+            }
+            written => return written.unwrap(),
+        }
+    }
+}
+
+#[test]
+fn a_standby_is_left_for_the_primary_in_small_steps() {
+    let Some((primary, standby)) = pair() else {
+        return;
+    };
+    let setup = PostgresStore::connect(primary.url()).unwrap();
+    setup.create_table().unwrap();
+    let key = setup.generate(Some("lobster"), None).unwrap();
+    let switch = Switch::new(vec![config(&standby), config(&primary)]);
+    let store = on_standby(&switch, PATIENCE);
+    wait_until("the standby to have the session", || {
+        store.get(&key).is_ok()
+    });
+    let before = switch.connected();
+    switch.to_next();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    on_primary(|| store.generate(None, None));
+                    assert_eq!(store.get(&key).unwrap().value, "lobster");
+                }
+            });
+        }
+    });
+    // Each of the eight at most once.
+    let left = switch.connected() - before;
+    assert!((1..=8).contains(&left), "{left}");
+}
+
+#[test]
+fn a_standby_alone_refuses_writes_in_time_and_goes_on_reading() {
+    let Some((primary, standby)) = pair() else {
+        return;
+    };
+    let setup = PostgresStore::connect(primary.url()).unwrap();
+    setup.create_table().unwrap();
+    let key = setup.generate(Some("lobster"), None).unwrap();
+    let switch = Switch::new(vec![config(&standby)]);
+    let store = on_standby(&switch, Duration::from_secs(1));
+    wait_until("the standby to have the session", || {
+        store.get(&key).is_ok()
+    });
+    let before = switch.connected();
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| store.set(&key, "crab", None)))
+            .collect();
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            assert_eq!(patiently(|| store.get(&key)).value, "lobster");
+        }
+        for writer in writers {
+            let error = writer.join().unwrap().unwrap_err();
+            let code = error.sqlstate().map(|code| code.code());
+            let is_late = matches!(error, Error::TimedOut { .. });
+            assert!(code == Some("25006") || is_late, "{error:?}");
+        }
+    });
+    // One call at a time leaves it, with a pause that doubles up to a quarter of a second.
+    let left = switch.connected() - before;
+    assert!((1..=15).contains(&left), "{left}");
+}
+
+/// Takes the standby over while the answer to the commit of an update is lost. The standby has missed that
+/// commit, and has had `others` transactions of its own before the store asks it.
+fn update_that_is_lost(
+    others: usize,
+    check: impl FnOnce(&PostgresStore, &Key, Result<u32, Error>),
+) {
+    let primary = Server::builder().durable(true).start().unwrap();
+    let standby = match primary.standby("replica") {
+        Ok(standby) => standby,
+        Err(e) if e.to_string().contains("pg_basebackup") => {
+            return eprintln!("skipped: {e}");
+        }
+        Err(e) => panic!("{e}"),
+    };
+    let proxy = Proxy::to(&config(&primary));
+    let switch = Switch::new(vec![proxy.config(&config(&primary)), config(&standby)]);
+    let builder = PostgresStore::builder().timeout(PATIENCE);
+    let store = builder.from_pool(switch.pool(1));
+    store.create_table().unwrap();
+    let key = store.generate(Some("0"), None).unwrap();
+    let mut reader = config(&standby).connect(NoTls).unwrap();
+    let mut ask = |sql: &str| -> i64 { reader.query_one(sql, &[]).unwrap().get(0) };
+    wait_until("the standby to have the session", || {
+        let sql = "SELECT count(*) FROM pg_class WHERE relname = 'session'";
+        ask(sql) == 1 && ask("SELECT count(*) FROM session") == 1
+    });
+    // From now on it gets nothing.
+    standby.set("primary_conninfo", "").unwrap();
+    wait_until("the standby to be cut off", || {
+        ask("SELECT count(*) FROM pg_stat_wal_receiver") == 0
+    });
+
+    let mut own = config(&primary).connect(NoTls).unwrap();
+    let mut last = 0;
+    for _ in 0..20 {
+        let sql = "SELECT txid_current()";
+        last = own.query_one(sql, &[]).unwrap().get::<_, i64>(0);
+    }
+    switch.hold();
+    proxy.break_at(Break::AfterText("COMMIT"));
+    let result = thread::scope(|scope| {
+        let update = scope.spawn(|| {
+            store.update(&key, None, &mut |value| {
+                let value: u32 = value.unwrap().parse().unwrap();
+                Some((value + 1).to_string())
+            })
+        });
+        wait_until("the answer to be lost", || proxy.has_broken());
+        primary.kill().unwrap();
+        standby.promote().unwrap();
+        let mut promoted = config(&standby).connect(NoTls).unwrap();
+        for _ in 0..others {
+            promoted.execute("SELECT txid_current()", &[]).unwrap();
+        }
+        let sql = "SELECT txid_snapshot_xmax(txid_current_snapshot())";
+        let next: i64 = promoted.query_one(sql, &[]).unwrap().get(0);
+        // The update had the number after the last.
+        assert_eq!(next > last + 1, others > 0, "{next}, {last}");
+        switch.to_next();
+        update.join().unwrap()
+    });
+    check(
+        &store,
+        &key,
+        result.map(|session| session.value.parse().unwrap()),
+    );
+}
+
+#[test]
+fn a_transaction_number_of_another_transaction_proves_no_update() {
+    update_that_is_lost(100, |store, key, result| {
+        assert!(matches!(result, Err(Error::Disconnected(_))), "{result:?}");
+        assert_eq!(store.get(key).unwrap().value, "0");
+    });
+}
+
+#[test]
+fn an_update_that_the_new_primary_has_never_seen_is_repeated() {
+    update_that_is_lost(0, |store, key, result| {
+        assert_eq!(result.unwrap(), 1);
+        assert_eq!(store.get(key).unwrap().value, "1");
     });
 }

@@ -1,8 +1,12 @@
 //! Passwords, where they come from, and what is said where they are wrong.
 
+use std::{thread, time::Duration};
+
+use r2d2_postgres::PostgresConnectionManager;
 use session_postgres::{
-    ConnectOptions, Error, PostgresStore,
+    ConnectOptions, Error, Key, PostgresStore, Store,
     postgres::{Client, Config, NoTls},
+    r2d2::Pool,
 };
 use throwaway_postgres::Server;
 
@@ -111,4 +115,44 @@ fn the_environment_has_a_password() {
             ("PGPASSWORD", "lobster"),
         ],
     );
+}
+
+/// Each of many callers of a store that cannot connect learns why.
+fn each_learns(store: &PostgresStore, cause: &str) {
+    let key = Key::generate().unwrap();
+    thread::scope(|scope| {
+        let calls: Vec<_> = (0..10)
+            .map(|_| scope.spawn(|| store.get(&key).unwrap_err()))
+            .collect();
+        for call in calls {
+            let error = call.join().unwrap();
+            let Error::TimedOut { reason, .. } = &error else {
+                panic!("{error:?}");
+            };
+            assert!(reason.contains(cause), "{reason}");
+        }
+    });
+}
+
+#[test]
+fn each_of_many_callers_learns_why_there_is_no_connection() {
+    let server = server();
+    let mut own = server.tcp_url().unwrap().parse::<Config>().unwrap();
+    own.user("web").password("SecretOfTheCrab");
+    let builder = || PostgresStore::builder().timeout(Duration::from_secs(2));
+    let pool = || {
+        let manager = PostgresConnectionManager::new(own.clone(), NoTls);
+        Pool::builder().max_size(4).build_unchecked(manager)
+    };
+    let options = options(&server).password("SecretOfTheCrab").startonly(true);
+    let connected = || builder().connect(options.clone()).unwrap();
+    let cause = "password authentication failed";
+    each_learns(&connected(), cause);
+    // The pool passes on the text of the driver's error, and that leaves out what the server said.
+    each_learns(&builder().from_pool(pool()), ": db error");
+
+    server.stop().unwrap();
+    let cause = "refused";
+    each_learns(&connected(), cause);
+    each_learns(&builder().from_pool(pool()), ": error connecting");
 }

@@ -87,16 +87,22 @@ fn calls_to_a_server_that_has_fallen_silent_end_and_their_connections_come_back(
             for call in 0..8 {
                 let (store, key) = (&store, &key);
                 scope.spawn(move || {
-                    let error = match call % 4 {
+                    let other = Key::generate().unwrap();
+                    let result = match call % 4 {
                         0 => store.get(key).map(drop),
                         1 => store.set(key, "crab", None),
+                        // It gets no answer to its first statement.
                         2 => store
                             .update(key, None, &mut |_| Some("crab".into()))
                             .map(drop),
-                        _ => store.get_many(&[key, key]).remove(0).map(drop),
+                        _ => store.get_many(&[key, &other]).remove(0).map(drop),
                     };
-                    let error = error.unwrap_err();
-                    assert!(is_about_time(&error), "{error:?}");
+                    let is_write = call % 4 == 1;
+                    match result {
+                        Err(Error::TimedOut { .. }) => {}
+                        Err(Error::Disconnected(_)) if is_write => {}
+                        other => panic!("{other:?}"),
+                    }
                 });
             }
         });
@@ -111,17 +117,17 @@ fn calls_to_a_server_that_has_fallen_silent_end_and_their_connections_come_back(
 }
 
 #[test]
-fn of_a_write_to_a_silent_server_nobody_can_know() {
+fn the_outcome_of_a_write_to_a_silent_server_is_unknown() {
     let schema = Schema::new();
     let line = Line::to(&schema.config());
     let store = store(&line, &schema, 1, TIMEOUT);
     let key = patiently(|| store.generate(None, None));
-    // Prepared: so it is the write itself that gets no answer.
-    patiently(|| store.set(&key, "lobster", None));
-    line.fall_silent();
-    // Where its time was up before it was sent, that is no write yet.
     in_time(move || {
+        // It is not if the connection was tested first, or the time was up before.
         wait_until("a write is sent", || {
+            line.speak_again();
+            patiently(|| store.set(&key, "lobster", None));
+            line.fall_silent();
             let error = store.set(&key, "crab", None).unwrap_err();
             assert!(is_about_time(&error), "{error:?}");
             matches!(error, Error::Disconnected(_))
@@ -156,8 +162,8 @@ fn a_call_with_less_time_than_those_before_it_has_no_more_than_that() {
     let runtime = runtime();
     line.fall_silent();
     let error = runtime.block_on(store.get(&key)).unwrap_err();
-    assert!(is_about_time(&error), "{error:?}");
-    wait_until("the lane is free", || store.stats().running == 0);
+    assert!(is_late_read(&error), "{error:?}");
+    wait_until("the worker is free", || store.stats().running == 0);
 }
 
 #[test]
@@ -228,6 +234,12 @@ fn a_locked_table_costs_the_call_and_not_the_connection() {
     });
 }
 
+/// What a read through a facade comes to. The store gives a silent server up shortly before the facade stops
+/// waiting for the store.
+fn is_late_read(error: &Error) -> bool {
+    matches!(error, Error::TimedOut { .. } | Error::StillRunning { .. })
+}
+
 fn runtime() -> Runtime {
     Builder::new_multi_thread()
         .worker_threads(2)
@@ -237,7 +249,7 @@ fn runtime() -> Runtime {
 }
 
 #[test]
-fn the_lanes_of_a_facade_come_back_and_its_runtime_shuts_down() {
+fn the_workers_of_a_facade_come_back_and_its_runtime_shuts_down() {
     let schema = Schema::new();
     let line = Line::to(&schema.config());
     let inner = store(&line, &schema, 4, TIMEOUT);
@@ -250,20 +262,23 @@ fn the_lanes_of_a_facade_come_back_and_its_runtime_shuts_down() {
         let calls: Vec<_> = (0..40)
             .map(|call| tokio::spawn(make(store.clone(), key.clone(), call)))
             .collect();
-        for call in calls {
-            // The driver's own error, of a query of the user's own.
-            let error = call.await.unwrap().unwrap_err();
-            let is_own = matches!(error, Error::Other(_));
-            assert!(is_own || is_about_time(&error), "{error:?}");
+        for (call, result) in calls.into_iter().enumerate() {
+            let error = result.await.unwrap().unwrap_err();
+            let is_expected = match (call % 4, &error) {
+                // The driver's own error, of a query of the user's own.
+                (2, Error::Other(_)) | (1 | 3, Error::Disconnected(_)) => true,
+                _ => is_late_read(&error),
+            };
+            assert!(is_expected, "{call}: {error:?}");
         }
     });
-    wait_until("the lanes are free", || store.stats().running == 0);
+    wait_until("the workers are free", || store.stats().running == 0);
 
     // Calls are under way while the runtime goes.
     for call in 0..40 {
         runtime.spawn(make(store.clone(), key.clone(), call));
     }
-    wait_until("the lanes are busy", || store.stats().running > 0);
+    wait_until("the workers are busy", || store.stats().running > 0);
     in_time(move || drop(runtime));
     line.speak_again();
 

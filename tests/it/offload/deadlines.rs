@@ -13,35 +13,35 @@ use crate::support::{
 
 type BoxFuture = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
-const LANES: usize = 4;
+const WORKERS: usize = 4;
 
 /// A facade whose time is short, on a store that by itself would wait for longer than a test does.
 fn hurried(schema: &Schema) -> Offload<PostgresStore> {
     let patient = schema.builder().timeout(PATIENCE * 10);
-    let store = patient.from_pool(schema.pool(LANES as u32));
+    let store = patient.from_pool(schema.pool(WORKERS as u32));
     store.create_table().unwrap();
     OffloadBuilder::default()
-        .lanes(LANES)
+        .lanes(WORKERS)
         .timeout(Duration::from_millis(300))
         .build(store)
 }
 
-/// Waits, as a thread that may block, until no lane has work.
-fn wait_for_lanes(schema: &Schema, store: &Offload<PostgresStore>) {
-    wait_until("the lanes to come back", || store.stats().running == 0);
+/// Waits, as a thread that may block, until no worker has work.
+fn wait_for_workers(schema: &Schema, store: &Offload<PostgresStore>) {
+    wait_until("the workers to come back", || store.stats().running == 0);
     wait_until("the server to be done", || schema.active() == 0);
 }
 
 #[test]
-fn lanes_that_wait_for_locked_rows_come_back() {
+fn workers_that_wait_for_locked_rows_come_back() {
     let schema = Schema::new();
     let store = hurried(&schema);
     let blocking = schema.builder().from_client(schema.client());
-    let keys: Vec<_> = (0..LANES * 5)
+    let keys: Vec<_> = (0..WORKERS * 5)
         .map(|_| blocking.generate(Some("lobster"), None).unwrap())
         .collect();
     let free = blocking.generate(Some("shrimp"), None).unwrap();
-    // Dropped after the locks: where this fails, the runtime waits for lanes that wait for those.
+    // Dropped after the locks: where this fails, the runtime waits for workers that wait for those.
     let runtime = Builder::new_multi_thread().enable_time().build().unwrap();
     let mut holder = schema.client();
     let mut locked = holder.transaction().unwrap();
@@ -59,7 +59,7 @@ fn lanes_that_wait_for_locked_rows_come_back() {
             assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
         }
     });
-    wait_for_lanes(&schema, &store);
+    wait_for_workers(&schema, &store);
     // The rows are locked still, and nothing is in anybody's way.
     let found = patiently(|| runtime.block_on(store.get(&free)));
     assert_eq!(found.value, "shrimp");
@@ -70,7 +70,7 @@ fn lanes_that_wait_for_locked_rows_come_back() {
 }
 
 #[test]
-fn a_row_that_somebody_keeps_locked_holds_up_no_other_caller() {
+fn a_row_that_is_kept_locked_holds_up_no_other_caller() {
     type Call = fn(Offload<PostgresStore>, Key) -> BoxFuture;
     let verbs: [Call; 3] = [
         |store, key| Box::pin(async move { store.set(&key, "crab", None).await }),
@@ -87,11 +87,11 @@ fn a_row_that_somebody_keeps_locked_holds_up_no_other_caller() {
         let runtime = Builder::new_multi_thread().enable_time().build().unwrap();
         let mut holder = schema.client();
         let locked = lock(&mut holder, &keys[20]);
-        // All wait while the lane is busy, and so share a trip.
+        // All wait while the worker is busy, and so share a batch.
         let (go, wait) = mpsc::channel();
         let busy = store.clone();
         runtime.spawn(async move { busy.run(move |_| wait.recv()).await });
-        wait_until("the lane is busy", || store.stats().running == 1);
+        wait_until("the worker is busy", || store.stats().running == 1);
         let mut calls = JoinSet::new();
         for key in keys {
             calls.spawn_on(verb(store.clone(), key), runtime.handle());
@@ -118,20 +118,19 @@ fn a_closure_of_the_users_own_is_cancelled_on_the_server() {
     let store = hurried(&schema);
     let sql = format!("SELECT pg_sleep(600) -- {}", schema.quoted());
     let runtime = Builder::new_multi_thread().enable_time().build().unwrap();
-    wait_until("a lane to take it before its time is up", || {
-        let (tell, told) = mpsc::channel();
+    wait_until("a worker to take it before its time is up", || {
         let sql = sql.clone();
-        let late = runtime.block_on(store.run(move |store| {
-            if let Ok(slept) = store.with_client(|client| client.batch_execute(&sql)) {
-                tell.send(slept).unwrap();
+        let sleep =
+            move |store: &PostgresStore| store.with_client(|client| client.batch_execute(&sql));
+        match runtime.block_on(store.run(sleep)) {
+            // What the closure makes of it is the answer.
+            Ok(Ok(slept)) => {
+                assert_eq!(slept.unwrap_err().code().unwrap().code(), "57014");
+                true
             }
-        }));
-        assert!(matches!(late, Err(Error::TimedOut { .. })), "{late:?}");
-        let Ok(slept) = told.recv() else {
-            return false;
-        };
-        assert_eq!(slept.unwrap_err().code().unwrap().code(), "57014");
-        true
+            Ok(Err(Error::TimedOut { .. })) | Err(Error::TimedOut { .. }) => false,
+            other => panic!("{other:?}"),
+        }
     });
-    wait_for_lanes(&schema, &store);
+    wait_for_workers(&schema, &store);
 }

@@ -2,20 +2,30 @@
 
 mod batches;
 mod cancel;
+mod causes;
 mod crowd;
 mod deadlines;
 mod drops;
+mod locks;
 mod overload;
 mod panics;
 mod runtimes;
+mod threads;
 
 use std::{
     future::Future,
-    sync::{Arc, Condvar, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
 };
 
 use session_postgres::{Error, Key, MemoryStore, Offload, OffloadBuilder, Period, Session, Store};
-use tokio::task::JoinHandle;
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::JoinHandle,
+};
 
 use crate::support::wait_until;
 
@@ -28,8 +38,10 @@ struct Inner {
     store: MemoryStore,
     is_open: Mutex<bool>,
     opened: Condvar,
+    /// How many batches came to the gate.
+    came: AtomicUsize,
     /// What came through the gate: a verb, and how many calls at once.
-    trips: Mutex<Vec<(&'static str, usize)>>,
+    batches: Mutex<Vec<(&'static str, usize)>>,
 }
 
 /// A get of this key panics.
@@ -41,7 +53,12 @@ impl Gated {
         self.0.opened.notify_all();
     }
 
+    fn close(&self) {
+        *self.0.is_open.lock().unwrap() = false;
+    }
+
     fn pass(&self, verb: &'static str, calls: usize) {
+        self.0.came.fetch_add(1, Ordering::SeqCst);
         let is_open = self.0.is_open.lock().unwrap();
         drop(
             self.0
@@ -49,11 +66,15 @@ impl Gated {
                 .wait_while(is_open, |is_open| !*is_open)
                 .unwrap(),
         );
-        self.0.trips.lock().unwrap().push((verb, calls));
+        self.0.batches.lock().unwrap().push((verb, calls));
     }
 
-    fn trips(&self) -> Vec<(&'static str, usize)> {
-        self.0.trips.lock().unwrap().clone()
+    fn came(&self) -> usize {
+        self.0.came.load(Ordering::SeqCst)
+    }
+
+    fn batches(&self) -> Vec<(&'static str, usize)> {
+        self.0.batches.lock().unwrap().clone()
     }
 }
 
@@ -124,7 +145,7 @@ impl Store for Gated {
     }
 }
 
-/// A facade with one lane, whose call waits at the gate, and a living session behind it.
+/// A facade with one worker, whose call waits at the gate, and a living session behind it.
 struct Busy {
     gate: Gated,
     store: Offload<Gated>,
@@ -133,7 +154,7 @@ struct Busy {
     _opener: Opener,
 }
 
-/// A test that fails must not leave a lane at the gate, for which its runtime would wait.
+/// A test that fails must not leave a worker at the gate, for which its runtime would wait.
 struct Opener(Gated);
 
 impl Drop for Opener {
@@ -160,9 +181,17 @@ impl Busy {
         }
     }
 
-    /// Waits until the lane has its call.
+    /// Waits until the worker is at the gate with its call.
     async fn taken(&self) {
-        while self.store.stats().running == 0 {
+        while self.gate.came() == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until so many calls wait, or one of these is answered.
+    async fn waiting_or_done<T>(&self, count: usize, calls: &[JoinHandle<T>]) {
+        let is_done = || calls.iter().any(JoinHandle::is_finished);
+        while self.store.stats().waiting != count && !is_done() {
             tokio::task::yield_now().await;
         }
     }
@@ -190,4 +219,17 @@ fn wait_for_rest<S: Store>(store: &Offload<S>) {
         let stats = store.stats();
         stats.waiting == 0 && stats.running == 0
     });
+}
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().enable_time().build().unwrap()
+}
+
+/// Occupies the only worker of a facade until the sender is dropped.
+fn occupy<S: Store>(store: &Offload<S>, runtime: &Runtime) -> mpsc::Sender<()> {
+    let (release, released) = mpsc::channel::<()>();
+    let busy = store.clone();
+    runtime.spawn(async move { busy.run(move |_| released.recv()).await });
+    wait_until("the worker is busy", || store.stats().running == 1);
+    release
 }

@@ -6,7 +6,7 @@ use super::{BAD, Busy, spawn};
 use crate::support::key;
 
 #[tokio::test]
-async fn a_panic_reaches_the_caller_whose_call_it_was_and_nobody_else() {
+async fn a_panic_reaches_the_caller_whose_call_it_was_and_no_other() {
     let busy = Busy::new(OffloadBuilder::default());
     busy.taken().await;
     let good: Vec<_> = (0..3)
@@ -26,7 +26,7 @@ async fn a_panic_reaches_the_caller_whose_call_it_was_and_nobody_else() {
         assert_eq!(call.await.unwrap().unwrap().value, "lobster");
     }
     // They had gone together, and then each alone.
-    assert_eq!(busy.gate.trips()[1], ("get", 4));
+    assert_eq!(busy.gate.batches()[1], ("get", 4));
     assert_eq!(busy.store.get(&busy.key).await.unwrap().value, "lobster");
 }
 

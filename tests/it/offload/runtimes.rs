@@ -6,6 +6,7 @@ use std::{
     sync::mpsc,
     task::{Context, Poll, Waker},
     thread,
+    time::Duration,
 };
 
 use session_postgres::{AsyncStore, Error, MemoryStore, Offload, Store};
@@ -76,13 +77,13 @@ fn calls_that_wait_when_the_runtime_shuts_down_are_not_left_alone() {
     drop(release);
     wait_for_rest(&store);
     for call in &mut calls {
-        // The thread may have found the lane before it found out about the end.
+        // The thread may have found the worker before it found out about the end.
         let answer = poll_once(call.as_mut());
         assert!(matches!(answer, Poll::Ready(Ok(_) | Err(Error::Cancelled))));
     }
 }
 
-/// A runtime whose one thread for what blocks is busy, so that no lane begins there, until the other is
+/// A runtime whose one thread for what blocks is busy, so that no worker begins there, until the other is
 /// dropped.
 fn busy_runtime() -> (Runtime, mpsc::Sender<()>) {
     let runtime = Builder::new_multi_thread()
@@ -111,13 +112,13 @@ fn a_runtime_without_a_free_thread_holds_up_no_other() {
     }
     let free = Builder::new_multi_thread().enable_time().build().unwrap();
     free.block_on(store.generate(None, None)).unwrap();
-    // And the lane that came took both calls.
+    // And the worker that came took both calls.
     free.block_on(from_busy).unwrap();
     drop(release);
 }
 
 #[test]
-fn callers_on_another_runtime_are_served_where_a_lane_went_down_with_its_own() {
+fn callers_on_another_runtime_do_not_wait_for_a_worker_that_cannot_begin() {
     let (doomed, release) = busy_runtime();
     let store = Offload::builder().lanes(1).build(MemoryStore::new());
     let mut from_doomed = Box::pin(store.generate(None, None));
@@ -125,14 +126,23 @@ fn callers_on_another_runtime_are_served_where_a_lane_went_down_with_its_own() {
         let _inside = doomed.enter();
         assert!(poll_once(from_doomed.as_mut()).is_pending());
     }
+    // The only worker there may be is to begin on the doomed runtime, and cannot.
     let living = Builder::new_multi_thread().enable_time().build().unwrap();
-    let other = store.clone();
-    let from_living = living.spawn(async move { other.generate(None, None).await });
-    // The only lane there may be is to begin on the doomed runtime, and never does.
-    wait_until("both to wait", || store.stats().waiting == 2);
+    living.block_on(store.generate(None, None)).unwrap();
+    // The worker that began served all that waited.
+    living.block_on(from_doomed).unwrap();
+
+    // Nor is one missed that never begins.
+    wait_for_rest(&store);
+    let mut from_doomed = Box::pin(store.generate(None, None));
+    {
+        let _inside = doomed.enter();
+        assert!(poll_once(from_doomed.as_mut()).is_pending());
+    }
     doomed.shutdown_background();
     drop(release);
-    living.block_on(from_living).unwrap().unwrap();
+    living.block_on(store.generate(None, None)).unwrap();
+    wait_for_rest(&store);
     let answer = poll_once(from_doomed.as_mut());
     assert!(matches!(answer, Poll::Ready(Ok(_) | Err(Error::Cancelled))));
 }
@@ -144,7 +154,7 @@ fn a_runtime_does_not_wait_for_callers_on_others() {
     let key = ending
         .block_on(store.generate(Some("lobster"), None))
         .unwrap();
-    // Its lane is open still, and from now on has no rest.
+    // Its worker is open still, and from now on has no rest.
     let busy = Builder::new_multi_thread().enable_time().build().unwrap();
     let callers: Vec<_> = (0..8)
         .map(|_| {
@@ -152,7 +162,7 @@ fn a_runtime_does_not_wait_for_callers_on_others() {
             busy.spawn(async move { while store.get(&key).await.is_ok() {} })
         })
         .collect();
-    wait_until("the lane to be busy", || store.stats().calls > 100);
+    wait_until("the worker to be busy", || store.stats().calls > 100);
     let end = thread::spawn(|| drop(ending));
     wait_until("the runtime to end", || end.is_finished());
     let calls = store.stats().calls;
@@ -193,9 +203,20 @@ fn a_call_that_runs_when_the_runtime_shuts_down_is_carried_out() {
         let _inside = runtime.enter();
         assert!(poll_once(call.as_mut()).is_pending());
     }
-    wait_until("the lane to have it", || store.stats().running == 1);
+    wait_until("the worker to have it", || store.stats().running == 1);
     runtime.shutdown_background();
     drop(release);
     wait_for_rest(&store);
     assert!(matches!(poll_once(call.as_mut()), Poll::Ready(Ok(Ok(_)))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_a_test_advances_makes_no_call_late() {
+    let store = Offload::new(MemoryStore::new());
+    for _ in 0..10 {
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let key = store.generate(Some("lobster"), None).await.unwrap();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(store.get(&key).await.unwrap().value, "lobster");
+    }
 }

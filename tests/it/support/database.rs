@@ -117,7 +117,12 @@ impl Schema {
     }
 
     pub(crate) fn pool(&self, size: u32) -> Pool<Manager> {
-        let manager = Manager::new(self.config(), NoTls);
+        self.pool_to(self.config(), size)
+    }
+
+    /// A pool that connects so, for example through a proxy.
+    pub(crate) fn pool_to(&self, config: Config, size: u32) -> Pool<Manager> {
+        let manager = Manager::new(config, NoTls);
         Pool::builder()
             .max_size(size)
             .test_on_check_out(false)

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -28,6 +28,8 @@ struct Shared {
     speaks: Condvar,
     delay: Mutex<Duration>,
     ends: Mutex<Vec<TcpStream>>,
+    /// New connections wait for this.
+    accepts: Mutex<()>,
     open: AtomicUsize,
     accepted: AtomicUsize,
 }
@@ -42,6 +44,7 @@ impl Line {
         let relayed = shared.clone();
         thread::spawn(move || {
             for client in listener.incoming() {
+                drop(relayed.accepts.lock());
                 relay(client.unwrap(), server.clone(), &relayed);
             }
         });
@@ -72,6 +75,18 @@ impl Line {
     pub(crate) fn speak_again(&self) {
         *self.shared.is_silent.lock().unwrap() = false;
         self.shared.speaks.notify_all();
+    }
+
+    /// Accepts no connections as long as the result lives, as a server whose queue of new connections is full.
+    pub(crate) fn accept_none(&self) -> impl Sized + '_ {
+        let accepts = self.shared.accepts.lock().unwrap();
+        // The system keeps some connections ready. When it has no room left, it ignores new ones.
+        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        let mut queue = Vec::new();
+        while let Ok(waiting) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            queue.push(waiting);
+        }
+        (queue, accepts)
     }
 
     /// Passes on what comes from now on only after so much time.

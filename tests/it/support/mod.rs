@@ -7,6 +7,7 @@ pub(crate) mod database;
 pub(crate) mod line;
 pub(crate) mod proxy;
 pub(crate) mod role;
+pub(crate) mod switch;
 
 use std::{
     thread,

@@ -38,6 +38,7 @@ pub(crate) struct Proxy {
 struct Shared {
     round_trips: AtomicUsize,
     statements: AtomicUsize,
+    bytes: AtomicUsize,
     breaks: Mutex<Option<Break>>,
 }
 
@@ -79,6 +80,11 @@ impl Proxy {
             take(&self.shared.round_trips),
             take(&self.shared.statements),
         )
+    }
+
+    /// How many bytes the client sent since last asked.
+    pub(crate) fn bytes(&self) -> usize {
+        self.shared.bytes.swap(0, Ordering::SeqCst)
     }
 
     /// Breaks one connection at the next such request.
@@ -166,6 +172,7 @@ fn relay(client: UnixStream, server: Box<dyn Stream>, shared: Arc<Shared>) {
         let mut has_type = false;
         while let Ok((kind, bytes)) = message(&mut *client, has_type) {
             has_type = true;
+            shared.bytes.fetch_add(bytes.len(), Ordering::SeqCst);
             if matches!(kind, b'S' | b'Q') {
                 shared.round_trips.fetch_add(1, Ordering::SeqCst);
             }

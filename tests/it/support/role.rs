@@ -25,12 +25,15 @@ impl<'s> Role<'s> {
             .run(&sql.replace("TO web", &format!("TO \"{}\"", self.name)));
     }
 
+    /// What makes a connection this role's.
+    pub(crate) fn settings(&self) -> String {
+        format!("SET ROLE \"{}\"", self.name)
+    }
+
     /// A store whose connection is this role's.
     pub(crate) fn store(&self) -> PostgresStore {
         let mut client = self.schema.config().connect(NoTls).unwrap();
-        client
-            .batch_execute(&format!("SET ROLE \"{}\"", self.name))
-            .unwrap();
+        client.batch_execute(&self.settings()).unwrap();
         self.schema.builder().from_client(client)
     }
 }

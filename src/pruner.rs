@@ -6,18 +6,17 @@ use std::{
     ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::{self, Thread},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rand::{TryRng, rngs::SysRng};
 
-use super::{
-    PostgresStore,
-    prune::{Step, Sweep, Turn},
-    watch::Halt,
+use crate::{
+    Error, PostgresStore,
+    deadline::{self, Deadline},
+    pg::{Step, Sweep, Turn},
 };
-use crate::Error;
 
 /// By how much the time between two passes may be shorter or longer.
 const JITTER: f64 = 0.2;
@@ -72,8 +71,8 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60)
 #[must_use = "it ends when it is dropped"]
 pub struct Pruner {
     shared: Arc<Shared>,
-    thread: Thread,
-    halt: Halt,
+    /// Ends what the thread does on the server.
+    deadline: Deadline,
 }
 
 impl Pruner {
@@ -102,10 +101,9 @@ impl Pruner {
 
 impl Drop for Pruner {
     fn drop(&mut self) {
-        // First, for the thread does not end before the other, and then takes this back.
-        self.halt.halt(self.thread.id());
         self.shared.state().is_over = true;
         self.shared.over.notify_all();
+        self.deadline.expire();
     }
 }
 
@@ -177,23 +175,14 @@ impl PrunerBuilder {
         P: Deref<Target = PostgresStore> + Send + 'static,
     {
         let shared = Arc::new(Shared::default());
-        let halt = store.watch.halt();
+        let deadline = Deadline::new(Instant::now(), deadline::after(Duration::MAX));
         let work = {
-            let (shared, halt) = (shared.clone(), halt.clone());
-            move || {
-                self.run(&store, &shared);
-                // What is dropped last may close connections.
-                drop(store);
-                halt.forget(thread::current().id());
-            }
+            let (shared, deadline) = (shared.clone(), deadline.clone());
+            move || deadline.of(|| self.run(&store, &shared))
         };
         let thread = thread::Builder::new().name("session-pruner".to_owned());
         match thread.spawn(work) {
-            Ok(thread) => Pruner {
-                shared,
-                thread: thread.thread().clone(),
-                halt,
-            },
+            Ok(_) => Pruner { shared, deadline },
             Err(e) => panic!("no thread for a pruner: {e}"),
         }
     }

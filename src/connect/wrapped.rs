@@ -1,6 +1,6 @@
-//! The manager of the store's own pool.
+//! Connections for a pool of the store's own, made by the driver with a configuration that is given.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use postgres::{
     Client, Socket,
@@ -9,12 +9,12 @@ use postgres::{
 use r2d2::ManageConnection;
 use r2d2_postgres::PostgresConnectionManager;
 
-use crate::error::DatabaseError;
+use crate::{blocking::is_about_async, error::DatabaseError};
 
 /// As its inner, with errors that name their cause: the pool passes on no more than their text.
-pub(super) struct Manager<T>(pub(super) PostgresConnectionManager<T>);
+pub(crate) struct WithConfig<T>(pub(crate) PostgresConnectionManager<T>);
 
-impl<T> ManageConnection for Manager<T>
+impl<T> ManageConnection for WithConfig<T>
 where
     T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
     T::TlsConnect: Send,
@@ -27,10 +27,11 @@ where
     fn connect(&self) -> Result<Client, DatabaseError> {
         // The driver panics where no file descriptor is left, and the pool would be short of a place
         // for ever.
-        catch_unwind(AssertUnwindSafe(|| self.0.connect())).map_or_else(
-            |_| Err(DatabaseError::new("the driver panicked while it connected")),
-            |connected| connected.map_err(|e| DatabaseError::from(&e)),
-        )
+        match catch_unwind(AssertUnwindSafe(|| self.0.connect())) {
+            Ok(connected) => connected.map_err(|e| DatabaseError::from(&e)),
+            Err(panic) if is_about_async(&*panic) => resume_unwind(panic),
+            Err(_) => Err(DatabaseError::new("the driver panicked while it connected")),
+        }
     }
 
     fn is_valid(&self, client: &mut Client) -> Result<(), DatabaseError> {

@@ -1,0 +1,77 @@
+//! Why calls are late: every caller learns it.
+
+use std::{net::TcpListener, time::Duration};
+
+use session_postgres::{
+    AsyncStore, ConnectOptions, Error, Key, Offload, PostgresStore,
+    postgres::{Client, Config, NoTls},
+};
+use throwaway_postgres::Server;
+use tokio::task::JoinSet;
+
+use super::runtime;
+
+/// So many callers at once, and what each of them is told.
+fn told(options: ConnectOptions, callers: usize) -> Vec<Error> {
+    let runtime = runtime();
+    // The first call connects.
+    let store = PostgresStore::builder()
+        .connect(options.startonly(true))
+        .unwrap();
+    let store = Offload::builder()
+        .timeout(Duration::from_secs(5))
+        .build(store);
+    runtime.block_on(async {
+        let mut calls = JoinSet::new();
+        for _ in 0..callers {
+            let store = store.clone();
+            calls.spawn(async move { store.get(&Key::generate().unwrap()).await });
+        }
+        let told = calls.join_all().await;
+        told.into_iter().map(Result::unwrap_err).collect()
+    })
+}
+
+/// One more than there are workers, and many more.
+const CALLERS: [usize; 2] = [11, 40];
+
+#[test]
+fn every_caller_learns_that_the_password_is_wrong() {
+    let server = Server::builder()
+        .tcp(true)
+        .hba("host all all 127.0.0.1/32 scram-sha-256")
+        .start()
+        .unwrap();
+    let mut superuser = Client::connect(server.url(), NoTls).unwrap();
+    superuser
+        .batch_execute("CREATE ROLE web LOGIN PASSWORD 'lobster'")
+        .unwrap();
+    let options: ConnectOptions = server.tcp_url().unwrap().parse().unwrap();
+    let options = options.user("web").dbname("postgres").password("crab");
+    for callers in CALLERS {
+        for error in told(options.clone(), callers) {
+            let text = error.to_string();
+            assert!(text.contains("28P01"), "{callers} callers: {text}");
+            assert!(text.contains("password authentication failed"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn every_caller_learns_that_there_is_no_server() {
+    let config: Config = Server::start().unwrap().url().parse().unwrap();
+    // A port that no server listens at, as long as this has it.
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let options = ConnectOptions::new()
+        .host("127.0.0.1")
+        .port(port)
+        .user(config.get_user().unwrap());
+    for callers in CALLERS {
+        for error in told(options.clone(), callers) {
+            let text = error.to_string();
+            assert!(text.contains("refused"), "{callers} callers: {text}");
+        }
+    }
+}
