@@ -52,6 +52,9 @@ const ENDING: Duration = Duration::from_millis(2);
 /// How long a connection that was idle has to answer.
 const PROBE: Duration = Duration::from_secs(5);
 
+/// The most statements that are kept prepared on a connection. Stores of any number of tables may share it.
+const MAX_PREPARED: usize = 256;
+
 /// Whether statements are prepared.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Prepare {
@@ -274,6 +277,9 @@ impl<'a> Connection<'a> {
         }
         let statement = self.send(|client| client.prepare_typed(&sql.text, sql.types))?;
         let known = self.lease.known();
+        if known.prepared.len() >= MAX_PREPARED {
+            known.prepared.clear();
+        }
         known.prepared.insert(sql.text.clone(), statement.clone());
         Ok(Some(statement))
     }

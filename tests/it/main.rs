@@ -18,6 +18,7 @@ mod model;
 mod offload;
 mod plans;
 mod pools;
+mod prepared;
 mod prune;
 mod round_trips;
 mod schema;
