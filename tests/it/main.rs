@@ -24,6 +24,7 @@ mod round_trips;
 mod schema;
 mod secrets;
 mod shared_table;
+mod torture;
 #[cfg(feature = "tower-sessions")]
 mod tower_sessions;
 mod traps;

@@ -1,6 +1,6 @@
 //! Many threads on one store.
 
-mod checker;
+pub(crate) mod checker;
 mod deadlocks;
 mod rounds;
 

@@ -11,31 +11,11 @@ use super::{
     THREADS, at_once,
     checker::{Answer, Event, Verb, fits_some_order},
 };
-use crate::support::{backends, database::Schema};
-
-/// A small generator of random numbers (SplitMix64), so that the calls of a round can be made again
-/// from its seed; when they run is up to the threads.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % end as u64) as usize
-    }
-
-    fn one_in(&mut self, many: usize) -> bool {
-        self.below(many) == 0
-    }
-}
-
-fn seed() -> u64 {
-    let key = Key::generate().unwrap();
-    let bytes = key.as_str().bytes();
-    bytes.fold(0, |seed, byte| (seed << 6) ^ u64::from(byte))
-}
+use crate::support::{
+    backends,
+    database::Schema,
+    random::{Random, seed},
+};
 
 /// A key that threads may use, and the one it was rotated from at the very first. A rotation moves a
 /// session only within such a family, so each family has an order of its own.

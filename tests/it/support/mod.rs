@@ -6,6 +6,7 @@ pub(crate) mod child;
 pub(crate) mod database;
 pub(crate) mod line;
 pub(crate) mod proxy;
+pub(crate) mod random;
 pub(crate) mod role;
 pub(crate) mod switch;
 

@@ -1,0 +1,59 @@
+//! Calls whose outcome the caller does not know.
+
+use std::collections::HashMap;
+
+use super::{Answer, Event, Verb};
+
+/// An event, and when it must have had its effect.
+pub(super) struct Step {
+    pub(super) event: Event,
+    due: u64,
+}
+
+impl Step {
+    /// When an event is due that need not take effect.
+    pub(super) const NEVER: u64 = u64::MAX;
+
+    pub(super) fn due(&self) -> u64 {
+        self.due
+    }
+}
+
+/// The events that can matter, each with when it is due.
+///
+/// A call of unknown outcome whose value was read took effect before the first call that read it had
+/// ended. If no call read the value, a write of it in place of another value explains nothing and is
+/// left out.
+pub(super) fn steps(events: &[Event]) -> Vec<Step> {
+    let mut seen: HashMap<u32, u64> = HashMap::new();
+    for event in events {
+        if let Answer::Value(value) | Answer::Edited(Some(value)) = event.answer {
+            let first = seen.entry(value).or_insert(event.ended);
+            *first = event.ended.min(*first);
+        }
+    }
+    let step = |event: &Event| {
+        let event = *event;
+        match event.answer {
+            Answer::NoEffect => return None,
+            Answer::Unknown => {}
+            _ => {
+                let due = event.ended;
+                return Some(Step { event, due });
+            }
+        }
+        let seen = |value: Option<u32>| value.and_then(|value| seen.get(&value)).copied();
+        let due = match event.verb {
+            Verb::Get | Verb::UpdateToNone | Verb::Touch { ends: false } => None,
+            Verb::Insert { ends: true, .. } => None,
+            Verb::Insert { value, .. } => Some(seen(value).unwrap_or(Step::NEVER)),
+            Verb::Set { value, ends: false } | Verb::Update { value, ends: false } => {
+                seen(Some(value))
+            }
+            Verb::Set { .. } | Verb::Update { .. } | Verb::Touch { .. } => Some(Step::NEVER),
+            Verb::Clear | Verb::Rotate => Some(Step::NEVER),
+        };
+        due.map(|due| Step { event, due })
+    };
+    events.iter().filter_map(step).collect()
+}

@@ -1,0 +1,149 @@
+//! Verbs, as calls on a store.
+
+use std::{
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use session_postgres::{AsyncStore, Error, Key, Period};
+
+use crate::concurrent::checker::{Answer, Verb};
+
+/// What a call says that has succeeded.
+pub(super) enum Said {
+    Answer(Answer),
+    NewKey(Key),
+}
+
+type Results = Vec<Result<Said, Error>>;
+
+fn done((): ()) -> Said {
+    Said::Answer(Answer::Done)
+}
+
+fn value(text: &str) -> Said {
+    Said::Answer(Answer::Value(text.parse().unwrap()))
+}
+
+fn expiry(ends: bool, life: Period) -> Option<Period> {
+    Some(if ends { Period::ZERO } else { life })
+}
+
+/// How long what is written lives, unless it ends at once, and how long an edit takes.
+#[derive(Clone, Copy)]
+pub(super) struct Manner {
+    pub(super) life: Period,
+    pub(super) edit: Duration,
+}
+
+/// Calls a single verb.
+pub(super) async fn ask<S: AsyncStore>(
+    store: &S,
+    verb: Verb,
+    key: &Key,
+    Manner { life, edit: takes }: Manner,
+) -> Results {
+    let result = match verb {
+        Verb::Get => store.get(key).await.map(|found| value(&found.value)),
+        Verb::Clear => store.clear(key).await.map(done),
+        Verb::Set { value, ends } => {
+            let value = value.to_string();
+            store.set(key, &value, expiry(ends, life)).await.map(done)
+        }
+        Verb::Insert { value, ends } => {
+            let value = value.map(|value| value.to_string());
+            let expiry = expiry(ends, life);
+            store.insert(key, value.as_deref(), expiry).await.map(done)
+        }
+        Verb::Touch { ends } => store.touch(key, expiry(ends, life)).await.map(done),
+        Verb::Rotate => store.rotate(key).await.map(Said::NewKey),
+        Verb::Update { value, ends } => {
+            let old = Arc::new(Mutex::new(None));
+            let given = old.clone();
+            let edit = move |old: Option<&str>| {
+                thread::sleep(takes);
+                *given.lock().unwrap() = old.map(|old| old.parse().unwrap());
+                Some(value.to_string())
+            };
+            let updated = store.update(key, expiry(ends, life), edit).await;
+            updated.map(|_| Said::Answer(Answer::Edited(*old.lock().unwrap())))
+        }
+        Verb::UpdateToNone => {
+            let kept = store.update(key, Some(life), |_| None).await;
+            kept.map(|kept| value(&kept.value))
+        }
+    };
+    vec![result]
+}
+
+/// Calls one verb for many keys.
+pub(super) async fn ask_many<S: AsyncStore>(
+    store: &S,
+    verbs: &[(usize, Verb)],
+    names: &[Key],
+) -> Results {
+    const LIFE: Period = Period::HOUR;
+    let names: Vec<&Key> = names.iter().collect();
+    let values: Vec<_> = verbs
+        .iter()
+        .map(|(_, verb)| match verb {
+            Verb::Set { value, .. } => Some(value.to_string()),
+            Verb::Insert { value, .. } => value.map(|value| value.to_string()),
+            _ => None,
+        })
+        .collect();
+    let values = values.iter().map(|value| value.as_deref());
+    let named = names.iter().copied();
+    let results = match verbs[0].1 {
+        Verb::Get => {
+            let found = store.get_many(&names).await.into_iter();
+            return found
+                .map(|found| found.map(|found| value(&found.value)))
+                .collect();
+        }
+        Verb::Clear => store.clear_many(&names).await,
+        Verb::Set { ends, .. } => {
+            let calls = named.zip(values);
+            let calls: Vec<_> = calls
+                .map(|(key, value)| (key, value.unwrap(), expiry(ends, LIFE)))
+                .collect();
+            store.set_many(&calls).await
+        }
+        Verb::Insert { ends, .. } => {
+            let calls = named.zip(values);
+            let calls: Vec<_> = calls
+                .map(|(key, value)| (key, value, expiry(ends, LIFE)))
+                .collect();
+            store.insert_many(&calls).await
+        }
+        Verb::Touch { ends } => {
+            let calls: Vec<_> = named.map(|key| (key, expiry(ends, LIFE))).collect();
+            store.touch_many(&calls).await
+        }
+        Verb::Rotate | Verb::Update { .. } | Verb::UpdateToNone => {
+            unreachable!("there are none for many")
+        }
+    };
+    let results = results.into_iter().map(|result| result.map(done));
+    results.collect()
+}
+
+/// Makes sessions with these values.
+pub(super) async fn ask_for_new<S: AsyncStore>(
+    store: &S,
+    values: &[u32],
+    is_many: bool,
+) -> Results {
+    const LIFE: Option<Period> = Some(Period::HOUR);
+    let values: Vec<_> = values.iter().map(u32::to_string).collect();
+    let keys = match is_many {
+        true => {
+            let calls: Vec<_> = values.iter().map(|value| (Some(&**value), LIFE)).collect();
+            store.generate_many(&calls).await
+        }
+        false => vec![store.generate(Some(&values[0]), LIFE).await],
+    };
+    let keys = keys.into_iter().map(|key| key.map(Said::NewKey));
+    keys.collect()
+}

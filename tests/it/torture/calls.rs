@@ -1,0 +1,204 @@
+//! Random calls on few keys.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use session_postgres::{AsyncStore, Error, Period, postgres::error::SqlState};
+
+use super::{
+    ask::{Manner, Said, ask, ask_for_new, ask_many},
+    brief::LIFE,
+    outcome::{Outcome, Tally, outcome},
+    round::{FAMILIES, Round},
+};
+use crate::{
+    concurrent::checker::{Answer, Event, Verb},
+    support::random::Random,
+};
+
+/// One of the tasks of a round.
+pub(super) struct Task<S> {
+    pub(super) store: S,
+    pub(super) round: Arc<Round>,
+    pub(super) tally: Arc<Tally>,
+    pub(super) thread: usize,
+    pub(super) random: Random,
+    /// Whether calls are dropped half way, which needs a runtime.
+    pub(super) drops: bool,
+}
+
+impl<S: AsyncStore + Clone> Task<S> {
+    pub(super) async fn live(mut self, calls: usize) {
+        for _ in 0..calls {
+            match self.random.below(20) {
+                0..4 => self.call_brief().await,
+                4 => self.generate().await,
+                _ => self.call().await,
+            }
+        }
+    }
+
+    /// Any verb on keys that are there, or that may be.
+    async fn call(&mut self) {
+        let round = self.round.clone();
+        let keys = round.keys();
+        let kind = self.random.below(15);
+        let ends = self.random.one_in(8);
+        let is_many = kind < 11 && self.random.one_in(3);
+        let count = if is_many { 1 + self.random.below(3) } else { 1 };
+        let verb = || {
+            let value = round.new_value();
+            match kind {
+                0..3 => Verb::Get,
+                3 => Verb::Clear,
+                4..7 => Verb::Set { value, ends },
+                7..10 => {
+                    let value = (value % 4 != 0).then_some(value);
+                    Verb::Insert { value, ends }
+                }
+                10 => Verb::Touch { ends },
+                11 => Verb::Rotate,
+                12 => Verb::UpdateToNone,
+                _ => Verb::Update { value, ends },
+            }
+        };
+        let verbs: Vec<_> = (0..count)
+            .map(|_| (self.random.below(keys), verb()))
+            .collect();
+        let names: Vec<_> = verbs.iter().map(|(key, _)| round.key(*key)).collect();
+
+        let manner = self.manner(Period::HOUR);
+        let store = self.store.clone();
+        let began = round.now();
+        let results = match is_many {
+            true => self.timed(ask_many(&store, &verbs, &names)).await,
+            false => self.timed(ask(&store, verbs[0].1, &names[0], manner)).await,
+        };
+        let ended = round.now();
+        let is_read = matches!(verbs[0].1, Verb::Get);
+        let outcomes = self.outcomes(results, count, is_read);
+        for ((key, verb), outcome) in verbs.into_iter().zip(outcomes) {
+            let answer = match outcome {
+                Outcome::Known(Said::Answer(answer)) => answer,
+                Outcome::Known(Said::NewKey(new)) => Answer::Moved(round.learn(new, key)),
+                Outcome::NoEffect => Answer::NoEffect,
+                Outcome::Unknown => Answer::Unknown,
+            };
+            self.record((key, verb, answer), began, ended);
+        }
+    }
+
+    /// Makes sessions under new keys. One of unknown outcome is under a key that no caller knows.
+    async fn generate(&mut self) {
+        let (round, store) = (self.round.clone(), self.store.clone());
+        let family = self.random.below(FAMILIES);
+        let is_many = self.random.one_in(2);
+        let count = if is_many { 2 } else { 1 };
+        let values: Vec<_> = (0..count).map(|_| round.new_value()).collect();
+        let began = round.now();
+        let results = self.timed(ask_for_new(&store, &values, is_many)).await;
+        let ended = round.now();
+        let outcomes = self.outcomes(results, count, false);
+        for (value, outcome) in values.into_iter().zip(outcomes) {
+            if let Outcome::Known(Said::NewKey(new)) = outcome {
+                let key = round.learn(new, family);
+                let value = Some(value);
+                let verb = Verb::Insert { value, ends: false };
+                self.record((key, verb, Answer::Done), began, ended);
+            }
+        }
+    }
+
+    /// A verb on a session that lives briefly.
+    async fn call_brief(&mut self) {
+        let (round, store) = (self.round.clone(), self.store.clone());
+        let brief = round.brief();
+        let value = round.new_value();
+        let verb = match self.random.below(6) {
+            0 => Verb::Touch { ends: false },
+            1 => Verb::Update { value, ends: false },
+            2 | 3 => Verb::Set { value, ends: false },
+            _ => Verb::Get,
+        };
+        let is_read = matches!(verb, Verb::Get);
+        let manner = self.manner(LIFE);
+        let sight = brief.begin();
+        let results = self.timed(ask(&store, verb, &brief.key, manner)).await;
+        for outcome in self.outcomes(results, 1, is_read) {
+            match outcome {
+                Outcome::Known(Said::Answer(Answer::NotFound)) => return sight.absent(),
+                Outcome::Known(_) if is_read => return sight.present(),
+                Outcome::Known(_) => return sight.written(),
+                Outcome::NoEffect | Outcome::Unknown => {}
+            }
+        }
+    }
+
+    /// What is written lives for so long; some edits are slow.
+    fn manner(&mut self, life: Period) -> Manner {
+        let longest = [1, 1, 40, 400][self.random.below(4)];
+        let edit = Duration::from_millis(self.random.below(longest) as u64);
+        Manner { life, edit }
+    }
+
+    /// What a call comes to, unless it is dropped half way.
+    async fn timed<T>(&mut self, call: impl Future<Output = T>) -> Option<T> {
+        let begun = Instant::now();
+        let done = match self.drops && self.random.one_in(12) {
+            true => {
+                let patience = Duration::from_millis(self.random.below(60) as u64);
+                tokio::time::timeout(patience, call).await.ok()
+            }
+            false => Some(call.await),
+        };
+        self.tally.took(begun.elapsed());
+        done
+    }
+
+    /// What the results say of so many calls.
+    fn outcomes(
+        &self,
+        results: Option<Vec<Result<Said, Error>>>,
+        calls: usize,
+        is_read: bool,
+    ) -> Vec<Outcome<Said>> {
+        let Some(results) = results else {
+            self.tally.count_many("dropped", calls);
+            return (0..calls).map(|_| Outcome::Unknown).collect();
+        };
+        assert_eq!(results.len(), calls);
+        let outcome = |result: Result<Said, Error>| match result {
+            Ok(said) => {
+                self.tally.count("Ok");
+                Outcome::Known(said)
+            }
+            Err(error) => {
+                self.tally.count_error(&error);
+                if is_read && matches!(error, Error::Disconnected(_)) {
+                    self.round.violation(format!("a read returned {error:?}"));
+                }
+                // A call whose own time is up is told so.
+                let is_cancelled = error.sqlstate() == Some(&SqlState::QUERY_CANCELED);
+                if is_cancelled && matches!(error, Error::Database(_)) {
+                    self.round
+                        .violation(format!("cancelled before its time: {error:?}"));
+                }
+                outcome(&error).map(Said::Answer)
+            }
+        };
+        results.into_iter().map(outcome).collect()
+    }
+
+    fn record(&self, (key, verb, answer): (usize, Verb, Answer), began: u64, ended: u64) {
+        self.round.record(Event {
+            thread: self.thread,
+            key,
+            verb,
+            answer,
+            began,
+            ended,
+        });
+    }
+}

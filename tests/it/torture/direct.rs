@@ -1,0 +1,103 @@
+//! A blocking store behind the contract of async ones: each call blocks the thread that polls it.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use session_postgres::{AsyncStore, Error, Key, Period, PostgresStore, Session, Store};
+
+#[derive(Clone)]
+pub(super) struct Direct(pub(super) Arc<PostgresStore>);
+
+/// Runs a future that never waits.
+pub(super) fn run<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("a blocking call did not block"),
+    }
+}
+
+impl AsyncStore for Direct {
+    fn default_period(&self) -> Period {
+        self.0.default_period()
+    }
+
+    fn set_default_period(&self, period: Period) {
+        self.0.set_default_period(period);
+    }
+
+    async fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {
+        self.0.generate(value, expiry)
+    }
+
+    async fn clear(&self, key: &Key) -> Result<(), Error> {
+        self.0.clear(key)
+    }
+
+    async fn get(&self, key: &Key) -> Result<Session, Error> {
+        self.0.get(key)
+    }
+
+    async fn set(&self, key: &Key, value: &str, expiry: Option<Period>) -> Result<(), Error> {
+        self.0.set(key, value, expiry)
+    }
+
+    async fn insert(
+        &self,
+        key: &Key,
+        value: Option<&str>,
+        expiry: Option<Period>,
+    ) -> Result<(), Error> {
+        self.0.insert(key, value, expiry)
+    }
+
+    async fn touch(&self, key: &Key, expiry: Option<Period>) -> Result<(), Error> {
+        self.0.touch(key, expiry)
+    }
+
+    async fn rotate(&self, key: &Key) -> Result<Key, Error> {
+        self.0.rotate(key)
+    }
+
+    async fn update(
+        &self,
+        key: &Key,
+        expiry: Option<Period>,
+        mut edit: impl FnMut(Option<&str>) -> Option<String> + Send + 'static,
+    ) -> Result<Session, Error> {
+        self.0.update(key, expiry, &mut edit)
+    }
+
+    async fn generate_many(
+        &self,
+        calls: &[(Option<&str>, Option<Period>)],
+    ) -> Vec<Result<Key, Error>> {
+        self.0.generate_many(calls)
+    }
+
+    async fn clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
+        self.0.clear_many(keys)
+    }
+
+    async fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
+        self.0.get_many(keys)
+    }
+
+    async fn set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
+        self.0.set_many(calls)
+    }
+
+    async fn insert_many(
+        &self,
+        calls: &[(&Key, Option<&str>, Option<Period>)],
+    ) -> Vec<Result<(), Error>> {
+        self.0.insert_many(calls)
+    }
+
+    async fn touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
+        self.0.touch_many(calls)
+    }
+}
