@@ -228,8 +228,15 @@ fn runtime() -> Runtime {
 /// Occupies the only worker of a facade until the sender is dropped.
 fn occupy<S: Store>(store: &Offload<S>, runtime: &Runtime) -> mpsc::Sender<()> {
     let (release, released) = mpsc::channel::<()>();
+    let (begun, has_begun) = mpsc::channel();
     let busy = store.clone();
-    runtime.spawn(async move { busy.run(move |_| released.recv()).await });
-    wait_until("the worker is busy", || store.stats().running == 1);
+    runtime.spawn(async move {
+        let hold = move |_: &S| {
+            begun.send(()).unwrap();
+            released.recv()
+        };
+        busy.run(hold).await
+    });
+    has_begun.recv().unwrap();
     release
 }
