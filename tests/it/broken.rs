@@ -412,8 +412,8 @@ fn an_update_that_is_cut_is_done_once() {
     }
 }
 
-#[test]
-fn a_single_client_that_broke_says_so_each_time_and_nothing_panics() {
+/// A store on a single client whose server process was killed, and the key of a session.
+fn on_killed_client() -> (Schema, PostgresStore, Key) {
     let schema = Schema::new();
     let mut config = schema.config();
     config.application_name(schema.name());
@@ -421,6 +421,12 @@ fn a_single_client_that_broke_says_so_each_time_and_nothing_panics() {
     store.create_table().unwrap();
     let key = store.generate(Some("lobster"), None).unwrap();
     assert_eq!(kill_backends(&schema), 1);
+    (schema, store, key)
+}
+
+#[test]
+fn a_single_client_that_broke_says_so_each_time_and_nothing_panics() {
+    let (_schema, store, key) = on_killed_client();
     for _ in 0..3 {
         let edit = &mut |_: Option<&str>| None;
         let results = [
@@ -448,13 +454,7 @@ fn a_single_client_that_broke_says_so_each_time_and_nothing_panics() {
 /// Only the write that meets the break was perhaps carried out.
 #[test]
 fn a_write_on_a_single_client_that_broke_has_an_unknown_outcome_once() {
-    let schema = Schema::new();
-    let mut config = schema.config();
-    config.application_name(schema.name());
-    let store = schema.builder().from_client(config.connect(NoTls).unwrap());
-    store.create_table().unwrap();
-    let key = store.generate(Some("lobster"), None).unwrap();
-    assert_eq!(kill_backends(&schema), 1);
+    let (_schema, store, key) = on_killed_client();
     let first = store.set(&key, "crab", None);
     let is_known = matches!(first, Err(Error::Disconnected(_) | Error::Database(_)));
     assert!(is_known, "{first:?}");
