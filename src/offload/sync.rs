@@ -56,8 +56,8 @@ pub(super) fn current_runtime() -> Option<Handle> {
 
 /// Executes `work` on a thread that may block, or drops it if the runtime has shut down.
 pub(super) fn spawn_blocking(runtime: &Handle, work: impl FnOnce() + Send + 'static) {
-    // If the system has no thread, tokio before 1.53.1 panics. All versions keep `work` for the next thread
-    // that they have.
+    // If the system has no thread, tokio panics, or says nothing if it has another. It keeps `work` for the next
+    // thread that it has.
     let _ = catch_unwind(AssertUnwindSafe(|| runtime.spawn_blocking(work)));
 }
 
