@@ -15,6 +15,9 @@ const MAX_BYTES: usize = 16 << 20;
 /// this much, so that rounding does not give it a life.
 const GRAIN: Period = Period::milliseconds(10);
 
+/// The time that a session has left, at least, if a brief statement writes it, with what rounding may add.
+const BRIEF_MICROS: i64 = 10_010_000;
+
 /// One call, checked and in the form that statements take.
 #[derive(Clone, Copy)]
 pub(super) struct Call<'a> {
@@ -36,6 +39,11 @@ impl<'a> Call<'a> {
     /// The size of what it sends.
     pub(super) fn bytes(&self) -> usize {
         self.value.map_or(0, str::len)
+    }
+
+    /// Whether a session that it writes lives for longer than any that a brief statement leaves as it is.
+    pub(super) fn outlives_brief(&self) -> bool {
+        self.micros > BRIEF_MICROS
     }
 
     fn ends_session(&self) -> bool {
@@ -153,7 +161,9 @@ pub(super) fn each<'a, T: Clone>(
         .map(|(group, sent)| group[*sent].1)
         .collect();
     for ((group, sent), result) in groups.into_iter().zip(sent).zip(many(&calls)) {
-        let is_of_one = result.as_ref().is_err_and(may_be_of_one_call);
+        // The calls for a locked session wait together, in their order.
+        let is_locked = matches!(result, Err(Error::Locked));
+        let is_of_one = !is_locked && result.as_ref().is_err_and(may_be_of_one_call);
         if is_of_one && group.len() > 1 && same_key != SameKey::Shares {
             results.extend(group.iter().map(|(place, call)| (*place, one(call))));
             continue;
@@ -219,6 +229,10 @@ const OF_ALL: [&str; 13] = [
 /// Whether the server may have failed because of one call: data that it does not take, a constraint, a
 /// policy for rows, an exception of a trigger, which may have any code, or a row that is locked.
 fn may_be_of_one_call(error: &Error) -> bool {
+    if matches!(error, Error::Disconnected(_)) {
+        // It may have been carried out.
+        return false;
+    }
     matches!(error, Error::Locked)
         || error.sqlstate().is_some_and(|code| {
             *code == SqlState::INSUFFICIENT_PRIVILEGE

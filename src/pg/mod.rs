@@ -52,7 +52,7 @@ use crate::{
 /// second. A pool that tests its connections at checkout, as `r2d2` does by default, adds one to each call. The
 /// store needs no such test: build the pool with `test_on_check_out(false)`.
 ///
-/// A write to a session that is absent, has less than ten seconds left, or was locked by another transaction for
+/// A write to a session that is absent, has less than ten seconds left, or is locked by another transaction for
 /// 20 ms costs a second statement. In a `_many` call, calls for locked sessions are then made one by one, after
 /// all others. Several calls for one key are combined: they come out as if made in their order.
 ///

@@ -1,7 +1,7 @@
 //! Writing sessions that are there: `set`, `touch` and `clear`.
 //!
 //! A *brief* statement serves nearly all calls at the cost of a plain `UPDATE`. The calls that it leaves are
-//! for sessions that are absent, live only for seconds, or are locked by another transaction. A *careful*
+//! for sessions that are absent, have or get only seconds to live, or are locked by another transaction. A *careful*
 //! statement tells these apart. Calls for locked sessions wait last, each by itself, so that they delay no
 //! other.
 
@@ -66,6 +66,9 @@ impl PostgresStore {
     /// The brief statement for one call, and then the careful one if that is needed.
     fn write_one(&self, write: &Write, careful: &Sql, call: &Call<'_>) -> Result<(), Error> {
         Deadline::within(self.timeout).of(|| {
+            if !(write.may_be_absent || call.outlives_brief()) {
+                return self.carefully(write, careful, &[*call]).and_then(one);
+            }
             let params = Params::of(call);
             let rows = self.run(|connection| {
                 connection.query(&write.one, &params.to(&write.one), Effect::Unknown)
@@ -79,17 +82,24 @@ impl PostgresStore {
     }
 
     fn write_distinct(&self, write: &Write, calls: &[Call<'_>]) -> Vec<Result<(), Error>> {
-        let mut results = isolated(calls, Call::bytes, |calls| self.briefly(write, calls));
-        let is_left = |result: &Result<bool, Error>| matches!(result, Ok(false));
-        let left: Vec<_> = (0..calls.len())
-            .filter(|place| is_left(&results[*place]))
-            .collect();
-        let left_calls: Vec<_> = left.iter().map(|place| calls[*place]).collect();
-        let careful = isolated(&left_calls, Call::bytes, |calls| {
+        let is_brief = |place: &usize| write.may_be_absent || calls[*place].outlives_brief();
+        let (brief, mut left): (Vec<_>, Vec<_>) = (0..calls.len()).partition(is_brief);
+        let of = |places: &[usize]| places.iter().map(|place| calls[*place]).collect::<Vec<_>>();
+        let mut done: Vec<_> = calls.iter().map(|_| Ok(())).collect();
+        let results = isolated(&of(&brief), Call::bytes, |calls| self.briefly(write, calls));
+        for (place, result) in brief.into_iter().zip(results) {
+            match result {
+                Ok(true) => {}
+                Ok(false) => left.push(place),
+                Err(e) => done[place] = Err(e),
+            }
+        }
+        // In the order of the keys.
+        left.sort_unstable();
+        let results = isolated(&of(&left), Call::bytes, |calls| {
             self.carefully(write, &write.skipping, calls)
         });
-        let mut done: Vec<_> = results.drain(..).map(|result| result.map(drop)).collect();
-        for (place, result) in left.into_iter().zip(careful) {
+        for (place, result) in left.into_iter().zip(results) {
             done[place] = result.and_then(|done| done);
         }
         done

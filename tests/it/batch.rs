@@ -435,3 +435,41 @@ fn many_reads_of_one_session_send_its_key_once() {
     assert!(proxy.bytes() < 10 * 40);
     assert_eq!(statements(&proxy), 2);
 }
+
+#[test]
+fn calls_for_one_locked_session_stay_together_and_in_order() {
+    let schema = Schema::new();
+    let keys = generated(&schema.store(), 1);
+    let (proxy, store) = counted(&schema, "");
+    let mut holder = schema.client();
+    let pid: i32 = holder
+        .query_one("SELECT pg_backend_pid()", &[])
+        .unwrap()
+        .get(0);
+    let locked = lock(&mut holder, &keys[0]);
+    let values: Vec<_> = (0..100).map(|i| i.to_string()).collect();
+    let sets: Vec<_> = values
+        .iter()
+        .map(|value| (&keys[0], value.as_str(), None))
+        .collect();
+    let is_locked = |result: &Result<(), Error>| matches!(result, Err(Error::Locked));
+    assert!(store.try_set_many(&sets).iter().all(is_locked));
+    assert_eq!(statements(&proxy), 2);
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| store.set_many(&sets));
+        wait_until("it waits for the lock", || {
+            let sql =
+                "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))";
+            schema
+                .client()
+                .query_one(sql, &[&pid])
+                .unwrap()
+                .get::<_, i64>(0)
+                > 0
+        });
+        locked.rollback().unwrap();
+        let results = writer.join().unwrap();
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+    });
+    assert_eq!(store.get(&keys[0]).unwrap().value, "99");
+}

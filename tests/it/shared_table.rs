@@ -254,3 +254,34 @@ fn a_table_with_text_columns_and_no_rounding_works_too() {
         assert!(store.clear_many(&both).iter().all(Result::is_ok));
     }
 }
+
+/// Without a unique index a key may have several rows, of which the one that lives longest counts.
+#[test]
+fn a_short_life_is_that_of_every_row_of_a_key() {
+    let schema = Schema::new();
+    schema.create_table(true);
+    let store = schema.builder().from_pool(schema.pool(1));
+    let short = Some(Period::seconds(2));
+    type Call = fn(&PostgresStore, &Key, Option<Period>) -> Result<(), Error>;
+    let calls: [Call; 4] = [
+        |store, key, period| store.set(key, "new", period),
+        |store, key, period| store.touch(key, period),
+        |store, key, period| store.set_many(&[(key, "new", period); 2]).remove(0),
+        |store, key, period| store.touch_many(&[(key, period); 2]).remove(0),
+    ];
+    for call in calls {
+        for period in [Some(Period::ZERO), short] {
+            let key = Key::generate().unwrap();
+            schema.run(&format!(
+                "INSERT INTO session VALUES ('{0}', now() + interval '1 hour', 'old'), \
+                     ('{0}', now() + interval '9 seconds', 'old')",
+                key.as_str()
+            ));
+            call(&store, &key, period).unwrap();
+            let left = store
+                .get(&key)
+                .map_or(Period::ZERO, |session| session.period);
+            assert!(left <= period.unwrap() + Period::SECOND, "{left}");
+        }
+    }
+}
