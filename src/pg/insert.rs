@@ -32,7 +32,7 @@ impl PostgresStore {
                 match outcomes.first() {
                     Some(Outcome::Added) => return Ok(()),
                     Some(Outcome::Exists) => return Err(Error::KeyExists),
-                    _ if pass == 0 && self.inserts_are_diverted()? => {
+                    _ if pass == 0 && self.inserts_are_diverted().map_err(|e| unknown(&e))? => {
                         return told(self.diverted(call));
                     }
                     _ => {}
@@ -92,7 +92,7 @@ impl PostgresStore {
             // The row of a transaction that has committed meanwhile is visible to another statement.
             Ok(false) => self.try_insert(&left),
             Ok(true) => left.iter().map(|call| self.diverted(call)).collect(),
-            Err(e) => left.iter().map(|_| Err(e.clone())).collect(),
+            Err(e) => left.iter().map(|_| Err(unknown(&e))).collect(),
         };
         for (place, result) in open.into_iter().zip(again) {
             results[place] = result;
@@ -151,7 +151,7 @@ impl PostgresStore {
 
     /// Fails if a session of the call's own key is not there.
     fn own_is_stored(&self, call: &Call<'_>) -> Result<(), Error> {
-        match self.stored(call)?[..] {
+        match self.stored(call).map_err(|e| unknown(&e))?[..] {
             [] => Err(discarded()),
             _ => Ok(()),
         }
@@ -159,7 +159,7 @@ impl PostgresStore {
 
     /// The outcome of an insert that a trigger may have discarded, or stored elsewhere.
     fn diverted(&self, call: &Call<'_>) -> Result<Outcome, Error> {
-        let values = self.stored(call)?;
+        let values = self.stored(call).map_err(|e| unknown(&e))?;
         if values.iter().any(|value| value.as_deref() == call.value) {
             Ok(Outcome::Added)
         } else if values.is_empty() {
@@ -216,6 +216,11 @@ fn told(outcome: Result<Outcome, Error>) -> Result<(), Error> {
         Outcome::Exists => Err(Error::KeyExists),
         Outcome::Neither => Err(Error::Locked),
     }
+}
+
+/// The error of an insert that a trigger may have stored elsewhere, if that cannot be found out.
+fn unknown(error: &Error) -> Error {
+    Error::Disconnected(DatabaseError::new(&error.to_string()))
 }
 
 fn discarded() -> Error {
