@@ -34,12 +34,12 @@ const END: &str = "SELECT pg_catalog.pg_terminate_backend(pid) \
      FROM pg_catalog.pg_stat_get_activity($1) WHERE backend_start = $2";
 
 /// Closes the connection from the server's side.
-const LEAVE: &str = "ROLLBACK; SELECT pg_terminate_backend(pg_backend_pid())";
+const LEAVE: &str = "ROLLBACK; SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid())";
 
 /// Waits for a cancel request that may still arrive.
-const ABSORB: &str = "ROLLBACK; SELECT pg_sleep(0.9)";
+const ABSORB: &str = "ROLLBACK; SELECT pg_catalog.pg_sleep(0.9)";
 
-const IS_STANDBY: &str = "SELECT pg_is_in_recovery()";
+const IS_STANDBY: &str = "SELECT pg_catalog.pg_is_in_recovery()";
 
 const HAS_STANDBYS: &str = "SELECT current_setting('synchronous_standby_names') <> ''";
 
@@ -226,6 +226,8 @@ impl<'a> Connection<'a> {
         if let Some(guard) = guard {
             self.cancelled = self.cancelled.max(guard.end());
         }
+        // A transaction that is open after a panic is not what the caller wanted.
+        self.is_in_transaction |= done.is_err();
         self.clean();
         done.unwrap_or_else(|panic| resume_unwind(panic))
     }
@@ -379,7 +381,9 @@ impl<'a> Connection<'a> {
         let has_pending = self.cancelled == Cancelled::Pending;
         if has_pending && self.store.source.renews() {
             self.leave();
-        } else if self.is_in_transaction || self.cancelled != Cancelled::No {
+        }
+        // A role may be forbidden to leave.
+        if !self.is_closed() && (self.is_in_transaction || self.cancelled != Cancelled::No) {
             if has_pending {
                 let _ = self.lease.client().batch_execute(ABSORB);
             }

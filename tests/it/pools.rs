@@ -1,6 +1,7 @@
 //! Connections that belong to somebody else.
 
 use std::{
+    panic::{self, AssertUnwindSafe},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -191,4 +192,22 @@ fn a_timeout_may_be_without_end() {
         .from_pool(schema.pool(1));
     store.create_table().unwrap();
     store.generate(None, None).unwrap();
+}
+
+#[test]
+fn a_transaction_that_a_panic_leaves_open_is_rolled_back() {
+    let schema = Schema::new();
+    schema.store();
+    let pool = schema.pool(1);
+    let store = schema.builder().from_pool(pool.clone());
+    let begin = || {
+        store.with_client(|client| {
+            client.batch_execute("BEGIN").unwrap();
+            panic!("on purpose");
+        })
+    };
+    assert!(panic::catch_unwind(AssertUnwindSafe(begin)).is_err());
+    let key = store.generate(Some("lobster"), None).unwrap();
+    // Another connection sees it.
+    assert_eq!(schema.store().get(&key).unwrap().value, "lobster");
 }
