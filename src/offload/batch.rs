@@ -10,7 +10,7 @@ use std::{
 use super::{
     Shared,
     call::{Round, Ticket},
-    queue::Long,
+    queue::{Long, Waiting},
     verb::Verb,
     worker::Context,
 };
@@ -128,13 +128,14 @@ impl<V: Verb> Call<V> {
     /// Has the call executed alone, so that it delays no other, and not by the last worker.
     fn wait_for_lock<S: Store>(self, context: &Context<'_, S>) {
         let Call { args, ticket } = self;
-        let home = ticket.home.clone();
+        let (home, bytes) = (ticket.home.clone(), V::bytes(&args));
         ticket.claim.release();
         let wait = move |store: &S| {
             let results = V::many(store, &[&args], true);
             results.into_iter().next().unwrap_or(Err(Error::Locked))
         };
-        context.enter_again(long(wait, ticket), home);
+        let job = long(wait, ticket);
+        context.enter_again(Waiting { job, home, bytes });
     }
 }
 

@@ -157,7 +157,7 @@ impl<S: Store> Offload<S> {
     /// # Cancel safety
     ///
     /// `work` is not executed if the future is dropped before a worker has taken the call. After that it is
-    /// executed to its end.
+    /// executed to its end, but its statements through a [`PostgresStore`](crate::PostgresStore) are cancelled.
     ///
     /// # Examples
     ///

@@ -302,14 +302,10 @@ impl<S: Store> Queue<S> {
     }
 
     /// Lets a call wait again, among those that may take long.
-    pub(super) fn enter_again(&self, job: Long<S>, home: Handle) -> Option<Handle> {
+    pub(super) fn enter_again(&self, call: Waiting<Long<S>>) -> Option<Handle> {
         let mut state = self.state.lock();
         state.stats.waiting += 1;
-        let call = Waiting {
-            job,
-            home,
-            bytes: 0,
-        };
+        state.waiting_bytes += call.bytes;
         state.queues.long.push_back(call);
         self.summon(&mut state, None)
     }

@@ -10,7 +10,7 @@ use tokio::runtime::{self, Handle};
 
 use super::{
     Shared,
-    queue::{Long, Next},
+    queue::{Long, Next, Waiting},
     sync::{has_passed, spawn_blocking},
 };
 use crate::Store;
@@ -27,8 +27,8 @@ pub(super) struct Context<'a, S: Store> {
 
 impl<S: Store> Context<'_, S> {
     /// Lets a call wait among those that may take long.
-    pub(super) fn enter_again(&self, call: Long<S>, home: Handle) {
-        start(self.shared, self.shared.queue.enter_again(call, home));
+    pub(super) fn enter_again(&self, call: Waiting<Long<S>>) {
+        start(self.shared, self.shared.queue.enter_again(call));
     }
 }
 

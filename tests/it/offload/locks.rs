@@ -388,3 +388,37 @@ fn what_no_caller_waits_for_is_cancelled() {
     open_gate(&schema);
     runtime.block_on(stays).unwrap().unwrap();
 }
+
+#[test]
+fn the_values_of_calls_that_wait_for_locks_count_as_waiting() {
+    let schema = Schema::new();
+    let builder = patient(&schema).lanes(2).max_waiting_bytes(100);
+    let store = patient_store(&schema);
+    let keys = keys(&store, 2);
+    let mut holder = schema.client();
+    let locked = lock(&mut holder, &keys[0]);
+    let store = builder.build(store);
+    let runtime = runtime();
+    let set = |key: &Key| {
+        let (store, key) = (store.clone(), key.clone());
+        runtime.spawn(async move { store.set(&key, &"x".repeat(60), None).await })
+    };
+    // Each is taken twice: the second time by the only worker for calls that may take long.
+    let first = set(&keys[0]);
+    wait_until("it waits on the server", || store.stats().calls == 2);
+    let second = set(&keys[0]);
+    wait_until("it waits in the queue", || {
+        let stats = store.stats();
+        (stats.calls, stats.waiting) == (3, 1)
+    });
+    let turned_away = runtime.block_on(set(&keys[1])).unwrap();
+    assert!(
+        matches!(turned_away, Err(Error::Overloaded { .. })),
+        "{turned_away:?}"
+    );
+    locked.rollback().unwrap();
+    for call in [first, second] {
+        runtime.block_on(call).unwrap().unwrap();
+    }
+    runtime.block_on(set(&keys[1])).unwrap().unwrap();
+}
