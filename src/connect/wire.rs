@@ -258,6 +258,11 @@ impl AsyncWrite for Wire {
             let mut rest = [0; 8];
             let mut rest = ReadBuf::new(&mut rest);
             let read = ready!(self.poll(cx, |stream, cx| stream.poll_read(cx, &mut rest)));
+            // Not every reset comes from the server.
+            let is_reset = |e: &io::Error| e.kind() == io::ErrorKind::ConnectionReset;
+            if read.as_ref().is_err_and(is_reset) {
+                return Poll::Ready(read);
+            }
             self.is_ended_by_server = read.is_ok() && !rest.filled().is_empty();
         }
         self.poll(cx, |stream, cx| stream.poll_shutdown(cx))
