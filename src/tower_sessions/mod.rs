@@ -121,15 +121,18 @@ const MAX_DEPTH: usize = 126;
 impl<S: Store + fmt::Debug> SessionStore for Offload<S> {
     async fn create(&self, record: &mut Record) -> session_store::Result<()> {
         let value = encode(&record.data)?;
-        for _ in 0..MAX_IDS {
+        let mut tries = 0;
+        loop {
+            tries += 1;
             let (key, period) = (key(&record.id)?, period_until(record.expiry_date));
             match self.insert(&key, Some(&value), Some(period)).await {
                 // If the outcome is unknown, the session may be there under an id that no visitor gets.
-                Err(Error::KeyExists | Error::Disconnected(_)) => record.id = Id::default(),
+                Err(Error::KeyExists | Error::Disconnected(_)) if tries < MAX_IDS => {
+                    record.id = Id::default();
+                }
                 inserted => return Ok(inserted?),
             }
         }
-        Err(Error::KeyExists.into())
     }
 
     async fn save(&self, record: &Record) -> session_store::Result<()> {
