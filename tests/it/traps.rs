@@ -21,7 +21,7 @@ BEGIN
     FOREACH one IN ARRAY types LOOP
         FOREACH name IN ARRAY '{unnest, format, set_config, current_setting, count, max, txid_status, \
                               pg_relation_size, pg_partition_tree, pg_try_advisory_xact_lock, \
-                              pg_terminate_backend, pg_sleep, to_regclass, format_type, \
+                              pg_terminate_backend, to_regclass, format_type, \
                               has_table_privilege}'::text[] LOOP
             EXECUTE pg_catalog.format('CREATE FUNCTION %I(%s) RETURNS SETOF bpchar LANGUAGE plpgsql \
                 AS ''BEGIN RAISE ''''trapped''''; END''', name, one);
