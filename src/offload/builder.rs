@@ -32,7 +32,7 @@ use crate::{Error, PostgresStore};
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until a facade is made of it"]
 pub struct OffloadBuilder {
-    lanes: Option<usize>,
+    max_concurrency: Option<usize>,
     max_batch: usize,
     max_waiting: usize,
     max_waiting_bytes: usize,
@@ -42,7 +42,7 @@ pub struct OffloadBuilder {
 impl Default for OffloadBuilder {
     fn default() -> Self {
         OffloadBuilder {
-            lanes: None,
+            max_concurrency: None,
             max_batch: 256,
             max_waiting: 10_000,
             max_waiting_bytes: 256 << 20,
@@ -62,9 +62,9 @@ impl OffloadBuilder {
     /// # Panics
     ///
     /// If it is 0.
-    pub fn lanes(mut self, count: usize) -> Self {
+    pub fn max_concurrency(mut self, count: usize) -> Self {
         assert!(count > 0, "calls need at least one worker");
-        self.lanes = Some(count);
+        self.max_concurrency = Some(count);
         self
     }
 
@@ -118,7 +118,9 @@ impl OffloadBuilder {
     /// Makes the facade for this store.
     pub fn build<S: Store>(self, store: S) -> Offload<S> {
         let limits = Limits {
-            workers: self.lanes.unwrap_or_else(|| store.parallelism().get()),
+            workers: self
+                .max_concurrency
+                .unwrap_or_else(|| store.parallelism().get()),
             max_batch: self.max_batch,
             max_waiting: self.max_waiting,
             max_waiting_bytes: self.max_waiting_bytes,

@@ -226,7 +226,7 @@ impl Facade {
         sync::begin();
         let echo = Arc::new(Echo::default());
         Facade {
-            offload: builder.lanes(workers).build(echo.clone()),
+            offload: builder.max_concurrency(workers).build(echo.clone()),
             echo,
             workers,
             max_batch,

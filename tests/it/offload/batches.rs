@@ -106,7 +106,7 @@ fn a_call_that_the_server_refuses_spoils_no_other_of_its_batch() {
     let keys: Vec<_> = (0..50)
         .map(|_| blocking.generate(Some("lobster"), None).unwrap())
         .collect();
-    let store = Offload::builder().lanes(1).build(blocking);
+    let store = Offload::builder().max_concurrency(1).build(blocking);
     let runtime = Builder::new_multi_thread().enable_time().build().unwrap();
     let results = runtime.block_on(set_together(&store, &keys, |place| match place {
         place if refused.contains(&place) => "bad",
@@ -173,7 +173,7 @@ fn many_writes_of_one_session_delay_no_other() {
     for result in inner.try_set_many(&[(&key, "crab", None), (&other, "crab", None)]) {
         result.unwrap();
     }
-    let store = Offload::builder().lanes(1).build(inner);
+    let store = Offload::builder().max_concurrency(1).build(inner);
     let runtime = runtime();
     let release = occupy(&store, &runtime);
     let mut calls = JoinSet::new();
@@ -210,7 +210,7 @@ fn a_batch_reads_no_more_than_some_megabytes() {
     let value = "x".repeat(SIZE);
     let keys = inner.generate_many(&[(Some(&*value), None); CALLS]);
     let keys: Vec<_> = keys.into_iter().map(Result::unwrap).collect();
-    let store = Offload::builder().lanes(1).build(inner);
+    let store = Offload::builder().max_concurrency(1).build(inner);
     let runtime = runtime();
     // The sizes to expect are those that were seen.
     runtime.block_on(store.get(&keys[0])).unwrap();
@@ -236,7 +236,9 @@ async fn few_calls_are_each_executed_alone_and_at_once() {
         let gate = Gated::default();
         let opener = Opener(gate.clone());
         let key = gate.0.store.generate(Some("lobster"), None).unwrap();
-        let store = Offload::builder().lanes(workers).build(gate.clone());
+        let store = Offload::builder()
+            .max_concurrency(workers)
+            .build(gate.clone());
         // All are there before the first worker begins. Each worker has the next one started.
         let calls: Vec<_> = (0..workers)
             .map(|_| {

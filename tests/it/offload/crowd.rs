@@ -10,7 +10,7 @@ use tokio::{runtime::Builder, sync::Barrier, task::JoinSet};
 use crate::support::{child, database::Schema};
 
 const CALLERS: usize = 10_000;
-const LANES: usize = 4;
+const LIMIT: usize = 4;
 const WORKERS: usize = 2;
 
 /// What all of it may cost, the callers' own tasks included.
@@ -49,11 +49,11 @@ fn in_a_child() {
     let threads = runtime.block_on(crowd(&store));
     let more = memory("VmHWM") - idle;
     eprintln!(
-        "{CALLERS} callers: at most {threads} threads for {WORKERS} workers and {LANES} lanes, \
+        "{CALLERS} callers: at most {threads} threads for {WORKERS} tokio threads and {LIMIT} workers, \
          and {:.1} MB more than idle",
         more as f64 / f64::from(1 << 20)
     );
-    assert!(threads <= WORKERS + LANES);
+    assert!(threads <= WORKERS + LIMIT);
     assert!(more < MOST_MEMORY);
     assert_eq!(store.stats().calls, 2 * (CALLERS as u64 + 1));
 }

@@ -21,7 +21,7 @@ fn hurried(schema: &Schema) -> Offload<PostgresStore> {
     let store = patient.from_pool(schema.pool(WORKERS as u32));
     store.create_table().unwrap();
     OffloadBuilder::default()
-        .lanes(WORKERS)
+        .max_concurrency(WORKERS)
         .timeout(Duration::from_millis(300))
         .build(store)
 }
@@ -83,7 +83,7 @@ fn a_row_that_is_kept_locked_holds_up_no_other_caller() {
         let keys: Vec<_> = (0..40)
             .map(|_| inner.generate(Some("lobster"), None).unwrap())
             .collect();
-        let store = OffloadBuilder::default().lanes(1).build(inner);
+        let store = OffloadBuilder::default().max_concurrency(1).build(inner);
         let runtime = Builder::new_multi_thread().enable_time().build().unwrap();
         let mut holder = schema.client();
         let locked = lock(&mut holder, &keys[20]);

@@ -91,7 +91,7 @@ fn sessions_that_are_locked_delay_no_call_for_another() {
             // With as few workers as leave one for the others, and with some more.
             let builder = match number {
                 0 => builder,
-                _ => builder.lanes(2),
+                _ => builder.max_concurrency(2),
             };
             let store = builder.build(store);
             calls_beside_locks(&store, verb, &keys, locked, || {
@@ -231,7 +231,7 @@ fn a_call_for_a_locked_session_that_no_worker_has_is_timed_out() {
     schema.store();
     let store = patient_store(&schema);
     let key = store.generate(Some("lobster"), None).unwrap();
-    let builder = OffloadBuilder::default().lanes(2);
+    let builder = OffloadBuilder::default().max_concurrency(2);
     let store = builder.timeout(Duration::from_millis(500)).build(store);
     let runtime = runtime();
     let mut holder = schema.client();
@@ -304,7 +304,9 @@ fn each_call_of_a_batch_has_its_own_deadline() {
     let schema = Schema::new();
     let blocking = schema.store();
     let keys = keys(&blocking, 2);
-    let store = OffloadBuilder::default().lanes(1).timeout(TIMEOUT);
+    let store = OffloadBuilder::default()
+        .max_concurrency(1)
+        .timeout(TIMEOUT);
     let store = store.build(patient_store(&schema));
     add_gate(&schema);
     let runtime = runtime();
@@ -332,7 +334,7 @@ fn each_call_of_a_batch_has_its_own_deadline() {
 #[test]
 fn what_no_caller_waits_for_is_cancelled() {
     let schema = Schema::new();
-    let builder = patient(&schema).lanes(1);
+    let builder = patient(&schema).max_concurrency(1);
     let store = patient_store(&schema);
     let keys = keys(&store, 3);
     let store = builder.build(store);
@@ -392,7 +394,7 @@ fn what_no_caller_waits_for_is_cancelled() {
 #[test]
 fn the_values_of_calls_that_wait_for_locks_count_as_waiting() {
     let schema = Schema::new();
-    let builder = patient(&schema).lanes(2).max_waiting_bytes(100);
+    let builder = patient(&schema).max_concurrency(2).max_waiting_bytes(100);
     let store = patient_store(&schema);
     let keys = keys(&store, 2);
     let mut holder = schema.client();

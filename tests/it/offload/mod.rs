@@ -168,7 +168,7 @@ impl Busy {
     fn new(builder: OffloadBuilder) -> Busy {
         let gate = Gated::default();
         let key = gate.0.store.generate(Some("lobster"), None).unwrap();
-        let store = builder.lanes(1).build(gate.clone());
+        let store = builder.max_concurrency(1).build(gate.clone());
         let first = spawn(&store, &key, |store, key| async move {
             session_postgres::AsyncStore::get(&store, &key).await
         });

@@ -104,7 +104,9 @@ fn busy_runtime() -> (Runtime, mpsc::Sender<()>) {
 #[test]
 fn a_runtime_without_a_free_thread_holds_up_no_other() {
     let (busy, release) = busy_runtime();
-    let store = Offload::builder().lanes(2).build(MemoryStore::new());
+    let store = Offload::builder()
+        .max_concurrency(2)
+        .build(MemoryStore::new());
     let mut from_busy = Box::pin(store.generate(None, None));
     {
         let _inside = busy.enter();
@@ -120,7 +122,9 @@ fn a_runtime_without_a_free_thread_holds_up_no_other() {
 #[test]
 fn callers_on_another_runtime_do_not_wait_for_a_worker_that_cannot_begin() {
     let (doomed, release) = busy_runtime();
-    let store = Offload::builder().lanes(1).build(MemoryStore::new());
+    let store = Offload::builder()
+        .max_concurrency(1)
+        .build(MemoryStore::new());
     let mut from_doomed = Box::pin(store.generate(None, None));
     {
         let _inside = doomed.enter();
@@ -149,7 +153,9 @@ fn callers_on_another_runtime_do_not_wait_for_a_worker_that_cannot_begin() {
 
 #[test]
 fn a_runtime_does_not_wait_for_callers_on_others() {
-    let store = Offload::builder().lanes(1).build(MemoryStore::new());
+    let store = Offload::builder()
+        .max_concurrency(1)
+        .build(MemoryStore::new());
     let ending = Builder::new_multi_thread().enable_time().build().unwrap();
     let key = ending
         .block_on(store.generate(Some("lobster"), None))

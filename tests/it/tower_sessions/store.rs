@@ -254,7 +254,9 @@ fn of_saves_and_a_deletion_at_the_same_time_none_outlives_it() {
 #[test]
 fn calls_that_wait_share_a_trip() {
     let fixture = Fixture::new();
-    let lone = Offload::builder().lanes(1).build(fixture.schema.store());
+    let lone = Offload::builder()
+        .max_concurrency(1)
+        .build(fixture.schema.store());
     let on = Fixture {
         store: lone,
         ..fixture

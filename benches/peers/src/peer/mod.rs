@@ -58,7 +58,7 @@ pub(crate) trait Peer: Sized + Send + Sync + 'static {
 
 pub(crate) const OURS: &str = "session-postgres";
 pub(crate) const ONE_BY_ONE: &str = "session-postgres, max_batch(1)";
-pub(crate) const TWO_LANES: &str = "session-postgres, lanes(2)";
+pub(crate) const TWO_WORKERS: &str = "session-postgres, max_concurrency(2)";
 pub(crate) const BLOCKING: &str = "session-postgres, blocking, threads";
 pub(crate) const TOWER_SESSIONS: &str = "tower-sessions-sqlx-store";
 pub(crate) const UNCHECKED: &str = "tower-sessions-sqlx-store, no ping";
@@ -71,7 +71,7 @@ pub(crate) const PGBENCH: &str = "pgbench -M prepared";
 pub(crate) const ALL: [&str; 10] = [
     OURS,
     ONE_BY_ONE,
-    TWO_LANES,
+    TWO_WORKERS,
     BLOCKING,
     DEADPOOL,
     TOWER_SESSIONS,
@@ -89,7 +89,7 @@ pub(crate) fn serve(peer: &str, url: &str) -> Result<()> {
     match peer {
         OURS => side::serve(Callers::<ours::Facade<{ ours::DEFAULT }>>::new(url)?),
         ONE_BY_ONE => side::serve(Callers::<ours::Facade<{ ours::ONE_BY_ONE }>>::new(url)?),
-        TWO_LANES => side::serve(Callers::<ours::Facade<{ ours::TWO_LANES }>>::new(url)?),
+        TWO_WORKERS => side::serve(Callers::<ours::Facade<{ ours::TWO_WORKERS }>>::new(url)?),
         BLOCKING => side::serve(Callers::<ours::Blocking>::new(url)?),
         TOWER_SESSIONS => side::serve(Callers::<tower_sessions::TowerSessions<true>>::new(url)?),
         UNCHECKED => side::serve(Callers::<tower_sessions::TowerSessions<false>>::new(url)?),

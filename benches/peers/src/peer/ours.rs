@@ -1,4 +1,4 @@
-//! This crate: the facade, by default, one by one and with fewer lanes, and the blocking store on threads.
+//! This crate: the facade, by default, one by one and with fewer workers, and the blocking store on threads.
 
 use anyhow::Result;
 use session_postgres::{AsyncStore, Key, Offload, PostgresStore, PostgresStoreBuilder, Store};
@@ -12,7 +12,7 @@ fn options() -> PostgresStoreBuilder {
 
 pub(super) const DEFAULT: u8 = 0;
 pub(super) const ONE_BY_ONE: u8 = 1;
-pub(super) const TWO_LANES: u8 = 2;
+pub(super) const TWO_WORKERS: u8 = 2;
 
 /// With one of the settings above.
 pub(super) struct Facade<const SETTING: u8>(Offload<PostgresStore>);
@@ -28,7 +28,7 @@ impl<const SETTING: u8> Peer for Facade<SETTING> {
         let facade = Offload::builder();
         let facade = match SETTING {
             ONE_BY_ONE => facade.max_batch(1),
-            TWO_LANES => facade.lanes(2),
+            TWO_WORKERS => facade.max_concurrency(2),
             _ => facade,
         };
         let facade = facade.connect(options(), url).await?;
