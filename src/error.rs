@@ -3,6 +3,7 @@
 use std::{convert::Infallible, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use postgres::error::SqlState;
+use postgres_connect::describe;
 
 use crate::{ConnectError, InvalidKey, Period};
 
@@ -130,7 +131,7 @@ pub enum Error {
 
     /// No server could be connected to.
     #[error(transparent)]
-    Connect(#[from] ConnectError),
+    Connect(ConnectError),
 
     /// PostgreSQL refused.
     #[error(transparent)]
@@ -145,7 +146,19 @@ pub enum Error {
     Other(Arc<dyn StdError + Send + Sync>),
 }
 
-/// Options that are options already.
+impl From<ConnectError> for Error {
+    fn from(error: ConnectError) -> Error {
+        if error.is_invalid_option() {
+            Error::InvalidOption(error.to_string())
+        } else if error.is_async_context() {
+            Error::AsyncContext
+        } else {
+            Error::Connect(error)
+        }
+    }
+}
+
+/// Options that need no parsing.
 impl From<Infallible> for Error {
     fn from(never: Infallible) -> Error {
         match never {}
@@ -268,22 +281,9 @@ impl StdError for DatabaseError {}
 
 impl From<&postgres::Error> for DatabaseError {
     fn from(error: &postgres::Error) -> Self {
-        if let Some(server) = error.as_db_error() {
-            return DatabaseError {
-                code: Some(server.code().clone()),
-                message: server.message().to_owned(),
-            };
-        }
-        // The causes are the network's, TLS's or the driver's own: they know places, not contents.
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            message += &format!(": {error}");
-            cause = error.source();
-        }
         DatabaseError {
-            code: None,
-            message,
+            code: error.code().cloned(),
+            message: describe(error),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 mod async_store;
 mod blocking;
-mod connect;
 mod deadline;
 mod error;
 mod key;
@@ -19,12 +18,12 @@ mod store;
 pub mod tower_sessions;
 
 pub use ::postgres;
+pub use postgres_connect::{ConnectOptions, Error as ConnectError, SslMode};
 pub use r2d2;
 pub use time;
 
 pub use crate::{
     async_store::AsyncStore,
-    connect::{ConnectError, ConnectOptions, SslMode},
     error::{DatabaseError, Error},
     key::{InvalidKey, Key},
     memory::MemoryStore,

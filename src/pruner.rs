@@ -14,7 +14,7 @@ use rand::{TryRng, rngs::SysRng};
 
 use crate::{
     Error, PostgresStore,
-    deadline::{self, Deadline},
+    deadline::Deadline,
     pg::{Step, Sweep, Turn},
 };
 
@@ -175,10 +175,11 @@ impl PrunerBuilder {
         P: Deref<Target = PostgresStore> + Send + 'static,
     {
         let shared = Arc::new(Shared::default());
-        let deadline = Deadline::new(Instant::now(), deadline::after(Duration::MAX));
+        let now = Instant::now();
+        let deadline = Deadline::new(now, now + Deadline::LONGEST);
         let work = {
             let (shared, deadline) = (shared.clone(), deadline.clone());
-            move || deadline.of(|| self.run(&store, &shared))
+            move || deadline.scope(|| self.run(&store, &shared))
         };
         let thread = thread::Builder::new().name("session-pruner".to_owned());
         match thread.spawn(work) {

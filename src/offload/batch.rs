@@ -42,7 +42,7 @@ pub(super) fn long<S: Store, T: Send + 'static>(
         if ticket.claim.take(&round) {
             round.is_complete();
             let store = &*context.shared.store;
-            let done = catch(|| round.deadline.of(|| work(store)));
+            let done = catch(|| round.deadline.scope(|| work(store)));
             context.learn(
                 done.iter().flat_map(|done| done.as_ref().err()),
                 done.is_ok(),
@@ -78,7 +78,7 @@ impl<V: Verb, S: Store> Work<S> for Call<V> {
             let begun = Instant::now();
             let done = catch(|| {
                 let store = &*context.shared.store;
-                let results = round.deadline.of(|| V::many(store, &args, false));
+                let results = round.deadline.scope(|| V::many(store, &args, false));
                 assert_eq!(results.len(), args.len(), "a store answers every call");
                 results
             });
@@ -95,7 +95,9 @@ impl<V: Verb, S: Store> Work<S> for Call<V> {
             let mut again = Vec::new();
             for (call, result) in calls.into_iter().zip(results) {
                 match result {
-                    Err(Error::TimedOut { .. }) if is_over && !call.ticket.left().is_zero() => {
+                    Err(Error::TimedOut { .. })
+                        if is_over && !call.ticket.remaining().is_zero() =>
+                    {
                         again.push(call);
                     }
                     Err(Error::Locked) => call.wait_for_lock(context),
@@ -149,7 +151,7 @@ impl<S: Store> Context<'_, S> {
         let needed = typical.min(*timeout / 4);
         let (calls, late): (Vec<_>, Vec<_>) = calls
             .into_iter()
-            .partition(|call| call.ticket.left() > needed);
+            .partition(|call| call.ticket.remaining() > needed);
         for call in late {
             let reason = queue.too_late();
             let waited = call.ticket.begun.elapsed();

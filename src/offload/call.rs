@@ -138,7 +138,7 @@ impl<T> Ticket<T> {
         let _ = self.reply.send(answer);
     }
 
-    pub(super) fn left(&self) -> Duration {
+    pub(super) fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
 }

@@ -40,7 +40,7 @@ use self::{
 pub use self::{builder::OffloadBuilder, stats::Stats};
 #[cfg(doc)]
 use crate::AsyncStore;
-use crate::{Error, Store, deadline::LONGEST};
+use crate::{Error, Store, deadline::Deadline};
 
 /// Calls a blocking [`Store`] from async code, on the threads that tokio has for what blocks.
 ///
@@ -211,7 +211,7 @@ impl<S: Store> Offload<S> {
             claim,
             reply,
             begun,
-            deadline: begun + timeout.min(LONGEST),
+            deadline: begun + timeout.min(Deadline::LONGEST),
             home: home.clone(),
         };
         let job = job(ticket);

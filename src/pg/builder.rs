@@ -1,7 +1,7 @@
 //! The options of a store, and what it is built on.
 
 use std::{
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{Mutex, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -9,8 +9,8 @@ use postgres::{
     Client, Config, NoTls, Socket,
     tls::{MakeTlsConnect, TlsConnect},
 };
+use postgres_connect::{Canceller, ConfigManager, ConnectionManager, Connector};
 use r2d2::{ManageConnection, Pool};
-use r2d2_postgres::PostgresConnectionManager;
 
 use super::{
     PostgresStore,
@@ -19,13 +19,7 @@ use super::{
     sql::Statements,
     table::Table,
 };
-use crate::{
-    ConnectOptions, DEFAULT_PERIOD, Error, Period,
-    blocking::blocking,
-    connect::{Cancel, Canceller, Dialer, Manager, WithConfig},
-    period::DefaultPeriod,
-    recent::Recent,
-};
+use crate::{ConnectOptions, DEFAULT_PERIOD, Error, Period, period::DefaultPeriod, recent::Recent};
 
 /// The pool waits for half of it at most between two tries to connect. How long a call waits is its own
 /// affair.
@@ -44,7 +38,7 @@ pub struct PostgresStoreBuilder {
     max_lifetime: Option<Duration>,
     idle_timeout: Option<Duration>,
     checkout_timeout: Duration,
-    cancel: Cancel,
+    canceller: Canceller,
 }
 
 /// The most that a server can be set to, which is also what a pool makes room for.
@@ -62,7 +56,7 @@ impl Default for PostgresStoreBuilder {
             max_lifetime: Some(Duration::from_secs(30 * 60)),
             idle_timeout: Some(Duration::from_secs(10 * 60)),
             checkout_timeout: Duration::MAX,
-            cancel: Cancel::with(NoTls),
+            canceller: Canceller::by_driver(NoTls),
         }
     }
 }
@@ -137,7 +131,7 @@ impl PostgresStoreBuilder {
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
     {
-        self.cancel = Cancel::with(tls);
+        self.canceller = Canceller::by_driver(tls);
         self
     }
 
@@ -237,13 +231,13 @@ impl PostgresStoreBuilder {
         O::Error: Into<Error>,
     {
         let options = options.try_into().map_err(Into::into)?;
-        let dialer = Arc::new(Dialer::new(&options)?);
-        let cancel = Cancel::By(dialer.clone());
-        let manager = Manager::new(dialer);
+        let connector = Connector::new(&options)?;
+        let canceller = Canceller::new(connector.clone());
+        let manager = ConnectionManager::new(connector);
         if !options.is_startonly() {
-            blocking(|| Ok(manager.begin()?))?;
+            manager.connect_first()?;
         }
-        self.pooled(manager, cancel)
+        self.pooled(manager, canceller)
     }
 
     /// Connects with a configuration and TLS that are there, and makes the store on a pool of its own.
@@ -285,16 +279,15 @@ impl PostgresStoreBuilder {
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(timeout);
         }
-        let cancel = Cancel::with(tls.clone());
-        let manager = WithConfig(PostgresConnectionManager::new(config, tls));
-        // The pool would try again for its whole timeout, and tell little of why.
-        let first = blocking(|| Ok(manager.connect()?))?;
-        drop(first);
-        self.pooled(manager, cancel)
+        let canceller = Canceller::by_driver(tls.clone());
+        let manager = ConfigManager::new(config, tls);
+        // A pool would try again for its whole timeout, and report less.
+        drop(manager.connect()?);
+        self.pooled(manager, canceller)
     }
 
     /// The store on a pool of its own.
-    fn pooled<M>(self, manager: M, cancel: Cancel) -> Result<PostgresStore, Error>
+    fn pooled<M>(self, manager: M, canceller: Canceller) -> Result<PostgresStore, Error>
     where
         M: ManageConnection<Connection = Client>,
     {
@@ -317,7 +310,7 @@ impl PostgresStoreBuilder {
             .test_on_check_out(false)
             .connection_timeout(RETRY)
             .build_unchecked(manager);
-        Ok(PostgresStoreBuilder { cancel, ..self }.from_pool(pool))
+        Ok(PostgresStoreBuilder { canceller, ..self }.from_pool(pool))
     }
 
     fn build(self, source: impl Source + 'static) -> PostgresStore {
@@ -329,7 +322,7 @@ impl PostgresStoreBuilder {
             timeout: self.timeout,
             checkout_timeout: self.checkout_timeout,
             default_period: DefaultPeriod::new(self.default_period),
-            canceller: Canceller::new(self.cancel),
+            canceller: self.canceller,
             sizes: Recent::default(),
             last_failure: Mutex::default(),
             last_broken: Mutex::default(),

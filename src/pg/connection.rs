@@ -10,18 +10,14 @@ use postgres::{
     Client, Row, Statement,
     types::{ToSql, Type},
 };
+use postgres_connect::{CancelGuard, Cancelled};
 
 use super::{
     PostgresStore,
     source::{Backend, Lease, OtherEnd},
     sql::Sql,
 };
-use crate::{
-    Error,
-    connect::{Cancelled, Guard},
-    deadline::Deadline,
-    error::DatabaseError,
-};
+use crate::{Error, deadline::Deadline, error::DatabaseError};
 
 /// Whether the driver's own parameter has come from it to this server process. A pooler, which has its own
 /// connections to the server, sets it later or not at all. And which process this is.
@@ -235,7 +231,7 @@ impl<'a> Connection<'a> {
     /// Makes a round trip, for which the server has five seconds.
     pub(super) fn ping(&mut self) -> Result<(), Failure> {
         let limit = Deadline::within(PROBE);
-        limit.of(|| self.execute(""))
+        limit.scope(|| self.execute(""))
     }
 
     /// Sends a statement by `send`, and has it cancelled at the deadline.
@@ -255,7 +251,7 @@ impl<'a> Connection<'a> {
         Ok(done?)
     }
 
-    fn guard<'g>(&mut self, deadline: &'g Deadline) -> Guard<'g>
+    fn guard<'g>(&mut self, deadline: &'g Deadline) -> CancelGuard<'g>
     where
         'a: 'g,
     {

@@ -25,7 +25,7 @@ enum Outcome {
 impl PostgresStore {
     /// Adds a session, and waits if another transaction is in the way.
     pub(super) fn insert_one(&self, call: &Call<'_>) -> Result<(), Error> {
-        Deadline::within(self.timeout).of(|| {
+        Deadline::within(self.timeout).scope(|| {
             let calls = std::slice::from_ref(call);
             for pass in 0..MAX_PASSES {
                 let outcomes = self.insert_pass(&self.sql.insert_waiting, calls)?;
@@ -44,7 +44,7 @@ impl PostgresStore {
 
     /// Adds many sessions. Those with another transaction in the way wait last, one after another.
     pub(super) fn insert_all(&self, calls: Vec<Result<Call<'_>, Error>>) -> Vec<Result<(), Error>> {
-        Deadline::within(self.timeout).of(|| {
+        Deadline::within(self.timeout).scope(|| {
             let waiting: Vec<_> = calls
                 .iter()
                 .map(|call| call.as_ref().ok().copied())
@@ -68,7 +68,7 @@ impl PostgresStore {
             let results = self.insert_distinct(std::slice::from_ref(call));
             results.into_iter().next().unwrap_or(Err(Error::Locked))
         };
-        Deadline::within(self.timeout).of(|| {
+        Deadline::within(self.timeout).scope(|| {
             each(
                 calls,
                 SameKey::FirstInserts,

@@ -28,14 +28,13 @@ use std::{
 };
 
 use postgres::Client;
+use postgres_connect::Canceller;
 use r2d2::{ManageConnection, Pool};
 
 pub use self::builder::PostgresStoreBuilder;
 pub(crate) use self::prune::{Step, Sweep, Turn};
 use self::{connection::Prepare, source::Source, sql::Statements, table::Table};
-use crate::{
-    ConnectOptions, Error, Store, connect::Canceller, period::DefaultPeriod, recent::Recent,
-};
+use crate::{ConnectOptions, Error, Store, period::DefaultPeriod, recent::Recent};
 
 /// Sessions in a PostgreSQL table, through blocking calls.
 ///

@@ -14,18 +14,14 @@ use postgres::{
     Client,
     error::{Severity, SqlState},
 };
+use postgres_connect::is_async_context;
 
 use super::{
     PostgresStore,
     connection::{Connection, Effect, Failure},
     source::{Backend, Lease},
 };
-use crate::{
-    Error,
-    blocking::{blocking, is_about_async},
-    deadline::{self, Deadline},
-    error::DatabaseError,
-};
+use crate::{Error, blocking::blocking, deadline::Deadline, error::DatabaseError};
 
 /// The longest pause between two attempts.
 const MAX_PAUSE: Duration = Duration::from_millis(250);
@@ -71,7 +67,7 @@ impl PostgresStore {
         mut work: impl FnMut(&mut Connection<'_>) -> Result<T, Failure>,
     ) -> Result<T, Error> {
         let deadline = Deadline::within(self.timeout);
-        blocking(|| deadline.of(|| self.attempts(&deadline, &mut work)))
+        blocking(|| deadline.scope(|| self.attempts(&deadline, &mut work)))
     }
 
     /// Lends `work` a connection that has just answered. Its statements are cancelled at the deadline of the call
@@ -80,7 +76,7 @@ impl PostgresStore {
         let until = Deadline::current();
         let deadline = Deadline::within(self.timeout);
         blocking(|| {
-            let mut connection = deadline.of(|| self.living(&deadline))?;
+            let mut connection = deadline.scope(|| self.living(&deadline))?;
             Ok(connection.lend(until.as_ref(), work))
         })
     }
@@ -149,7 +145,7 @@ impl PostgresStore {
         let done = match catch_unwind(AssertUnwindSafe(|| work(connection))) {
             Ok(done) => done,
             Err(panic) => {
-                if !is_about_async(&*panic) {
+                if !is_async_context(&*panic) {
                     connection.clean();
                 }
                 resume_unwind(panic)
@@ -243,16 +239,16 @@ impl PostgresStore {
 
     /// Waits for a connection. If there is none in time, the error says why the last could not be opened.
     fn lease(&self, deadline: &Deadline) -> Result<Box<dyn Lease + '_>, Error> {
-        let until = deadline::after(self.checkout_timeout);
-        if deadline.left() < TOO_SHORT {
+        let until = Deadline::within(self.checkout_timeout);
+        if deadline.remaining() < TOO_SHORT {
             return Err(timed_out(deadline, UNSENT));
         }
-        while deadline.left() >= TOO_SHORT {
-            let left = deadline
-                .left()
-                .min(until.saturating_duration_since(Instant::now()));
+        while deadline.remaining() >= TOO_SHORT {
             // A pool tells its last failure to one of its waiters only, so all of them ask early.
-            match self.source.lease((left / 2).clamp(TOO_SHORT, LEASE)) {
+            match self
+                .source
+                .lease((until.remaining() / 2).clamp(TOO_SHORT, LEASE))
+            {
                 Ok(lease) => {
                     *lock(&self.last_failure) = None;
                     return Ok(lease);
@@ -260,7 +256,7 @@ impl PostgresStore {
                 Err(Some(cause)) => *lock(&self.last_failure) = Some(cause),
                 Err(None) => {}
             }
-            if until <= Instant::now() {
+            if until.has_passed() {
                 break;
             }
         }
@@ -311,7 +307,7 @@ fn try_lock(mutex: &Mutex<()>) -> Option<MutexGuard<'_, ()>> {
 
 fn timed_out(deadline: &Deadline, reason: impl Into<String>) -> Error {
     Error::TimedOut {
-        waited: deadline.waited(),
+        waited: deadline.elapsed(),
         reason: reason.into(),
     }
 }
@@ -321,7 +317,7 @@ fn timed_out(deadline: &Deadline, reason: impl Into<String>) -> Error {
 fn pause(attempt: u32, deadline: &Deadline) {
     if attempt > 1 {
         let pause = Duration::from_millis(1 << attempt.min(8));
-        thread::sleep(pause.min(MAX_PAUSE).min(deadline.left()));
+        thread::sleep(pause.min(MAX_PAUSE).min(deadline.remaining()));
     }
 }
 

@@ -248,7 +248,7 @@ impl<'a> Sweep<'a> {
     /// Whether another statement is likely to fit into the time of the call that this is part of.
     fn fits_again(&self) -> bool {
         let needed = self.rest() + self.took * 2;
-        Deadline::current().is_none_or(|deadline| deadline.left() > needed)
+        Deadline::current().is_none_or(|deadline| deadline.remaining() > needed)
     }
 }
 

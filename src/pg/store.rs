@@ -103,7 +103,7 @@ impl Store for PostgresStore {
         let generate = |calls: &[Call<'_>]| self.generate_all(calls);
         let one = |call: &Call<'_>| self.generate_all(&[*call]).into_iter().collect();
         let done = Deadline::within(self.timeout)
-            .of(|| batch::each(calls, SameKey::Shares, generate, one));
+            .scope(|| batch::each(calls, SameKey::Shares, generate, one));
         let done = done.into_iter().zip(keys);
         done.map(|(done, key)| done.and(key)).collect()
     }
@@ -129,7 +129,7 @@ impl Store for PostgresStore {
                 .collect()
         };
         Deadline::within(self.timeout)
-            .of(|| batch::each(named(keys), SameKey::Shares, get, |call| self.get(call.key)))
+            .scope(|| batch::each(named(keys), SameKey::Shares, get, |call| self.get(call.key)))
     }
 
     fn set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {

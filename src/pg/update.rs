@@ -89,7 +89,7 @@ impl PostgresStore {
         sent: &Sent,
     ) -> Result<Outcome, Failure> {
         while self.is_in_progress(connection, sent)? {
-            thread::sleep(Duration::from_millis(10).min(connection.deadline().left()));
+            thread::sleep(Duration::from_millis(10).min(connection.deadline().remaining()));
         }
         let rows = connection.query(&self.sql.stored, &[key], Effect::None)?;
         if rows.iter().any(|row| is_from(row, sent)) {

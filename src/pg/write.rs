@@ -25,7 +25,7 @@ impl PostgresStore {
         write: &Write,
         calls: Vec<Result<Call<'_>, Error>>,
     ) -> Vec<Result<(), Error>> {
-        Deadline::within(self.timeout).of(|| {
+        Deadline::within(self.timeout).scope(|| {
             let waiting: Vec<_> = calls
                 .iter()
                 .map(|call| call.as_ref().ok().copied())
@@ -53,7 +53,7 @@ impl PostgresStore {
             true => SameKey::Shares,
             false => SameKey::LastWrites,
         };
-        Deadline::within(self.timeout).of(|| {
+        Deadline::within(self.timeout).scope(|| {
             each(
                 calls,
                 same_key,
@@ -65,7 +65,7 @@ impl PostgresStore {
 
     /// The brief statement for one call, and then the careful one if that is needed.
     fn write_one(&self, write: &Write, careful: &Sql, call: &Call<'_>) -> Result<(), Error> {
-        Deadline::within(self.timeout).of(|| {
+        Deadline::within(self.timeout).scope(|| {
             if !(write.may_be_absent || call.outlives_brief()) {
                 return self.carefully(write, careful, &[*call]).and_then(one);
             }

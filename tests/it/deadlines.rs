@@ -364,7 +364,7 @@ fn has_store_thread() -> bool {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
     tasks.flatten().any(|task| {
         let name = fs::read_to_string(task.path().join("comm"));
-        name.is_ok_and(|name| "session-postgres".starts_with(name.trim_end()))
+        name.is_ok_and(|name| "postgres-cancel".starts_with(name.trim_end()))
     })
 }
 

@@ -53,7 +53,7 @@ fn a_server_that_accepts_and_never_answers_is_given_up() {
         let error = in_time(|| PostgresStore::connect(options).unwrap_err());
         assert!(matches!(error, Error::Connect(_)), "{error:?}");
         assert!(
-            error.to_string().contains("has not answered in time"),
+            error.to_string().contains("did not answer in time"),
             "{error}"
         );
         assert!(error.to_string().contains("connect_timeout"), "{error}");

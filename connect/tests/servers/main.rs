@@ -1,0 +1,12 @@
+//! Connections to real servers.
+
+#![allow(clippy::unwrap_used)]
+
+mod hosts;
+mod limits;
+mod options;
+mod passwords;
+mod pool;
+mod support;
+#[cfg(feature = "tls")]
+mod tls;

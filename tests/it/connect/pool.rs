@@ -1,0 +1,229 @@
+//! The pool of a store that `connect` has made.
+
+use std::{sync::Barrier, thread, time::Duration};
+
+use r2d2_postgres::PostgresConnectionManager;
+use session_postgres::{
+    ConnectOptions, Error, Key, PostgresStore, Store,
+    postgres::{Client, Config, NoTls},
+    r2d2::Pool,
+};
+use throwaway_postgres::Server;
+
+use super::through;
+use crate::support::{
+    PATIENCE,
+    database::{Schema, url},
+    line::Line,
+    wait_until,
+};
+
+/// Hosting providers set this if a disk is nearly full. It does not mean that another server takes writes.
+#[test]
+fn a_server_that_takes_no_writes_keeps_its_connections_and_says_what_to_do() {
+    let schema = Schema::new();
+    let key = schema.store().generate(Some("lobster"), None).unwrap();
+    let line = Line::to(&schema.config());
+    let builder = || schema.builder().max_connections(4).min_idle(4);
+    let pooled = builder().connect(through(&line, &schema)).unwrap();
+    wait_until("all connections are open", || line.open() == 4);
+    let single = schema.builder().from_client(schema.client());
+    for store in [pooled, single] {
+        let read_only =
+            |client: &mut Client| client.batch_execute("SET default_transaction_read_only = on");
+        let connections = store.parallelism().get();
+        let barrier = Barrier::new(connections);
+        thread::scope(|scope| {
+            // One call each, on all connections at the same time.
+            for _ in 0..connections {
+                scope.spawn(|| {
+                    let set = |client: &mut Client| {
+                        barrier.wait();
+                        read_only(client)
+                    };
+                    store.with_client(set).unwrap().unwrap();
+                });
+            }
+        });
+        let accepted = line.accepted();
+        let new = Key::generate().unwrap();
+        for _ in 0..20 {
+            for result in [
+                store.generate(None, None).map(drop),
+                store.set(&key, "crab", None),
+                store.touch(&key, None),
+                store.clear(&key),
+                store.insert(&new, None, None),
+                store.rotate(&key).map(drop),
+                store
+                    .update(&key, None, &mut |_| Some("crab".into()))
+                    .map(drop),
+                store
+                    .set_many(&[(&key, "crab", None), (&new, "crab", None)])
+                    .remove(0),
+            ] {
+                let error = result.unwrap_err();
+                assert!(matches!(error, Error::Database(_)), "{error:?}");
+                assert_eq!(error.sqlstate().unwrap().code(), "25006");
+                let advice = "target_session_attrs=read-write";
+                assert!(error.to_string().contains(advice), "{error}");
+            }
+            assert_eq!(store.get(&key).unwrap().value, "lobster");
+        }
+        assert_eq!(line.accepted(), accepted);
+    }
+}
+
+#[test]
+fn connections_are_made_side_by_side() {
+    let schema = Schema::new();
+    let line = Line::to(&schema.config());
+    line.fall_silent();
+    let options = through(&line, &schema).startonly(true);
+    // One after the other, the second would wait for ever.
+    let options = options.set("connect_timeout", "0").unwrap();
+    let builder = schema.builder().max_connections(3).min_idle(3);
+    let store = builder.connect(options).unwrap();
+    wait_until("all three have called", || line.accepted() == 3);
+    line.speak_again();
+    store.create_table().unwrap();
+}
+
+#[test]
+fn where_only_the_start_is_asked_for_the_first_call_connects() {
+    let server = Server::start().unwrap();
+    server.stop().unwrap();
+    let options = ConnectOptions::new()
+        .conninfo(server.url())
+        .unwrap()
+        .startonly(true);
+    let builder = PostgresStore::builder().timeout(Duration::from_millis(300));
+    let store = builder.connect(options.clone()).unwrap();
+    let error = store.create_table().unwrap_err();
+    assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+    let why = "no server has its socket there";
+    assert!(error.to_string().contains(why), "{error}");
+    server.start_again().unwrap();
+    let store = PostgresStore::builder()
+        .timeout(PATIENCE)
+        .connect(options)
+        .unwrap();
+    store.create_table().unwrap();
+}
+
+#[test]
+fn the_pool_is_as_large_as_it_is_asked_to_be() {
+    let schema = Schema::new();
+    let line = Line::to(&schema.config());
+    let options = through(&line, &schema);
+    let builder = schema.builder().max_connections(3).min_idle(2);
+    let store = builder.clone().connect(options.clone()).unwrap();
+    wait_until("two wait for calls", || line.open() == 2);
+    store.create_table().unwrap();
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope
+                .spawn(|| store.with_client(|client| client.batch_execute("SELECT pg_sleep(0.1)")));
+        }
+    });
+    wait_until("there are three and no more", || line.open() == 3);
+    for builder in [
+        builder.clone().min_idle(4),
+        builder.max_connections(u32::MAX),
+    ] {
+        let error = builder.connect(options.clone()).unwrap_err();
+        assert!(matches!(error, Error::InvalidOption(_)), "{error:?}");
+    }
+}
+
+/// The pool looks after its connections twice a minute.
+#[test]
+fn connections_are_closed_when_they_are_old_or_were_idle_for_long() {
+    let schema = Schema::new();
+    let (aging, resting) = (Line::to(&schema.config()), Line::to(&schema.config()));
+    let second = Duration::from_secs(1);
+    let aged = schema.builder().max_lifetime(second).min_idle(1);
+    let rested = schema.builder().idle_timeout(second).min_idle(0);
+    let _aged = aged.connect(through(&aging, &schema)).unwrap();
+    let rested = rested.connect(through(&resting, &schema)).unwrap();
+    wait_until("one waits for calls", || aging.open() == 1);
+    let accepted = aging.accepted();
+    rested.create_table().unwrap();
+    assert!(resting.open() > 0);
+    wait_until("the old one is closed, and another opened", || {
+        aging.accepted() > accepted
+    });
+    wait_until("the idle one is closed", || resting.open() == 0);
+    rested.check().unwrap();
+}
+
+#[test]
+fn a_call_waits_no_longer_for_a_connection_than_it_may() {
+    let schema = Schema::new();
+    let builder = schema
+        .builder()
+        .max_connections(1)
+        .timeout(PATIENCE)
+        .checkout_timeout(Duration::from_millis(50));
+    let store = builder.connect(url()).unwrap();
+    store.create_table().unwrap();
+    let inner = store.with_client(|_| store.generate(None, None)).unwrap();
+    match inner.unwrap_err() {
+        Error::TimedOut { waited, .. } => assert!(waited < PATIENCE),
+        other => panic!("{other:?}"),
+    }
+    store.generate(None, None).unwrap();
+}
+
+/// Each of many callers of a store that cannot connect learns why.
+fn each_learns(store: &PostgresStore, cause: &str) {
+    let key = Key::generate().unwrap();
+    thread::scope(|scope| {
+        let calls: Vec<_> = (0..10)
+            .map(|_| scope.spawn(|| store.get(&key).unwrap_err()))
+            .collect();
+        for call in calls {
+            let error = call.join().unwrap();
+            let Error::TimedOut { reason, .. } = &error else {
+                panic!("{error:?}");
+            };
+            assert!(reason.contains(cause), "{reason}");
+        }
+    });
+}
+
+#[test]
+fn each_of_many_callers_learns_why_there_is_no_connection() {
+    let server = Server::builder()
+        .tcp(true)
+        .hba("host all all 127.0.0.1/32 scram-sha-256")
+        .start()
+        .unwrap();
+    let mut superuser = Client::connect(server.url(), NoTls).unwrap();
+    superuser
+        .batch_execute("CREATE ROLE web LOGIN PASSWORD 'lobster'")
+        .unwrap();
+    let mut own = server.tcp_url().unwrap().parse::<Config>().unwrap();
+    own.user("web").password("SecretOfTheCrab");
+    let builder = || PostgresStore::builder().timeout(Duration::from_secs(2));
+    let pool = || {
+        let manager = PostgresConnectionManager::new(own.clone(), NoTls);
+        Pool::builder().max_size(4).build_unchecked(manager)
+    };
+    let options: ConnectOptions = server.tcp_url().unwrap().parse().unwrap();
+    let options = options
+        .user("web")
+        .dbname("postgres")
+        .password("SecretOfTheCrab")
+        .startonly(true);
+    let connected = || builder().connect(options.clone()).unwrap();
+    let cause = "password authentication failed";
+    each_learns(&connected(), cause);
+    // The pool passes on the text of the driver's error, and that leaves out what the server said.
+    each_learns(&builder().from_pool(pool()), ": db error");
+
+    server.stop().unwrap();
+    let cause = "refused";
+    each_learns(&connected(), cause);
+    each_learns(&builder().from_pool(pool()), ": error connecting");
+}
