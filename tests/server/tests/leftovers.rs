@@ -143,10 +143,13 @@ fn after_a_kill_during_the_start_of_a_standby_and_a_pooler() {
     }
 }
 
-/// As Ctrl-C in a terminal does, which is for the whole process group.
+/// Ctrl-C in a terminal sends the signal to the whole process group.
 #[test]
 fn after_an_interrupt() {
-    let mut run = Run::start("return");
+    let Some(mut run) = Run::start_interruptible() else {
+        eprintln!("skipped: SIGINT is ignored here, and `env` cannot restore its default action");
+        return;
+    };
     run.ready();
     let group = run.child.id();
     for pid in run.processes() {
@@ -281,7 +284,11 @@ struct Run {
 }
 
 fn child_command(end: &str, temp: &Path) -> Command {
-    let mut command = Command::new(env::current_exe().expect("this program"));
+    child_command_of(Command::new(this_program()), end, temp)
+}
+
+/// The same for a command that starts this program with the arguments that are added to it.
+fn child_command_of(mut command: Command, end: &str, temp: &Path) -> Command {
     command.args(["--exact", "child", "--nocapture", "--test-threads=1"]);
     command
         .env("CHILD", end)
@@ -294,6 +301,18 @@ fn child_command(end: &str, temp: &Path) -> Command {
     command
 }
 
+fn this_program() -> PathBuf {
+    env::current_exe().expect("this program")
+}
+
+fn is_ended_by_sigint(mut shell: Command) -> bool {
+    let ended = shell
+        .args(["-c", "kill -s INT $$"])
+        .stderr(Stdio::null())
+        .status();
+    ended.is_ok_and(|status| status.signal() == Some(SIGINT))
+}
+
 impl Run {
     fn start(end: &str) -> Self {
         Self::start_with(end, "")
@@ -302,7 +321,30 @@ impl Run {
     fn start_with(end: &str, with: &str) -> Self {
         let temp = Temp::new();
         let mut command = child_command(end, &temp.0);
-        let child = command.env("CHILD_WITH", with).spawn().expect("a child");
+        command.env("CHILD_WITH", with);
+        Self::spawn(&mut command, temp)
+    }
+
+    /// Starts a child that SIGINT ends, even if this process ignores SIGINT. Commands that a script starts
+    /// with `&` ignore it, and children inherit that. Returns `None` if `env` cannot restore the default.
+    fn start_interruptible() -> Option<Self> {
+        let direct = |program: &Path| Command::new(program);
+        let restored = |program: &Path| {
+            let mut command = Command::new("env");
+            command.arg("--default-signal=INT").arg(program);
+            command
+        };
+        let ways: [fn(&Path) -> Command; 2] = [direct, restored];
+        let way = ways
+            .into_iter()
+            .find(|way| is_ended_by_sigint(way(Path::new("/bin/sh"))))?;
+        let temp = Temp::new();
+        let mut command = child_command_of(way(&this_program()), "return", &temp.0);
+        Some(Self::spawn(&mut command, temp))
+    }
+
+    fn spawn(command: &mut Command, temp: Temp) -> Self {
+        let child = command.spawn().expect("a child");
         Self {
             child,
             temp,
