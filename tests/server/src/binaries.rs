@@ -1,4 +1,4 @@
-//! Where PostgreSQL is on this machine.
+//! Finds PostgreSQL's programs on this machine.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,44 +6,45 @@ use std::{env, fs};
 
 use crate::Error;
 
-/// Folders with one folder for each version, as `(folder, start of the names, folder below)`.
-const PLACES: &[(&str, &str, &str)] = &[
+/// Directories with a subdirectory for each version: `(directory, prefix of the subdirectories, directory of
+/// the programs in them)`.
+const VERSIONED_DIRS: &[(&str, &str, &str)] = &[
     ("/usr/lib/postgresql", "", "bin"), // Debian, Ubuntu
-    ("/usr", "pgsql-", "bin"),          // packages of postgresql.org for Red Hat and its kin
+    ("/usr", "pgsql-", "bin"),          // packages of postgresql.org for Red Hat and derivatives
     ("/opt/homebrew/opt", "postgresql", "bin"),
     ("/usr/local/opt", "postgresql", "bin"), // Homebrew on Intel
     ("/Library/PostgreSQL", "", "bin"),      // the installer for macOS
     ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
 ];
 
-/// A folder with `initdb` and `postgres`.
+/// A directory with `initdb` and `postgres`.
 #[derive(Debug, Clone)]
 pub(crate) struct Binaries {
     pub(crate) dir: PathBuf,
-    /// What `postgres --version` prints.
+    /// The output of `postgres --version`.
     pub(crate) version: String,
 }
 
 impl Binaries {
-    /// The folder that `PG_BIN` names, else the newest of those that are found.
+    /// Returns the directory in `PG_BIN`, or the newest installation if `PG_BIN` is not set.
     pub(crate) fn find() -> Result<Self, Error> {
         match env::var_os("PG_BIN") {
-            Some(dir) if !dir.is_empty() => Self::told(Path::new(&dir)),
+            Some(dir) if !dir.is_empty() => Self::named_by_pg_bin(Path::new(&dir)),
             _ => newest(&candidates()).ok_or_else(|| {
                 Error::new(
                     "no PostgreSQL server found on this machine. Install one (apt-get install postgresql; \
-                     dnf install postgresql-server; brew install postgresql), or set PG_BIN to the folder \
+                     dnf install postgresql-server; brew install postgresql), or set PG_BIN to the directory \
                      that has initdb and postgres, or set DATABASE_URL to a running server",
                 )
             }),
         }
     }
 
-    fn told(dir: &Path) -> Result<Self, Error> {
+    fn named_by_pg_bin(dir: &Path) -> Result<Self, Error> {
         Self::at(dir).ok_or_else(|| {
             Error::new(format!(
-                "PG_BIN is {}, and there is no working initdb and postgres in that folder: set PG_BIN to \
-                 the bin folder of a PostgreSQL server, or unset it to let one be found",
+                "PG_BIN is {}, and that directory has no working initdb and postgres: set PG_BIN to the bin \
+                 directory of a PostgreSQL server, or unset it to search for one",
                 dir.display()
             ))
         })
@@ -57,7 +58,7 @@ impl Binaries {
             .then_some(Self { dir, version })
     }
 
-    /// The version's numbers, for comparing: 9.6 is older than 10, 15.9 than 15.18.
+    /// Returns the numbers of the version, for comparisons: 9.6 is older than 10, and 15.9 than 15.18.
     fn numbers(&self) -> Vec<u32> {
         let version = self
             .version
@@ -70,7 +71,7 @@ impl Binaries {
     }
 }
 
-/// The newest; of equals the first.
+/// Returns the newest installation, the first one of several with the same version.
 fn newest(dirs: &[PathBuf]) -> Option<Binaries> {
     dirs.iter()
         .rev()
@@ -81,7 +82,7 @@ fn newest(dirs: &[PathBuf]) -> Option<Binaries> {
 fn candidates() -> Vec<PathBuf> {
     let mut dirs = Vec::new();
     for dir in env::split_paths(&env::var_os("PATH").unwrap_or_default()) {
-        // A link to the program: the rest of PostgreSQL is where that is.
+        // If this is a link, the other programs may be only in the directory that it leads to.
         dirs.extend(
             dir.join("postgres")
                 .canonicalize()
@@ -91,9 +92,9 @@ fn candidates() -> Vec<PathBuf> {
         dirs.push(dir);
     }
     dirs.extend(output(Command::new("pg_config").arg("--bindir")).map(PathBuf::from));
-    for (folder, start, below) in PLACES {
+    for (dir, prefix, below) in VERSIONED_DIRS {
         dirs.extend(
-            versions(Path::new(folder), start)
+            versions(Path::new(dir), prefix)
                 .into_iter()
                 .map(|version| version.join(below)),
         );
@@ -101,15 +102,15 @@ fn candidates() -> Vec<PathBuf> {
     dirs
 }
 
-fn versions(folder: &Path, start: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(start));
+fn versions(dir: &Path, prefix: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
     let mut found: Vec<PathBuf> = named.map(|entry| entry.path()).collect();
     found.sort();
     found
 }
 
-/// What the command prints, if it is there and succeeds.
+/// Returns the output of the command if it exists, succeeds and prints something.
 fn output(command: &mut Command) -> Option<String> {
     let output = command
         .stdin(Stdio::null())
@@ -126,23 +127,23 @@ mod tests {
 
     use super::*;
 
-    /// A folder of made-up installations, removed at the end.
-    struct Folder(PathBuf);
+    /// A directory of fake installations, deleted at the end.
+    struct Installations(PathBuf);
 
-    impl Folder {
+    impl Installations {
         fn new(name: &str) -> Self {
-            let folder = env::temp_dir().join(format!("binaries-{name}-{}", std::process::id()));
-            fs::create_dir(&folder).expect("a new folder");
-            Self(folder.canonicalize().expect("its real path"))
+            let dir = env::temp_dir().join(format!("binaries-{name}-{}", std::process::id()));
+            fs::create_dir(&dir).expect("a new directory");
+            Self(dir.canonicalize().expect("its real path"))
         }
 
         fn install(&self, name: &str, version: &str, programs: &[&str]) -> PathBuf {
             let dir = self.0.join(name);
-            fs::create_dir(&dir).expect("a folder for programs");
+            fs::create_dir(&dir).expect("a directory for programs");
             for program in programs {
                 let script = format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version}'\n");
-                // Copied into place: a program that a concurrent fork still has open for writing
-                // cannot run.
+                // A file cannot be executed while a concurrently forked process still has it open for
+                // writing. `cp` writes the program in another process.
                 fs::write(dir.join("script"), script).expect("a program");
                 fs::set_permissions(dir.join("script"), fs::Permissions::from_mode(0o755))
                     .expect("its mode");
@@ -157,7 +158,7 @@ mod tests {
         }
     }
 
-    impl Drop for Folder {
+    impl Drop for Installations {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
@@ -166,41 +167,41 @@ mod tests {
     const BOTH: &[&str] = &["initdb", "postgres"];
 
     #[test]
-    fn the_newest_wins_by_number() {
-        let folder = Folder::new("newest");
-        folder.install("a", "9.6.24", BOTH);
-        folder.install("b", "15.9 (Debian 15.9-1)", BOTH);
-        folder.install("c", "15.18 (Debian 15.18-0)", BOTH);
-        folder.install("d", "15.10", BOTH);
-        let found = newest(&versions(&folder.0, "")).expect("one of them");
-        assert_eq!(found.dir, folder.0.join("c"));
+    fn the_newest_version_by_number_is_used() {
+        let dir = Installations::new("newest");
+        dir.install("a", "9.6.24", BOTH);
+        dir.install("b", "15.9 (Debian 15.9-1)", BOTH);
+        dir.install("c", "15.18 (Debian 15.18-0)", BOTH);
+        dir.install("d", "15.10", BOTH);
+        let found = newest(&versions(&dir.0, "")).expect("one of them");
+        assert_eq!(found.dir, dir.0.join("c"));
         assert_eq!(
             found.version,
             "postgres (PostgreSQL) 15.18 (Debian 15.18-0)"
         );
-        folder.install("e", "18beta1", BOTH);
+        dir.install("e", "18beta1", BOTH);
         assert_eq!(
-            newest(&versions(&folder.0, "")).expect("one").dir,
-            folder.0.join("e")
+            newest(&versions(&dir.0, "")).expect("one").dir,
+            dir.0.join("e")
         );
     }
 
     #[test]
-    fn of_equals_the_first_wins() {
-        let folder = Folder::new("equals");
+    fn of_equal_versions_the_first_is_used() {
+        let dir = Installations::new("equals");
         let (a, b) = (
-            folder.install("a", "17.2", BOTH),
-            folder.install("b", "17.2", BOTH),
+            dir.install("a", "17.2", BOTH),
+            dir.install("b", "17.2", BOTH),
         );
         assert_eq!(newest(&[b.clone(), a]).expect("one").dir, b);
     }
 
     #[test]
-    fn a_folder_needs_both_programs() {
-        let folder = Folder::new("both");
-        let client = folder.install("client", "18.1", &["initdb"]);
-        let half = folder.install("half", "18.1", &["postgres"]);
-        let whole = folder.install("whole", "13.2", BOTH);
+    fn a_directory_needs_both_programs() {
+        let dir = Installations::new("both");
+        let client = dir.install("client", "18.1", &["initdb"]);
+        let half = dir.install("half", "18.1", &["postgres"]);
+        let whole = dir.install("whole", "13.2", BOTH);
         assert_eq!(
             newest(&[client.clone(), half.clone(), whole.clone()])
                 .expect("one")
@@ -211,23 +212,23 @@ mod tests {
     }
 
     #[test]
-    fn a_link_leads_to_the_real_folder() {
-        let folder = Folder::new("link");
-        let real = folder.install("real", "16.1", BOTH);
-        symlink(&real, folder.0.join("link")).expect("a link");
-        assert_eq!(newest(&[folder.0.join("link")]).expect("one").dir, real);
+    fn a_link_to_a_directory_is_resolved() {
+        let dir = Installations::new("link");
+        let real = dir.install("real", "16.1", BOTH);
+        symlink(&real, dir.0.join("link")).expect("a link");
+        assert_eq!(newest(&[dir.0.join("link")]).expect("one").dir, real);
     }
 
     #[test]
-    fn names_are_taken_by_their_start() {
-        let folder = Folder::new("names");
+    fn versions_are_found_by_their_prefix() {
+        let dir = Installations::new("names");
         for name in ["pgsql-16", "pgsql-17", "share"] {
-            folder.install(name, "1", &[]);
+            dir.install(name, "1", &[]);
         }
         assert_eq!(
-            versions(&folder.0, "pgsql-"),
-            [folder.0.join("pgsql-16"), folder.0.join("pgsql-17")]
+            versions(&dir.0, "pgsql-"),
+            [dir.0.join("pgsql-16"), dir.0.join("pgsql-17")]
         );
-        assert!(versions(&folder.0.join("none"), "").is_empty());
+        assert!(versions(&dir.0.join("none"), "").is_empty());
     }
 }

@@ -1,13 +1,13 @@
-//! The database that tests use.
+//! The database for tests: that of `DATABASE_URL`, or a throwaway server.
 
 use std::env;
 
 use crate::{Error, Server};
 
-/// The database of `DATABASE_URL` where that is set and not empty, else one of a server of its own.
+/// The database that `DATABASE_URL` names, or a throwaway server if it is unset or empty.
 #[derive(Debug)]
 pub enum Database {
-    /// The one that `DATABASE_URL` names. It is used as it is and stays when the tests end.
+    /// The database that `DATABASE_URL` names. It remains when the tests end.
     External {
         /// The value of `DATABASE_URL`.
         url: String,
@@ -17,11 +17,11 @@ pub enum Database {
 }
 
 impl Database {
-    /// Reads `DATABASE_URL`, and starts a server where it is not set.
+    /// Reads `DATABASE_URL`, and starts a server if it is unset or empty.
     ///
     /// # Errors
     ///
-    /// When there is no `DATABASE_URL` and [`Server::start`] fails.
+    /// If `DATABASE_URL` is unset or empty and [`Server::start`] fails.
     pub fn open() -> Result<Self, Error> {
         match env::var("DATABASE_URL") {
             Ok(url) if !url.is_empty() => Ok(Self::External { url }),
@@ -29,7 +29,7 @@ impl Database {
         }
     }
 
-    /// The connection string.
+    /// Returns the connection string.
     pub fn url(&self) -> &str {
         match self {
             Self::External { url } => url,

@@ -1,8 +1,8 @@
-//! What can go wrong.
+//! The error type.
 
 use std::{fmt, io};
 
-/// Why there is no server, and what to do about it.
+/// Why an operation failed, and often what to do about it.
 #[derive(Debug)]
 pub struct Error {
     message: String,
@@ -17,10 +17,10 @@ impl Error {
         }
     }
 
-    /// For `map_err`: what was being done when the system said no.
-    pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    /// Returns a function for `map_err` that adds what failed to an I/O error.
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         move |error| Self {
-            message: doing.into(),
+            message: what.into(),
             source: Some(error),
         }
     }

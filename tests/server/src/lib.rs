@@ -6,32 +6,35 @@
 //! # Ok::<(), throwaway_postgres::Error>(())
 //! ```
 //!
-//! Where `DATABASE_URL` is set, that is the database. Else a server starts from the newest
-//! PostgreSQL of the machine (13 or later), in a temporary folder and behind a Unix socket there, and
-//! is ready in about a second.
+//! If `DATABASE_URL` is set, [`Database::open`] uses that database. Otherwise it starts a server with the
+//! newest PostgreSQL of the machine (13 or later). The server listens on a Unix socket in a temporary
+//! directory and is ready in about a second.
 //!
-//! The server and its folder go away when the [`Server`] is dropped, and also when nothing is
-//! dropped: servers in a `static`, a panic, an abort, Ctrl-C, `kill -9`. A small shell process sees to
-//! that (`supervisor.sh`).
+//! Dropping the [`Server`] stops the server and deletes its directory. This also happens if it is never
+//! dropped, because it is in a `static` or because the process panics, aborts or is killed by Ctrl-C or
+//! `kill -9`. A small shell process (`supervisor.sh`) notices the end of the process and cleans up.
 //!
-//! PostgreSQL refuses to run as root. Started by root, the server runs as the user `postgres`, or as
-//! `nobody` where there is no such user.
+//! PostgreSQL refuses to run as root. If root starts the server, it runs as the user `postgres`, or as
+//! `nobody` if there is no user `postgres`.
 //!
-//! Where to look for PostgreSQL can be said with `PG_BIN`, a folder with `initdb` and `postgres`.
+//! The environment variable `PG_BIN` selects another PostgreSQL: the directory of `initdb` and `postgres`.
 
 #[cfg(not(unix))]
 compile_error!("throwaway-postgres needs Unix: elsewhere run the tests in a container or in WSL");
 
 mod binaries;
 pub mod certificates;
+mod command;
 mod database;
+mod directory;
 mod error;
-mod place;
 mod pooler;
+mod port;
 mod psql;
 mod server;
 mod supervisor;
 mod user;
+mod wait;
 
 pub use database::Database;
 pub use error::Error;

@@ -1,18 +1,19 @@
-//! SQL through `psql`, so that there need be no client here.
+//! SQL through `psql`, so that this crate needs no PostgreSQL client library.
 
 use std::io;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::Error;
-use crate::supervisor::{spawn, until, without_settings};
+use crate::command::{spawn, without_pg_variables};
+use crate::wait::wait_until;
 
-/// Runs the commands one by one, each in a transaction of its own, and returns what they print.
+/// Runs the commands one by one, each in its own transaction, and returns their output.
 pub(crate) fn psql(bin: &Path, url: &str, commands: &[&str]) -> Result<String, Error> {
     let mut command = Command::new(bin.join("psql"));
     command.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-d", url]);
     command.args(commands.iter().flat_map(|sql| ["-c", sql]));
-    without_settings(&mut command);
+    without_pg_variables(&mut command);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -25,16 +26,16 @@ pub(crate) fn psql(bin: &Path, url: &str, commands: &[&str]) -> Result<String, E
         })
     })??;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Error::new(format!("psql says: {}", said.trim())));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        return Err(Error::new(format!("psql failed: {}", stderr.trim())));
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Not for long output: nobody reads it before the end.
+/// Waits for the end of the command. Its output must fit into a pipe, because it is read only afterwards.
 fn run(command: &mut Command) -> io::Result<Result<Output, Error>> {
     let mut child = spawn(command)?;
-    let ended = until("psql", || {
+    let ended = wait_until("psql", || {
         child
             .try_wait()
             .map(|ended| ended.is_some())
@@ -47,7 +48,7 @@ fn run(command: &mut Command) -> io::Result<Result<Output, Error>> {
     Ok(ended.map(|()| output))
 }
 
-/// As a literal in SQL.
+/// Quotes a value as an SQL literal.
 pub(crate) fn literal(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }

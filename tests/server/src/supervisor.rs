@@ -1,9 +1,9 @@
-//! The folder of a server and the program that works in it; both go away with the [`Supervisor`], and
-//! with the whole process, whatever ends it.
+//! The supervisor: a process that deletes a server when this process ends, however that happens.
 //!
-//! The work is done by `supervisor.sh`, at the other end of a pipe: when nobody holds our end any
-//! more, it tidies up. Programs start through a shell that holds our end too, until it has told the
-//! supervisor its process id: at no time is there something that the supervisor does not know of.
+//! It is a shell that runs `supervisor.sh`. It reads commands from a pipe. When every copy of the pipe's
+//! writing end is closed, it stops the server and deletes the server's directory. A program is started
+//! through a shell that also holds the writing end, until that shell has told the supervisor the
+//! program's process id. So there is never a program that the supervisor does not know.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -11,33 +11,31 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
-use std::{env, fs, io};
+use std::time::Instant;
+use std::{fs, io};
 
 use crate::Error;
+use crate::command::{spawn, without_pg_variables};
 use crate::user::User;
+use crate::wait::{LIMIT, PAUSE, too_long};
 
-/// How long anything may take.
-const LIMIT: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(5);
-
-/// Says which program it is going to be, and becomes it. Its output goes to the log.
+/// Tells the supervisor the name and process id of the program, then becomes the program. The output of
+/// the program goes to the log.
 const BECOME: &str = r#"echo "$0 $$"; exec "$@" </dev/null >>log 2>&1"#;
 
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     shell: Child,
-    /// `None` once it must tidy up.
+    /// `None` tells the supervisor to clean up.
     pipe: Option<ChildStdin>,
     answers: Option<BufReader<ChildStdout>>,
     program: Option<Child>,
-    folder: PathBuf,
+    dir: PathBuf,
 }
 
 impl Supervisor {
-    /// Makes a folder in `parent`, of our own and readable for nobody else.
+    /// Starts a supervisor, which creates a directory in `parent` that only this user can read.
     pub(crate) fn start(parent: &Path) -> Result<Self, Error> {
         let mut command = Command::new("/bin/sh");
         command
@@ -48,7 +46,7 @@ impl Supervisor {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        // A group of its own: Ctrl-C in a terminal is not for it.
+        // Ctrl-C in a terminal sends SIGINT to the whole process group.
         let mut shell =
             spawn(command.process_group(0)).map_err(Error::io("cannot start /bin/sh"))?;
         let pipe = shell.stdin.take();
@@ -58,22 +56,22 @@ impl Supervisor {
             pipe,
             answers,
             program: None,
-            folder: PathBuf::new(),
+            dir: PathBuf::new(),
         };
-        let said = supervisor.answer()?;
-        supervisor.folder = PathBuf::from(&said);
-        if supervisor.folder.is_absolute() {
+        let dir_or_error = supervisor.answer()?;
+        supervisor.dir = PathBuf::from(&dir_or_error);
+        if supervisor.dir.is_absolute() {
             Ok(supervisor)
         } else {
-            Err(Error::new(said))
+            Err(Error::new(dir_or_error))
         }
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
-    /// Starts a program in the folder, one of those that `supervisor.sh` knows; its process id.
+    /// Starts one of the programs that `supervisor.sh` knows, in the directory. Returns its process id.
     pub(crate) fn run(
         &mut self,
         bin: &Path,
@@ -81,30 +79,30 @@ impl Supervisor {
         args: &[impl AsRef<OsStr>],
         user: Option<&User>,
     ) -> Result<u32, Error> {
-        let doing = || format!("cannot start {name}");
+        let failed = || format!("cannot start {name}");
         let pipe = match &self.pipe {
             Some(pipe) => pipe.as_fd().try_clone_to_owned(),
             None => Err(io::ErrorKind::BrokenPipe.into()),
         };
-        let pipe = pipe.map_err(Error::io(doing()))?;
+        let pipe = pipe.map_err(Error::io(failed()))?;
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", BECOME, name])
             .arg(bin.join(name))
             .args(args)
-            .current_dir(&self.folder);
+            .current_dir(&self.dir);
         command
             .stdin(Stdio::null())
             .stdout(pipe)
             .stderr(Stdio::null())
             .process_group(0);
-        // The same server, whatever the settings around us are.
+        // The environment of this process must not affect the server.
         command.env("LC_ALL", "C").env("TZ", "UTC");
-        without_settings(&mut command);
+        without_pg_variables(&mut command);
         if let Some(user) = user {
-            user.run(&mut command);
+            user.run_as(&mut command);
         }
-        let program = spawn(&mut command).map_err(Error::io(doing()))?;
+        let program = spawn(&mut command).map_err(Error::io(failed()))?;
         let pid = program.id();
         self.program = Some(program);
         Ok(pid)
@@ -115,14 +113,14 @@ impl Supervisor {
         Ok(self.program.is_some())
     }
 
-    /// How it ended, the first time that is asked after its end.
+    /// Returns how the program ended, once.
     fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
         let Some(program) = &mut self.program else {
             return Ok(None);
         };
         let ended = program
             .try_wait()
-            .map_err(Error::io("cannot wait for what runs"))?;
+            .map_err(Error::io("cannot wait for the program"))?;
         if ended.is_some() {
             self.program = None;
             self.tell("gone")?;
@@ -134,7 +132,7 @@ impl Supervisor {
         self.tell(&format!("signal {name}"))
     }
 
-    /// `pause` or `resume`, of the server and all its processes. It is done when this returns.
+    /// Sends `pause` or `resume`, for all processes of the server, and waits until that is done.
     pub(crate) fn ask(&mut self, what: &str) -> Result<(), Error> {
         self.tell(what)?;
         match &*self.answer()? {
@@ -144,25 +142,23 @@ impl Supervisor {
     }
 
     fn answer(&mut self) -> Result<String, Error> {
-        let mut said = String::new();
+        let mut line = String::new();
         let read = self
             .answers
             .as_mut()
-            .map_or(Ok(0), |answers| answers.read_line(&mut said));
-        read.map_err(Error::io(
-            "cannot read from the shell that watches over the server",
-        ))?;
-        Ok(said.trim_end().to_owned())
+            .map_or(Ok(0), |answers| answers.read_line(&mut line));
+        read.map_err(Error::io("cannot read from the server's supervisor"))?;
+        Ok(line.trim_end().to_owned())
     }
 
     fn tell(&mut self, line: &str) -> Result<(), Error> {
-        let told = self.pipe.as_mut().map_or(Ok(()), |pipe| {
+        let sent = self.pipe.as_mut().map_or(Ok(()), |pipe| {
             pipe.write_all(format!("{line}\n").as_bytes())
         });
-        told.map_err(Error::io("the shell that watches over the server is gone"))
+        sent.map_err(Error::io("the server's supervisor has ended"))
     }
 
-    /// Waits until what runs has ended (`Some`) or `ready` says so (`None`).
+    /// Waits until the program has ended (returns `Some`) or is ready (returns `None`).
     pub(crate) fn wait(
         &mut self,
         what: &str,
@@ -177,13 +173,13 @@ impl Supervisor {
                 return Ok(None);
             }
             if start.elapsed() > LIMIT {
-                return Err(self.failed(&too_long(what).to_string()));
+                return Err(self.failed(&too_long(what)));
             }
             sleep(PAUSE);
         }
     }
 
-    /// The error with the end of the log.
+    /// Returns an error that contains the end of the log.
     pub(crate) fn failed(&self, what: &str) -> Error {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
@@ -192,68 +188,33 @@ impl Supervisor {
     }
 
     pub(crate) fn log(&self) -> String {
-        log(&self.folder)
+        log(&self.dir)
     }
 }
 
-/// What the programs in that folder have said.
-pub(crate) fn log(folder: &Path) -> String {
-    fs::read(folder.join("log"))
+/// Returns the output of all programs that were started in the directory.
+pub(crate) fn log(dir: &Path) -> String {
+    fs::read(dir.join("log"))
         .map(|log| String::from_utf8_lossy(&log).into_owned())
         .unwrap_or_default()
 }
 
 impl Drop for Supervisor {
-    /// Waits for the supervisor, which tidies up once the pipe is closed.
+    /// Closes the pipe and waits until the supervisor has cleaned up.
     fn drop(&mut self) {
         self.pipe = None;
         while let Ok(None) = self.shell.try_wait() {
-            // Waited for, so that it is seen to have ended.
+            // The supervisor sees the end of the program only after this process has waited for it.
             let _ = self.ended();
             sleep(PAUSE);
         }
-        // Only if somebody has killed the supervisor is there something left to do.
+        // If the supervisor was killed, this process has to clean up.
         if let Some(mut program) = self.program.take() {
             let _ = program.kill();
             let _ = program.wait();
         }
-        if self.folder.is_absolute() {
-            let _ = fs::remove_dir_all(&self.folder);
+        if self.dir.is_absolute() {
+            let _ = fs::remove_dir_all(&self.dir);
         }
     }
-}
-
-/// One at a time: not every system can make a pipe and mark it as not to be inherited in one step.
-pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    command.spawn()
-}
-
-/// Whatever the settings around us are, for the server and for clients.
-pub(crate) fn without_settings(command: &mut Command) {
-    for (name, _) in env::vars_os() {
-        if name.as_encoded_bytes().starts_with(b"PG") {
-            command.env_remove(name);
-        }
-    }
-}
-
-/// Waits until the condition holds.
-pub(crate) fn until(
-    what: &str,
-    mut condition: impl FnMut() -> Result<bool, Error>,
-) -> Result<(), Error> {
-    let start = Instant::now();
-    while !condition()? {
-        if start.elapsed() > LIMIT {
-            return Err(too_long(what));
-        }
-        sleep(PAUSE);
-    }
-    Ok(())
-}
-
-pub(crate) fn too_long(what: &str) -> Error {
-    Error::new(format!("{what} took more than {} seconds", LIMIT.as_secs()))
 }

@@ -1,26 +1,26 @@
-# Makes a folder, says which, and keeps watch over the one program that works in it: initdb or
-# pg_basebackup first, the server then; or pgbouncer. When standard input ends, and so whoever started this has ended or wants no more,
-# stops the program and removes the folder.
+# Creates a directory, prints its path, and supervises the program that runs in it, one at a time: initdb
+# or pg_basebackup, then postgres; or pgbouncer. At the end of standard input, which comes when the process
+# that started this script has ended or has closed the pipe, stops the program and deletes the directory.
 #
-# Argument: where to make the folder. Lines read from standard input:
-#   initdb PID, postgres PID,  the program that now runs, which leads a process group of its own
+# Argument: the parent of the directory. Lines read from standard input:
+#   initdb PID, postgres PID,  the program that now runs, as the leader of its own process group
 #   pg_basebackup PID,
 #   pgbouncer PID
-#   signal NAME                send it that signal, and end its pause
-#   gone                       it has ended
-#   pause, resume              stop the server and all its processes, let them go on; says "done"
-#                              once that is so, "failed" if it cannot be done
+#   signal NAME                send this signal to the program, and end its pause
+#   gone                       the program has ended
+#   pause, resume              suspend or resume all processes of the server; print "done" afterwards, or
+#                              "failed" if that is not possible
 
 trap '' HUP INT QUIT TERM PIPE
 PATH=${PATH:-}:/usr/bin:/bin
-folder=$(mktemp -d "$1/pg.XXXXXX" 2>&1) || {
-    echo "cannot make a folder: $folder"
+dir=$(mktemp -d "$1/pg.XXXXXX" 2>&1) || {
+    echo "cannot create a directory: $dir"
     exit 1
 }
-echo "$folder"
+echo "$dir"
 exec 2>/dev/null
 
-# What the server has started: these processes lead groups of their own.
+# Prints the child processes of the server. Each of them has its own process group.
 children() {
     if [ -r /proc/self/stat ]; then
         cat /proc/[0-9]*/stat | sed -n "s/^\([0-9]*\) (.*) [^ ] $pid .*/\1/p"
@@ -29,7 +29,7 @@ children() {
     fi
 }
 
-# Stops these processes and waits a while until they are stopped, or have ended.
+# Suspends these processes and waits until each is suspended or has ended.
 freeze() {
     kill -s STOP "$@"
     tries=500
@@ -49,7 +49,7 @@ freeze() {
     done
 }
 
-# The server first: it then starts no more.
+# Suspends the postmaster first, so that it does not start more processes.
 pause() {
     [ "$program" = postgres ] || return 1
     paused=$pid
@@ -58,7 +58,7 @@ pause() {
     freeze $paused
 }
 
-# Whoever of them has ended, also the server: what goes on sees that.
+# Resumes the suspended processes, also if some of them or the postmaster have ended.
 resume() {
     [ -z "$paused" ] || kill -s CONT $paused
     paused=
@@ -75,14 +75,14 @@ while read -r word value; do
     esac
 done
 
-# Whether anything of the group still runs. On Linux what has ended but was not waited for does not
-# count: in a container there is often nobody to do that.
+# Returns whether the process group still has a running process. On Linux, zombies do not count: many
+# containers have no init process that waits for them.
 running() {
     kill -s 0 -- "-$pid" || return 1
     [ ! -r /proc/self/stat ] || cat /proc/[0-9]*/stat | grep -q ") [^ZX] [0-9]* $pid "
 }
 
-# Sends the signal to the process or group and waits a while for the end.
+# Sends the signal to the process or group and waits for the end of the group.
 await() {
     kill -s "$1" -- "$2"
     tries=$3
@@ -94,17 +94,18 @@ await() {
 }
 
 case $program in
-    # Without initdb, what it has started comes to the end of its input and tidies up. A signal would
-    # leave shared memory behind.
+    # When initdb is gone, the postgres that it has started reads the end of its input and cleans up. A
+    # signal to that postgres would leave shared memory behind.
     initdb) await KILL "$pid" 500 || await QUIT "-$pid" 100 || await KILL "-$pid" 100 ;;
-    # These leave nothing behind but files.
+    # These programs leave only files behind.
     pg_basebackup | pgbouncer) await KILL "-$pid" 100 ;;
-    # An immediate shutdown: no checkpoint, shared memory freed. What is stopped sees it when it goes on.
+    # An immediate shutdown: no checkpoint, but shared memory is freed. Suspended processes get the signal
+    # when they are resumed.
     postgres) kill -s QUIT "$pid"; resume; await QUIT "$pid" 500 || await KILL "-$pid" 100 ;;
 esac
 
 tries=50
-until rm -rf "$folder"; do
+until rm -rf "$dir"; do
     tries=$((tries - 1))
     [ "$tries" -gt 0 ] || break
     sleep 0.1 || sleep 1

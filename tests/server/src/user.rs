@@ -1,4 +1,4 @@
-//! The user that the server runs as when root starts it: PostgreSQL refuses to be root.
+//! The user that runs the server if this process runs as root. PostgreSQL refuses to run as root.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
@@ -16,20 +16,21 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// The user to run as, or `None` if we are not root. `made` is something that we just made: it
-    /// belongs to us.
-    pub(crate) fn instead_of_root(made: &Path) -> Result<Option<Self>, Error> {
-        let ours =
-            fs::metadata(made).map_err(Error::io(format!("cannot read {}", made.display())))?;
-        if ours.uid() != 0 {
+    /// Returns the user to run the server, or `None` if this process does not run as root. The owner of
+    /// `created`, which this process has just created, is the user of this process.
+    pub(crate) fn instead_of_root(created: &Path) -> Result<Option<Self>, Error> {
+        let metadata = fs::metadata(created)
+            .map_err(Error::io(format!("cannot read {}", created.display())))?;
+        if metadata.uid() != 0 {
             return Ok(None);
         }
         let users =
             fs::read_to_string("/etc/passwd").map_err(Error::io("cannot read /etc/passwd"))?;
         ["postgres", "nobody"].iter().find_map(|name| Self::named(name, &users)).map(Some).ok_or_else(|| {
             Error::new(
-                "PostgreSQL refuses to run as root, and there is neither a user postgres nor nobody to \
-                 run it as: run this as another user, or set DATABASE_URL to a running server",
+                "PostgreSQL refuses to run as root, and there is neither a user `postgres` nor a user \
+                 `nobody` that could run it: run this as another user, or set DATABASE_URL to a running \
+                 server",
             )
         })
     }
@@ -39,7 +40,7 @@ impl User {
             .lines()
             .map(|line| line.split(':'))
             .find(|line| line.clone().next() == Some(name))?;
-        // Some systems write nobody's as -2.
+        // Some systems write the number of `nobody` as -2.
         let mut number = |at| {
             fields
                 .nth(at)?
@@ -55,28 +56,29 @@ impl User {
         })
     }
 
-    pub(crate) fn give(&self, folder: &Path) -> Result<(), Error> {
-        chown(folder, Some(self.uid), Some(self.gid)).map_err(Error::io(format!(
-            "cannot give {} to the user {}",
-            folder.display(),
+    /// Makes this user the owner of a file or directory.
+    pub(crate) fn own(&self, path: &Path) -> Result<(), Error> {
+        chown(path, Some(self.uid), Some(self.gid)).map_err(Error::io(format!(
+            "cannot make {} belong to the user {}",
+            path.display(),
             self.name
         )))
     }
 
-    /// Makes the command run as this user (and without root's further groups).
-    pub(crate) fn run<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    /// Makes the command run as this user, without root's supplementary groups.
+    pub(crate) fn run_as<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.uid(self.uid).gid(self.gid)
     }
 
-    /// Whether the user passes `test` (such as `-x`) on the path. Asks the system, which knows of all
-    /// the folders above it and of access lists.
-    pub(crate) fn may(&self, test: &str, path: &Path) -> bool {
+    /// Returns whether `test` with this option, such as `-x`, succeeds for the user. The operating system
+    /// also considers the parent directories and access control lists.
+    pub(crate) fn has_access(&self, test: &str, path: &Path) -> bool {
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", r#"test "$1" "$2""#, "sh", test])
             .arg(path)
             .current_dir("/");
-        self.run(&mut command)
+        self.run_as(&mut command)
             .stdin(Stdio::null())
             .status()
             .is_ok_and(|status| status.success())
@@ -106,11 +108,11 @@ mod tests {
             User::named("nobody", PASSWD),
             user("nobody", u32::MAX - 1, u32::MAX - 1)
         );
-        assert_eq!(User::named("somebody", PASSWD), None);
+        assert_eq!(User::named("absent", PASSWD), None);
         assert_eq!(
             User::named("root", PASSWD),
             None,
-            "root is what it must not be"
+            "the server must not run as root"
         );
     }
 }
