@@ -1,4 +1,4 @@
-//! Certificates, as OpenSSL sees them.
+//! Certificates that OpenSSL verifies.
 
 mod support;
 
@@ -6,11 +6,11 @@ use std::process::Command;
 
 use throwaway_postgres::certificates::{Ca, Pair};
 
-use support::Folder;
+use support::Files;
 
-/// By OpenSSL's strict rules, where there is its program.
+/// Skipped if there is no program `openssl`.
 #[test]
-fn certificates_are_good_for_openssl() {
+fn openssl_verifies_certificates_by_its_strict_rules() {
     let openssl = |args: &[&str]| {
         let output = Command::new("openssl").args(args).output().ok()?;
         Some(format!(
@@ -22,10 +22,10 @@ fn certificates_are_good_for_openssl() {
     if openssl(&["version"]).is_none() {
         return;
     }
-    let files = Folder::new("openssl");
+    let files = Files::new("openssl");
     let ca = Ca::new("ours").expect("a CA");
-    let root = files.file("root.crt", ca.pem());
-    let file = |name: &str, pair: Pair| files.file(name, &pair.cert_pem);
+    let root = files.write("root.crt", ca.pem());
+    let file = |name: &str, pair: Pair| files.write(name, &pair.cert_pem);
     let names = ["localhost", "127.0.0.1"];
     let server = file("server.crt", ca.server(&names).expect("a pair"));
     let expired = file("expired.crt", ca.expired_server(&names).expect("a pair"));
@@ -35,15 +35,15 @@ fn certificates_are_good_for_openssl() {
         openssl(&[&args[..], &["-purpose", purpose, cert]].concat()).expect("openssl")
     };
     for (purpose, cert) in [("sslserver", &server), ("sslclient", &client)] {
-        let said = verify(purpose, cert);
-        assert!(said.ends_with(": OK\n"), "{said}");
+        let output = verify(purpose, cert);
+        assert!(output.ends_with(": OK\n"), "{output}");
     }
     for (purpose, cert, why) in [
         ("sslserver", &expired, "certificate has expired"),
         ("sslserver", &client, "unsuitable certificate purpose"),
         ("sslclient", &server, "unsuitable certificate purpose"),
     ] {
-        let said = verify(purpose, cert);
-        assert!(said.contains(why), "{said}");
+        let output = verify(purpose, cert);
+        assert!(output.contains(why), "{output}");
     }
 }

@@ -1,4 +1,6 @@
-//! A server that is there and does not answer.
+//! A paused server: it accepts connections but does not answer.
+
+mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -10,39 +12,38 @@ use std::time::Duration;
 
 use throwaway_postgres::Server;
 
-/// How long a server that answers at all would surely not take.
+use support::shell;
+
+/// A server that is not paused answers within this time.
 const SILENCE: Duration = Duration::from_millis(500);
 
-/// Asks for TLS, which the server refuses on a socket, by one letter.
-const QUESTION: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+/// A request for TLS. The server answers with one letter, because there is no TLS on Unix sockets.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 fn connect(server: &Server) -> UnixStream {
     let socket = server.socket_dir().join(".s.PGSQL.5432");
     let mut stream = UnixStream::connect(socket).expect("a connection");
-    stream.write_all(&QUESTION).expect("room for 8 bytes");
+    stream.write_all(&SSL_REQUEST).expect("room for 8 bytes");
     stream
 }
 
-/// The processes that the server has started, whose parent is stopped.
+/// Returns the child processes of the server. While their parent is paused, it does not start more.
 fn children(server: &Server) -> Vec<String> {
     let file = server.socket_dir().join("data/postmaster.pid");
     let file = fs::read_to_string(file).expect("its file");
     let pid = file.lines().next().expect("a pid");
     let script = format!("ps -A -o pid=,ppid= | awk '$2 == {pid} {{ print $1 }}'");
-    let output = Command::new("/bin/sh").args(["-c", &script]).output();
-    let output = output.expect("a shell").stdout;
+    let output = shell(&script).stdout;
     let pids = String::from_utf8_lossy(&output);
     pids.lines().map(str::to_owned).collect()
 }
 
 fn exists(pid: &str) -> bool {
-    let script = "kill -s 0 $0 2>/dev/null";
-    let status = Command::new("/bin/sh").args(["-c", script, pid]).status();
-    status.expect("a shell").success()
+    shell(&format!("kill -s 0 {pid}")).status.success()
 }
 
 #[test]
-fn a_paused_server_answers_when_it_goes_on() {
+fn a_paused_server_answers_when_it_is_resumed() {
     let server = Server::start().expect("a server");
     let mut session = Command::new(server.bin_dir().join("psql"))
         .args(["-XqAt", server.url()])
@@ -68,7 +69,7 @@ fn a_paused_server_answers_when_it_goes_on() {
     let mut stream = connect(&server);
     stream.set_read_timeout(Some(SILENCE)).expect("a timeout");
     let mut answer = [0];
-    // Unlike read, it goes on after an interruption, which a busy machine has.
+    // Unlike `read`, `read_exact` continues after EINTR, which occurs on a busy machine.
     let error = stream.read_exact(&mut answer).expect_err("no answer");
     assert!(
         [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()),
@@ -92,7 +93,7 @@ fn a_paused_server_answers_when_it_goes_on() {
 }
 
 #[test]
-fn a_paused_server_stops_and_starts_again() {
+fn a_paused_server_can_be_stopped_and_started_again() {
     let server = Server::start().expect("a server");
     for end in [Server::stop, Server::kill] {
         server.pause().expect("a pause");
@@ -111,16 +112,16 @@ fn a_paused_server_stops_and_starts_again() {
 }
 
 #[test]
-fn a_paused_server_is_gone_after_a_drop() {
+fn a_paused_server_can_be_dropped() {
     let server = Server::start().expect("a server");
-    let folder = server.socket_dir().to_owned();
+    let dir = server.socket_dir().to_owned();
     let mut stream = connect(&server);
     stream.read_exact(&mut [0]).expect("an answer");
     server.pause().expect("a pause");
     let children = children(&server);
     assert!(!children.is_empty());
     drop(server);
-    assert!(!folder.exists());
+    assert!(!dir.exists());
     for pid in children {
         assert!(!exists(&pid), "{pid} is left");
     }

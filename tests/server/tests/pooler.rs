@@ -1,51 +1,24 @@
-//! A pooler in front of a server.
+//! PgBouncer in front of a server.
+
+mod support;
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::process::Stdio;
 
 use throwaway_postgres::{Pooler, Server};
 
-/// Both, or `None` where there is no PgBouncer.
+use support::{printed, psql, sql, wait_until};
+
+/// Returns `None` if there is no PgBouncer.
 fn start() -> Option<(Server, Pooler)> {
     let server = Server::start().expect("a server");
     let pooler = Pooler::start(&server).expect("no failure")?;
     Some((server, pooler))
 }
 
-fn psql(server: &Server, url: &str) -> Command {
-    let mut psql = Command::new(server.bin_dir().join("psql"));
-    psql.args(["-XqAt", "-v", "ON_ERROR_STOP=1", url])
-        .stdin(Stdio::null());
-    psql
-}
-
-fn printed(output: &Output) -> String {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-fn sql(server: &Server, url: &str, sql: &str) -> String {
-    printed(&psql(server, url).args(["-c", sql]).output().expect("psql"))
-}
-
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        let waited = start.elapsed();
-        assert!(
-            waited < Duration::from_secs(30),
-            "waited too long for {what}"
-        );
-        sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
-fn two_transactions_run_and_a_third_waits() {
+fn with_two_server_connections_a_third_transaction_waits() {
     let Some((server, pooler)) = start() else {
         return;
     };
@@ -65,19 +38,19 @@ fn two_transactions_run_and_a_third_waits() {
         sql(&server, server.url(), count)
     };
     let first = [in_transaction(), in_transaction()];
-    until("two transactions", || transactions() == "2");
+    wait_until("two transactions", || transactions() == "2");
     let third = in_transaction();
     let pooler_url = pooler.url().replace("dbname=postgres", "dbname=pgbouncer");
     let waiting = || {
         let pools = sql(&server, &pooler_url, "SHOW POOLS");
-        // After the names come the clients that are served and those that wait.
-        let of_ours = pools.lines().find(|line| line.starts_with("postgres|"));
-        of_ours.and_then(|line| line.split('|').nth(3).map(str::to_owned))
+        // The columns are database, user, active clients, waiting clients, ...
+        let pool = pools.lines().find(|line| line.starts_with("postgres|"));
+        pool.and_then(|line| line.split('|').nth(3).map(str::to_owned))
     };
-    until("the third to wait", || waiting().as_deref() == Some("1"));
+    wait_until("the third to wait", || waiting().as_deref() == Some("1"));
     assert_eq!(transactions(), "2");
 
-    // Whichever ends makes room.
+    // The third one gets the server connection of the first that ends.
     let mut backends = Vec::new();
     for (client, mut input) in first.into_iter().chain([third]) {
         input.write_all(b"COMMIT;\n").expect("an end");
@@ -92,7 +65,7 @@ fn two_transactions_run_and_a_third_waits() {
 }
 
 #[test]
-fn the_pooler_answers_at_its_socket_and_port_to_all_users() {
+fn every_user_can_connect_through_the_socket_and_the_port() {
     let Some((server, pooler)) = start() else {
         return;
     };
@@ -102,13 +75,13 @@ fn the_pooler_answers_at_its_socket_and_port_to_all_users() {
         let url = url.replace("user=postgres", "user=app");
         assert_eq!(sql(&server, &url, "SELECT current_user"), "app");
     }
-    let folder = pooler.socket_dir().to_owned();
+    let dir = pooler.socket_dir().to_owned();
     drop(pooler);
-    assert!(!folder.exists());
+    assert!(!dir.exists());
 }
 
 #[test]
-fn the_pooler_outlives_a_restart_of_its_server() {
+fn the_pooler_reconnects_after_a_restart_of_its_server() {
     let server = Server::builder().tcp(true).start().expect("a server");
     let pooler = Pooler::builder()
         .pool_size(1)
@@ -118,7 +91,7 @@ fn the_pooler_outlives_a_restart_of_its_server() {
     };
     assert_eq!(sql(&server, pooler.url(), "SELECT 1"), "1");
     server.restart().expect("a restart");
-    until("an answer", || {
+    wait_until("an answer", || {
         let output = psql(&server, pooler.url())
             .args(["-c", "SELECT 2"])
             .output();
@@ -127,7 +100,7 @@ fn the_pooler_outlives_a_restart_of_its_server() {
 }
 
 #[test]
-fn an_error_has_the_log_of_the_pooler() {
+fn the_error_of_a_failed_start_contains_the_log() {
     let server = Server::start().expect("a server");
     let started = Pooler::builder()
         .setting("pool_mode", "puddle")

@@ -1,4 +1,4 @@
-//! Who comes in, and how: passwords and TLS.
+//! Authentication: passwords, TLS and certificates.
 
 mod support;
 
@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use throwaway_postgres::Server;
 use throwaway_postgres::certificates::{Ca, Pair};
 
-use support::Folder;
+use support::Files;
 
 fn psql(server: &Server, url: &str, password: &str) -> Output {
     Command::new(server.bin_dir().join("psql"))
@@ -20,18 +20,18 @@ fn psql(server: &Server, url: &str, password: &str) -> Output {
         .expect("psql")
 }
 
-fn assert_in(server: &Server, url: &str, password: &str, user: &str) {
+fn assert_accepted(server: &Server, url: &str, password: &str, user: &str) {
     let output = psql(server, url, password);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{url}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{url}: {stderr}");
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), user);
 }
 
-fn assert_out(server: &Server, url: &str, password: &str, why: &str) {
+fn assert_rejected(server: &Server, url: &str, password: &str, why: &str) {
     let output = psql(server, url, password);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success(), "{url} came in");
-    assert!(said.contains(why), "{url}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{url} was accepted");
+    assert!(stderr.contains(why), "{url}: {stderr}");
 }
 
 fn port(server: &Server) -> String {
@@ -43,7 +43,7 @@ fn port(server: &Server) -> String {
     port.to_owned()
 }
 
-/// `None` if this PostgreSQL is built without TLS.
+/// Returns `None` if this PostgreSQL is built without TLS.
 fn tls(pair: &Pair, client_ca: Option<&Ca>, hba: &str) -> Option<Server> {
     let started = Server::builder()
         .tcp(true)
@@ -57,13 +57,13 @@ fn tls(pair: &Pair, client_ca: Option<&Ca>, hba: &str) -> Option<Server> {
 }
 
 #[test]
-fn scram_refuses_a_wrong_password() {
+fn scram_rejects_a_wrong_password() {
     let server = Server::builder()
         .tcp(true)
         .hba("local all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256")
         .start()
         .expect("a server");
-    assert_in(&server, server.url(), "", "postgres");
+    assert_accepted(&server, server.url(), "", "postgres");
     let made = Command::new(server.bin_dir().join("psql"))
         .args(["-Xqd", server.url(), "-c"])
         .arg("CREATE ROLE app LOGIN PASSWORD 'right'")
@@ -71,21 +71,21 @@ fn scram_refuses_a_wrong_password() {
     assert!(made.expect("psql").success());
     for url in [server.url(), server.tcp_url().expect("a second url")] {
         let url = url.replace("user=postgres", "user=app");
-        assert_in(&server, &url, "right", "app");
+        assert_accepted(&server, &url, "right", "app");
         let why = "password authentication failed for user \"app\"";
-        assert_out(&server, &url, "wrong", why);
+        assert_rejected(&server, &url, "wrong", why);
     }
 }
 
 #[test]
-fn a_tls_server_is_verified_by_its_authority_and_name() {
+fn a_client_verifies_the_authority_and_name_of_the_server() {
     let (ca, other) = (
         Ca::new("ours").expect("a CA"),
         Ca::new("ours").expect("a CA"),
     );
-    let files = Folder::new("tls");
-    let root = files.file("root.crt", ca.pem());
-    let wrong = files.file("wrong.crt", other.pem());
+    let files = Files::new("tls");
+    let root = files.write("root.crt", ca.pem());
+    let wrong = files.write("wrong.crt", other.pem());
     let pair = ca.server(&["localhost", "127.0.0.1"]).expect("a pair");
     let Some(server) = tls(&pair, None, "hostssl all all 127.0.0.1/32 trust") else {
         return;
@@ -98,60 +98,65 @@ fn a_tls_server_is_verified_by_its_authority_and_name() {
              sslmode=verify-full sslrootcert={root}"
         )
     };
-    assert_in(&server, &url("localhost", &root), "", "postgres");
-    assert_in(&server, &url("127.0.0.1", &root), "", "postgres");
+    assert_accepted(&server, &url("localhost", &root), "", "postgres");
+    assert_accepted(&server, &url("127.0.0.1", &root), "", "postgres");
     let failed = "certificate verify failed";
-    assert_out(&server, &url("localhost", &wrong), "", failed);
+    assert_rejected(&server, &url("localhost", &wrong), "", failed);
     let name = "does not match host name";
-    assert_out(&server, &url("elsewhere.example", &root), "", name);
+    assert_rejected(&server, &url("elsewhere.example", &root), "", name);
     let plain = format!("{} sslmode=disable", server.tcp_url().expect("a url"));
-    assert_out(&server, &plain, "", "no pg_hba.conf entry");
-    // The key is for nobody else.
+    assert_rejected(&server, &plain, "", "no pg_hba.conf entry");
+    // Only the server's user can read the key.
     let key = server.socket_dir().join("server.key");
     let mode = fs::metadata(key).expect("the key").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
 #[test]
-fn an_expired_certificate_is_refused() {
+fn a_client_rejects_an_expired_certificate() {
     let ca = Ca::new("ours").expect("a CA");
-    let files = Folder::new("expired");
-    let root = files.file("root.crt", ca.pem());
+    let files = Files::new("expired");
+    let root = files.write("root.crt", ca.pem());
     let pair = ca.expired_server(&["127.0.0.1"]).expect("a pair");
     let Some(server) = tls(&pair, None, "hostssl all all 127.0.0.1/32 trust") else {
         return;
     };
     let url = server.tcp_url().expect("a url");
     let verified = format!("{url} sslmode=verify-full sslrootcert={root}");
-    assert_out(&server, &verified, "", "certificate verify failed");
-    assert_in(&server, &format!("{url} sslmode=require"), "", "postgres");
+    assert_rejected(&server, &verified, "", "certificate verify failed");
+    assert_accepted(&server, &format!("{url} sslmode=require"), "", "postgres");
 }
 
 #[test]
-fn a_client_comes_in_by_its_certificate() {
+fn a_client_can_authenticate_with_its_certificate() {
     let (ca, other) = (
         Ca::new("ours").expect("a CA"),
         Ca::new("other").expect("a CA"),
     );
-    let files = Folder::new("client");
+    let files = Files::new("client");
     let pair = ca.server(&["127.0.0.1"]).expect("a pair");
     let Some(server) = tls(&pair, Some(&ca), "hostssl all all 127.0.0.1/32 cert") else {
         return;
     };
     let url = |pair: Pair, name: &str| {
-        let cert = files.file(&format!("{name}.crt"), &pair.cert_pem);
-        let key = files.file(&format!("{name}.key"), &pair.key_pem);
+        let cert = files.write(&format!("{name}.crt"), &pair.cert_pem);
+        let key = files.write(&format!("{name}.key"), &pair.key_pem);
         let url = server.tcp_url().expect("a url");
         format!("{url} sslmode=require sslcert={cert} sslkey={key}")
     };
     let ours = url(ca.client("postgres").expect("a pair"), "ours");
-    assert_in(&server, &ours, "", "postgres");
-    let somebody = url(ca.client("somebody").expect("a pair"), "somebody");
-    assert_out(&server, &somebody, "", "certificate authentication failed");
+    assert_accepted(&server, &ours, "", "postgres");
+    let wrong_name = url(ca.client("other").expect("a pair"), "other");
+    assert_rejected(
+        &server,
+        &wrong_name,
+        "",
+        "certificate authentication failed",
+    );
     let foreign = url(other.client("postgres").expect("a pair"), "foreign");
-    assert_out(&server, &foreign, "", "unknown ca");
+    assert_rejected(&server, &foreign, "", "unknown ca");
     let none = format!("{} sslmode=require", server.tcp_url().expect("a url"));
-    assert_out(
+    assert_rejected(
         &server,
         &none,
         "",

@@ -1,24 +1,12 @@
-//! What a server does while it is there.
+//! Starting, stopping and configuring a server.
 
-use std::process::{Command, Stdio};
+mod support;
+
 use std::thread;
 
 use throwaway_postgres::{Builder, Database, Server};
 
-/// Runs SQL with `psql` and returns what it prints.
-fn sql(server: &Server, url: &str, sql: &str) -> String {
-    let mut psql = Command::new(server.bin_dir().join("psql"));
-    let output = psql
-        .args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql, url])
-        .stdin(Stdio::null());
-    let output = output.output().expect("psql, which comes with the server");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
+use support::{shell, sql};
 
 fn settings(server: &Server, names: &[&str]) -> Vec<String> {
     names
@@ -28,7 +16,7 @@ fn settings(server: &Server, names: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn data_and_socket_stay() {
+fn data_and_socket_survive_a_restart_and_a_kill() {
     let server = Server::builder().durable(true).start().expect("a server");
     let url = server.url().to_owned();
     sql(
@@ -56,7 +44,7 @@ fn data_and_socket_stay() {
 }
 
 #[test]
-fn servers_at_once() {
+fn several_servers_can_start_and_run_at_the_same_time() {
     let start = || Server::start().expect("a server");
     let servers: Vec<Server> = thread::scope(|scope| {
         let threads = [scope.spawn(start), scope.spawn(start), scope.spawn(start)];
@@ -80,7 +68,7 @@ fn servers_at_once() {
 }
 
 #[test]
-fn fast_or_durable() {
+fn durability_is_off_unless_the_builder_turns_it_on() {
     let names = [
         "fsync",
         "synchronous_commit",
@@ -107,7 +95,7 @@ fn fast_or_durable() {
 }
 
 #[test]
-fn over_tcp() {
+fn with_tcp_the_server_listens_on_the_same_port_after_a_restart() {
     let server = Server::builder().tcp(true).start().expect("a server");
     let url = server.tcp_url().expect("a second url").to_owned();
     for url in [&url, server.url()] {
@@ -118,7 +106,7 @@ fn over_tcp() {
 }
 
 #[test]
-fn an_error_has_the_log() {
+fn the_error_of_a_failed_start_contains_the_log() {
     for server in [Server::builder(), Server::builder().tcp(true)] {
         let error = Builder::setting(server, "work_mem", "lots")
             .start()
@@ -133,29 +121,23 @@ fn an_error_has_the_log() {
 }
 
 #[test]
-fn a_server_that_ended_by_itself_starts_again() {
+fn a_server_that_another_process_stopped_starts_again() {
     let server = Server::start().expect("a server");
     let pid =
         std::fs::read_to_string(server.socket_dir().join("data/postmaster.pid")).expect("its file");
     let pid = pid.lines().next().expect("a pid");
-    assert!(
-        Command::new("/bin/sh")
-            .args(["-c", "kill -s INT $0", pid])
-            .status()
-            .expect("a shell")
-            .success()
-    );
-    server.stop().expect("an end, whoever asked for it");
+    assert!(shell(&format!("kill -s INT {pid}")).status.success());
+    server.stop().expect("an end");
     server.start_again().expect("a start");
     assert_eq!(sql(&server, server.url(), "SELECT 1"), "1");
 }
 
 #[test]
-fn the_database_of_the_environment_comes_first() {
+fn database_url_takes_precedence_over_a_throwaway_server() {
     let database = Database::open().expect("a database");
     match (std::env::var("DATABASE_URL"), &database) {
-        (Ok(told), Database::External { url }) => {
-            assert_eq!((&told, database.url()), (url, &*told))
+        (Ok(expected), Database::External { url }) => {
+            assert_eq!((&expected, database.url()), (url, &*expected))
         }
         (_, Database::Own(server)) => assert_eq!(sql(server, database.url(), "SELECT 1"), "1"),
         other => panic!("{other:?}"),
@@ -163,7 +145,7 @@ fn the_database_of_the_environment_comes_first() {
 }
 
 #[test]
-fn a_setting_changes_while_the_server_runs() {
+fn a_setting_can_change_while_the_server_runs() {
     let server = Server::builder()
         .setting("work_mem", "5MB")
         .start()
