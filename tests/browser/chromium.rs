@@ -1,4 +1,4 @@
-//! Chromium without a window, driven by the DevTools protocol through pipes.
+//! Chromium in headless mode, controlled with the DevTools protocol through pipes.
 
 use std::{
     cell::RefCell,
@@ -14,7 +14,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-/// A condition that does not come true within this is a failure.
+/// The time limit of each step.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const PROGRAMS: [&str; 5] = [
@@ -27,7 +27,7 @@ const PROGRAMS: [&str; 5] = [
 
 const ARGS: [&str; 12] = [
     "--headless",
-    // As root it does not run in a sandbox; what it visits here is our own.
+    // Chromium refuses to run its sandbox as root. The tests only visit pages of their own.
     "--no-sandbox",
     "--disable-gpu",
     "--disable-dev-shm-usage",
@@ -41,7 +41,7 @@ const ARGS: [&str; 12] = [
     "--remote-debugging-pipe",
 ];
 
-/// The browser, which ends with the test.
+/// A browser process, which ends when this is dropped.
 pub(crate) struct Chromium {
     child: Child,
     pipe: RefCell<Pipe>,
@@ -54,7 +54,7 @@ struct Pipe {
     calls: u64,
 }
 
-/// Somebody with a page, who shares no cookies with others.
+/// A page in its own browser context, which shares no cookies with other visitors.
 pub(crate) struct Visitor<'a> {
     browser: &'a Chromium,
     context: Value,
@@ -62,7 +62,7 @@ pub(crate) struct Visitor<'a> {
 }
 
 impl Chromium {
-    /// Starts the program that `CHROMIUM` names, or the first that there is.
+    /// Starts the program that `CHROMIUM` names, or the first of the usual programs.
     pub(crate) fn start() -> Result<Chromium, String> {
         let named = env::var("CHROMIUM").ok();
         let mut programs = match &named {
@@ -74,9 +74,9 @@ impl Chromium {
             version.is_ok_and(|output| output.status.success())
         });
         let program = programs.first();
-        let program = program.ok_or("there is no Chromium here; CHROMIUM may name one")?;
+        let program = program.ok_or("there is no Chromium; CHROMIUM may name the program")?;
         let profile = env::temp_dir().join(format!("session-postgres-{}", std::process::id()));
-        // It reads what it is told from descriptor 3, and answers on 4.
+        // Chromium reads commands from file descriptor 3 and writes answers to file descriptor 4.
         let pipes = "exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null 2>&1";
         let mut child = Command::new("sh")
             .args(["-c", pipes, "sh", program])
@@ -91,7 +91,7 @@ impl Chromium {
         let (to, answers) = mpsc::channel();
         thread::spawn(move || {
             for message in output.split(0).map_while(Result::ok) {
-                // Nobody waits for events, which have no number.
+                // Events have no id and are ignored.
                 let message: Value = serde_json::from_slice(&message).unwrap();
                 if message.get("id").is_some() && to.send(message).is_err() {
                     break;
@@ -117,7 +117,8 @@ impl Chromium {
     fn call(&self, session: &Value, method: &str, params: Value) -> Result<Value, String> {
         let mut pipe = self.pipe.borrow_mut();
         pipe.calls += 1;
-        let mut message = json!({ "id": pipe.calls, "method": method, "params": params });
+        let mut message = json!({ "id": pipe.calls, "method": method });
+        message["params"] = params;
         if !session.is_null() {
             message["sessionId"] = session.clone();
         }
@@ -152,7 +153,7 @@ impl Chromium {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        // It ends its own processes, and then there is no more to read.
+        // The browser ends its own processes and then closes the pipe.
         let _ = self.call(&Value::Null, "Browser.close", json!({}));
         while self.pipe.borrow().answers.recv_timeout(PATIENCE).is_ok() {}
         let _ = self.child.kill();
@@ -166,7 +167,7 @@ impl Visitor<'_> {
         self.browser.call(&self.session, method, params).unwrap()
     }
 
-    /// What a JavaScript expression is; null also where the page is just being left.
+    /// Evaluates a JavaScript expression. Returns null if the page is just being replaced by another.
     fn evaluate(&self, expression: &str) -> Value {
         let params = json!({ "expression": expression, "returnByValue": true });
         let mut answer = self.browser.call(&self.session, "Runtime.evaluate", params);
@@ -176,7 +177,7 @@ impl Visitor<'_> {
         }
     }
 
-    /// Does what leads to another page, and waits until that is there.
+    /// Calls `by`, which must lead to another page, and waits until that page is loaded.
     fn leave(&self, by: impl FnOnce()) {
         self.evaluate("window.old = true");
         by();
@@ -195,7 +196,7 @@ impl Visitor<'_> {
         self.leave(|| drop(self.call("Page.reload", json!({}))));
     }
 
-    /// All that the page shows.
+    /// Returns the visible text of the page.
     pub(crate) fn text(&self) -> String {
         let text = self.evaluate("document.body.innerText");
         text.as_str().unwrap_or_default().to_owned()
@@ -210,7 +211,7 @@ impl Visitor<'_> {
         path.as_str().unwrap_or_default().to_owned()
     }
 
-    /// The large number.
+    /// Returns the number of visits on the page.
     pub(crate) fn count(&self) -> u64 {
         let count = self.evaluate("Number(document.querySelector('strong').innerText)");
         count
@@ -218,7 +219,7 @@ impl Visitor<'_> {
             .unwrap_or_else(|| panic!("no number: {}", self.text()))
     }
 
-    /// Clicks a link or button with the mouse, where it is to be seen.
+    /// Scrolls to a link or button and clicks it with the mouse.
     pub(crate) fn click(&self, label: &str) {
         let label = json!(label);
         let center = self.evaluate(&format!(
@@ -239,13 +240,13 @@ impl Visitor<'_> {
         });
     }
 
-    /// Types into the only field.
+    /// Types into the only input field of the page.
     pub(crate) fn enter(&self, text: &str) {
         self.evaluate("document.querySelector('input').focus()");
         self.call("Input.insertText", json!({ "text": text }));
     }
 
-    /// The one cookie that the browser keeps for this visitor, with its attributes.
+    /// Returns the visitor's only cookie, with its attributes.
     pub(crate) fn cookie(&self) -> Option<Value> {
         let mut cookies = self.cookies("Storage.getCookies", json!({}))["cookies"].take();
         let cookies = cookies.as_array_mut().unwrap();
@@ -253,7 +254,7 @@ impl Visitor<'_> {
         cookies.pop()
     }
 
-    /// Brings back a cookie that this visitor once had.
+    /// Restores a cookie that this visitor had before.
     pub(crate) fn put_cookie(&self, cookie: &Value) {
         let cookie = json!({ "name": cookie["name"], "value": cookie["value"],
             "domain": cookie["domain"], "path": cookie["path"] });
@@ -265,15 +266,15 @@ impl Visitor<'_> {
         self.browser.call(&Value::Null, method, params).unwrap()
     }
 
-    /// What scripts of the page see of cookies.
+    /// Returns the cookies that scripts of the page can read.
     pub(crate) fn cookies_in_scripts(&self) -> Value {
         self.evaluate("document.cookie")
     }
 
-    /// Pictures of the page in the folder `SCREENSHOTS`, where that is set: light and dark, on a desk and on
-    /// a telephone.
-    pub(crate) fn picture(&self, name: &str) {
-        let Some(folder) = env::var_os("SCREENSHOTS") else {
+    /// Saves screenshots in the directory `SCREENSHOTS` if that is set: light and dark, on a desktop and on a
+    /// phone.
+    pub(crate) fn screenshot(&self, name: &str) {
+        let Some(directory) = env::var_os("SCREENSHOTS") else {
             return;
         };
         for (width, height) in [(1280, 800), (360, 740)] {
@@ -281,12 +282,15 @@ impl Visitor<'_> {
                 "mobile": width < 500 });
             self.call("Emulation.setDeviceMetricsOverride", size);
             for scheme in ["light", "dark"] {
-                let wish = json!({ "name": "prefers-color-scheme", "value": scheme });
-                self.call("Emulation.setEmulatedMedia", json!({ "features": [wish] }));
+                let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
+                self.call(
+                    "Emulation.setEmulatedMedia",
+                    json!({ "features": [feature] }),
+                );
                 let picture = self.call("Page.captureScreenshot", json!({ "format": "png" }));
                 let picture = STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
                 let file = format!("{name}-{width}-{scheme}.png");
-                fs::write(PathBuf::from(&folder).join(file), picture).unwrap();
+                fs::write(PathBuf::from(&directory).join(file), picture).unwrap();
             }
         }
     }

@@ -1,9 +1,9 @@
-//! The examples in a real browser: Chromium, without a window.
+//! The examples in a real browser: Chromium in headless mode.
 //!
-//! `tests/with-postgres cargo test --features tower-sessions --test browser` runs it. Where there is no
-//! Chromium, or none that runs, it says that it is skipped, and is content.
+//! Run it with `tests/with-postgres cargo test --features tower-sessions --test browser`. If there is no
+//! working Chromium, the test is skipped and says so.
 //!
-//! `CHROMIUM` may name the program, and `SCREENSHOTS` a folder for pictures of the pages.
+//! The environment variable `CHROMIUM` selects the program. `SCREENSHOTS` names a directory for screenshots.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 
@@ -30,8 +30,8 @@ fn main() {
         Ok(browser) => browser,
         Err(why) => return println!("skipped: {why}"),
     };
-    // Cargo makes the examples along with all tests, and not with one. With these features, it does not
-    // make the library anew.
+    // Cargo builds the examples if all tests are run, but not if only this one is. With the same features it
+    // does not build the library again.
     let features = match cfg!(feature = "tls") {
         true => "tower-sessions,tls",
         false => "tower-sessions",
@@ -42,7 +42,7 @@ fn main() {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status();
     assert!(built.unwrap().success());
-    // Else a crash may lose what was committed.
+    // Without this, a crash of the server may lose commits.
     let server = Server::builder().setting("synchronous_commit", "on");
     let server = server.start().unwrap();
     for (name, test) in [
@@ -52,11 +52,11 @@ fn main() {
         let mut site = Site::start(name, &server);
         test(&browser, &mut site);
         site.end_program();
-        println!("{name}: as it should be");
+        println!("{name}: ok");
     }
 }
 
-/// An example, and the server that keeps its sessions.
+/// An example that runs, and the database server with its sessions.
 struct Site<'a> {
     name: &'a str,
     program: Program,
@@ -77,7 +77,7 @@ impl<'a> Site<'a> {
         format!("http://{}/", self.program.address)
     }
 
-    /// It has had nothing to complain of.
+    /// Ends the program, which must have logged nothing.
     fn end_program(&mut self) {
         self.program.signal("INT");
         assert!(self.program.end().success());
@@ -90,7 +90,7 @@ impl<'a> Site<'a> {
         self.program = Program::start(self.name, self.server.url(), &[("LISTEN", &address)]);
     }
 
-    /// First the web server, then the database server under it, then both.
+    /// Restarts the web server, then the database server, then both.
     fn restart_all(&mut self, mut check: impl FnMut()) {
         self.restart_program();
         check();
@@ -103,7 +103,7 @@ impl<'a> Site<'a> {
     }
 }
 
-/// What the browser has made of the cookie: only http has it, and no other site makes it be sent.
+/// Checks the attributes of the cookie in the browser: scripts and other sites cannot use it.
 fn check_cookie(visitor: &Visitor<'_>, name: &str) -> Value {
     let cookie = visitor.cookie().expect("a cookie");
     assert_eq!(cookie["name"], name);
@@ -111,7 +111,7 @@ fn check_cookie(visitor: &Visitor<'_>, name: &str) -> Value {
     assert_eq!(cookie["sameSite"], "Lax");
     assert_eq!(cookie["path"], "/");
     assert_eq!(cookie["domain"], "127.0.0.1");
-    // For http on this machine alone.
+    // The example serves only HTTP on this machine.
     assert_eq!(cookie["secure"], false);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let age = cookie["expires"].as_f64().unwrap() - now.as_secs_f64();
@@ -120,8 +120,9 @@ fn check_cookie(visitor: &Visitor<'_>, name: &str) -> Value {
     cookie
 }
 
-/// Another site makes the visitor post to this one, which refuses; the visitor goes on there.
-fn lure(visitor: &Visitor<'_>, site: &Site<'_>, path: &str, field: &str) {
+/// Lets another site make the visitor send a POST request to this site, which must reject it. Afterwards the
+/// visitor is on this site.
+fn forge_request(visitor: &Visitor<'_>, site: &Site<'_>, path: &str, field: &str) {
     let cookie = visitor.cookie();
     visitor.open(&format!(
         "data:text/html,<form method=post action={}{path}>{field}<button>Win</button></form>",
@@ -137,7 +138,7 @@ fn counter(browser: &Chromium, site: &mut Site<'_>) {
     let visitor = browser.visitor();
     visitor.open(&site.url());
     assert_eq!(visitor.count(), 1);
-    visitor.picture("counter");
+    visitor.screenshot("counter");
     let first = check_cookie(&visitor, "counter");
     visitor.reload();
     assert_eq!(visitor.count(), 2);
@@ -159,7 +160,7 @@ fn counter(browser: &Chromium, site: &mut Site<'_>) {
     assert_eq!(other.count(), 1);
 
     for path in ["rotate", "logout"] {
-        lure(&visitor, site, path, "");
+        forge_request(&visitor, site, path, "");
     }
     assert_eq!(visitor.count(), 9);
 
@@ -178,7 +179,7 @@ fn axum(browser: &Chromium, site: &mut Site<'_>) {
     let visitor = browser.visitor();
     visitor.open(&site.url());
     assert_eq!(visitor.count(), 1);
-    visitor.picture("axum-out");
+    visitor.screenshot("axum-out");
     let before = check_cookie(&visitor, "axum");
 
     let name = "Ada <b>& Co</b>";
@@ -187,7 +188,7 @@ fn axum(browser: &Chromium, site: &mut Site<'_>) {
     visitor.click("Log in");
     assert!(visitor.shows(&hello) && visitor.shows(&format!("Welcome, {name}.")));
     assert_eq!(visitor.count(), 2);
-    visitor.picture("axum-in");
+    visitor.screenshot("axum-in");
     let cookie = check_cookie(&visitor, "axum");
     assert_ne!(before["value"], cookie["value"]);
     visitor.reload();
@@ -206,10 +207,10 @@ fn axum(browser: &Chromium, site: &mut Site<'_>) {
         ("login", "<input name=name value=Mallory>"),
         ("elsewhere", ""),
     ] {
-        lure(&visitor, site, path, field);
+        forge_request(&visitor, site, path, field);
         assert!(visitor.shows(&hello) && !visitor.shows("Welcome"));
     }
-    // Links from there find the visitor logged in.
+    // The visitor is still logged in after following a link from another site.
     visitor.open(&format!("data:text/html,<a href={}>Read</a>", site.url()));
     visitor.click("Read");
     assert!(visitor.shows(&hello));
@@ -224,7 +225,7 @@ fn axum(browser: &Chromium, site: &mut Site<'_>) {
     elsewhere.reload();
     assert!(elsewhere.shows("You have been logged out from elsewhere."));
     assert!(!elsewhere.shows(&hello));
-    elsewhere.picture("axum-ended");
+    elsewhere.screenshot("axum-ended");
     assert_eq!(elsewhere.count(), 1);
     elsewhere.put_cookie(&there);
     elsewhere.reload();
@@ -234,7 +235,7 @@ fn axum(browser: &Chromium, site: &mut Site<'_>) {
     visitor.click("Log out");
     assert_eq!(visitor.path(), "/goodbye");
     assert!(visitor.shows("Your session is gone."));
-    visitor.picture("axum-goodbye");
+    visitor.screenshot("axum-goodbye");
     assert_eq!(visitor.cookie(), None);
     for gone in [before, cookie, last] {
         visitor.put_cookie(&gone);
