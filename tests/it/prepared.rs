@@ -1,11 +1,11 @@
-//! How many statements stay prepared on a connection.
+//! The number of statements that remain prepared on a connection.
 
 use session_postgres::{Error, Store};
 
 use crate::support::{database::Schema, key};
 
 #[test]
-fn stores_of_many_tables_on_one_connection_keep_few_statements() {
+fn stores_with_many_tables_keep_at_most_256_statements_prepared() {
     const TABLES: usize = 300;
     let schema = Schema::new();
     schema.store();
@@ -23,5 +23,6 @@ fn stores_of_many_tables_on_one_connection_keep_few_statements() {
     let mut client = pool.get().unwrap();
     let kept = "SELECT count(*) FROM pg_prepared_statements";
     let kept: i64 = client.query_one(kept, &[]).unwrap().get(0);
+    // The query that counts the statements is one of them.
     assert!((1..=257).contains(&kept), "{kept}");
 }
