@@ -1,61 +1,52 @@
-//! Calls that wait share a batch.
-
-use std::sync::mpsc;
+//! Calls that wait together are executed in one batch.
 
 use session_postgres::{AsyncStore, Error, Key, Offload, OffloadBuilder, PostgresStore, Store};
-use tokio::{runtime::Builder, task::JoinSet, time::timeout};
+use tokio::{runtime::Runtime, task::JoinSet, time::timeout};
 
-use super::{Busy, Gated, Opener, occupy, runtime, spawn};
+use super::{
+    gated_store::{Busy, GatedStore},
+    occupy, runtime, spawn,
+};
 use crate::support::{PATIENCE, database::Schema, proxy::Proxy, wait_until};
 
-async fn gets_that_wait(busy: &Busy, count: usize) {
-    busy.taken().await;
-    let calls: Vec<_> = (0..count)
-        .map(|_| {
-            spawn(&busy.store, &busy.key, |store, key| async move {
-                store.get(&key).await
+#[tokio::test]
+async fn calls_that_wait_together_are_batched_up_to_max_batch() {
+    let builder = OffloadBuilder::default;
+    let cases: [(OffloadBuilder, &[usize]); 3] = [
+        (builder(), &[50]),
+        (builder().max_batch(20), &[20, 20, 10]),
+        (builder().max_batch(1), &[1; 10]),
+    ];
+    for (builder, expected) in cases {
+        let busy = Busy::new(builder);
+        busy.worker_is_busy().await;
+        let count: usize = expected.iter().sum();
+        let calls: Vec<_> = (0..count)
+            .map(|_| {
+                spawn(&busy.store, &busy.key, |store, key| async move {
+                    store.get(&key).await
+                })
             })
-        })
-        .collect();
-    busy.waiting(count).await;
-    busy.gate.open();
-    for call in calls {
-        assert_eq!(call.await.unwrap().unwrap().value, "lobster");
+            .collect();
+        busy.waiting(count).await;
+        busy.gate.open();
+        for call in calls {
+            assert_eq!(call.await.unwrap().unwrap().value, "lobster");
+        }
+        // The first batch is the call that kept the worker busy.
+        let batches: Vec<_> = [&[1], expected].concat();
+        let stats = busy.store.stats();
+        assert_eq!(stats.calls, count as u64 + 1);
+        assert_eq!(stats.batches, batches.len() as u64);
+        assert_eq!(Some(stats.largest_batch), batches.iter().copied().max());
+        let gets: Vec<_> = batches.into_iter().map(|calls| ("get", calls)).collect();
+        assert_eq!(busy.gate.batches(), gets);
     }
 }
 
 #[tokio::test]
-async fn calls_that_wait_together_make_one_batch() {
-    let busy = Busy::new(OffloadBuilder::default());
-    gets_that_wait(&busy, 50).await;
-    assert_eq!(busy.gate.batches(), [("get", 1), ("get", 50)]);
-    let stats = busy.store.stats();
-    assert_eq!(
-        (stats.calls, stats.batches, stats.largest_batch),
-        (51, 2, 50)
-    );
-}
-
-#[tokio::test]
-async fn no_trip_is_larger_than_the_largest_allowed() {
-    let busy = Busy::new(OffloadBuilder::default().max_batch(20));
-    gets_that_wait(&busy, 50).await;
-    assert_eq!(
-        busy.gate.batches(),
-        [("get", 1), ("get", 20), ("get", 20), ("get", 10)]
-    );
-}
-
-#[tokio::test]
-async fn with_batches_of_one_each_call_goes_alone() {
-    let busy = Busy::new(OffloadBuilder::default().max_batch(1));
-    gets_that_wait(&busy, 10).await;
-    assert_eq!(busy.gate.batches(), vec![("get", 1); 11]);
-}
-
-#[tokio::test]
-async fn a_lone_call_does_not_wait_for_others() {
-    let gate = Gated::default();
+async fn a_single_call_does_not_wait_for_others() {
+    let gate = GatedStore::default();
     gate.open();
     let store = Offload::new(gate.clone());
     let key = store.generate(Some("lobster"), None).await.unwrap();
@@ -64,9 +55,9 @@ async fn a_lone_call_does_not_wait_for_others() {
 }
 
 #[tokio::test]
-async fn a_flood_of_one_verb_starves_no_other() {
+async fn many_calls_of_one_verb_do_not_delay_other_verbs() {
     let busy = Busy::new(OffloadBuilder::default().max_batch(10));
-    busy.taken().await;
+    busy.worker_is_busy().await;
     let flood: Vec<_> = (0..500)
         .map(|_| {
             spawn(&busy.store, &busy.key, |store, key| async move {
@@ -94,31 +85,31 @@ async fn a_flood_of_one_verb_starves_no_other() {
         .iter()
         .position(|(verb, _)| *verb == "touch")
         .unwrap();
-    assert!(place <= 3, "the touch came after {place} batches");
+    assert!(place <= 3, "there were {place} batches before the touch");
 }
 
 #[test]
-fn a_call_that_the_server_refuses_spoils_no_other_of_its_batch() {
+fn a_call_that_the_server_rejects_does_not_fail_the_others_of_its_batch() {
     let schema = Schema::new();
     let blocking = schema.store();
     schema.run("ALTER TABLE session ADD CHECK (session_data <> 'bad')");
-    let refused = [0, 17, 49];
+    let rejected = [0, 17, 49];
     let keys: Vec<_> = (0..50)
         .map(|_| blocking.generate(Some("lobster"), None).unwrap())
         .collect();
     let store = Offload::builder().max_concurrency(1).build(blocking);
-    let runtime = Builder::new_multi_thread().enable_time().build().unwrap();
-    let results = runtime.block_on(set_together(&store, &keys, |place| match place {
-        place if refused.contains(&place) => "bad",
+    let runtime = runtime();
+    let results = set_together(&store, &runtime, &keys, |place| match place {
+        place if rejected.contains(&place) => "bad",
         23 => "N\0L",
         _ => "crab",
-    }));
+    });
     assert_eq!(store.stats().largest_batch, keys.len());
     for (place, result) in results.into_iter().enumerate() {
         let value = runtime.block_on(store.get(&keys[place])).unwrap().value;
         match result {
             Err(Error::Database(e)) => {
-                assert!(refused.contains(&place), "{place}: {e}");
+                assert!(rejected.contains(&place), "{place}: {e}");
                 assert_eq!((e.code().unwrap().code(), &*value), ("23514", "lobster"));
             }
             Err(e) => assert!(place == 23 && matches!(e, Error::InvalidValue(_)), "{e}"),
@@ -127,41 +118,30 @@ fn a_call_that_the_server_refuses_spoils_no_other_of_its_batch() {
     }
 }
 
-/// Sets each key from a task of its own, all in one batch.
-async fn set_together(
+/// Sets every key in its own task. All calls are in one batch.
+fn set_together(
     store: &Offload<PostgresStore>,
+    runtime: &Runtime,
     keys: &[Key],
     value: impl Fn(usize) -> &'static str,
 ) -> Vec<Result<(), Error>> {
-    // The one worker is busy until all wait.
-    let (release, released) = mpsc::channel::<()>();
-    let busy = store.clone();
-    let busy = tokio::spawn(async move { busy.run(move |_| released.recv()).await });
-    while store.stats().running == 0 {
-        tokio::task::yield_now().await;
-    }
+    let release = occupy(store, runtime);
     let calls: Vec<_> = keys
         .iter()
         .enumerate()
         .map(|(place, key)| {
             let (store, key, value) = (store.clone(), key.clone(), value(place));
-            tokio::spawn(async move { store.set(&key, value, None).await })
+            runtime.spawn(async move { store.set(&key, value, None).await })
         })
         .collect();
-    while store.stats().waiting < keys.len() {
-        tokio::task::yield_now().await;
-    }
+    wait_until("all wait", || store.stats().waiting == keys.len());
     drop(release);
-    assert!(busy.await.unwrap().unwrap().is_err());
-    let mut results = Vec::new();
-    for call in calls {
-        results.push(call.await.unwrap());
-    }
-    results
+    let results = calls.into_iter().map(|call| runtime.block_on(call));
+    results.map(Result::unwrap).collect()
 }
 
 #[test]
-fn many_writes_of_one_session_delay_no_other() {
+fn many_writes_of_one_session_do_not_delay_others() {
     let schema = Schema::new();
     let proxy = Proxy::to(&schema.config());
     let pool = schema.pool_to(proxy.config(&schema.config()), 1);
@@ -169,7 +149,7 @@ fn many_writes_of_one_session_delay_no_other() {
     inner.create_table().unwrap();
     let key = inner.generate(Some("lobster"), None).unwrap();
     let other = inner.generate(Some("lobster"), None).unwrap();
-    // Statements get prepared.
+    // This prepares the statements.
     for result in inner.try_set_many(&[(&key, "crab", None), (&other, "crab", None)]) {
         result.unwrap();
     }
@@ -202,7 +182,7 @@ fn many_writes_of_one_session_delay_no_other() {
 }
 
 #[test]
-fn a_batch_reads_no_more_than_some_megabytes() {
+fn a_batch_reads_at_most_16_mib() {
     const SIZE: usize = 1 << 20;
     const CALLS: usize = 64;
     let schema = Schema::new();
@@ -212,7 +192,7 @@ fn a_batch_reads_no_more_than_some_megabytes() {
     let keys: Vec<_> = keys.into_iter().map(Result::unwrap).collect();
     let store = Offload::builder().max_concurrency(1).build(inner);
     let runtime = runtime();
-    // The sizes to expect are those that were seen.
+    // The store expects values as large as those that it has read.
     runtime.block_on(store.get(&keys[0])).unwrap();
     let release = occupy(&store, &runtime);
     let mut calls = JoinSet::new();
@@ -231,15 +211,15 @@ fn a_batch_reads_no_more_than_some_megabytes() {
 }
 
 #[tokio::test]
-async fn few_calls_are_each_executed_alone_and_at_once() {
+async fn calls_are_not_batched_while_workers_are_free() {
     for workers in [2, 4, 8] {
-        let gate = Gated::default();
-        let opener = Opener(gate.clone());
-        let key = gate.0.store.generate(Some("lobster"), None).unwrap();
+        let gate = GatedStore::default();
+        let opener = gate.opener();
+        let key = gate.inner().generate(Some("lobster"), None).unwrap();
         let store = Offload::builder()
             .max_concurrency(workers)
             .build(gate.clone());
-        // All are there before the first worker begins. Each worker has the next one started.
+        // All calls wait before the first worker begins. Each worker starts the next one.
         let calls: Vec<_> = (0..workers)
             .map(|_| {
                 spawn(
@@ -249,13 +229,13 @@ async fn few_calls_are_each_executed_alone_and_at_once() {
                 )
             })
             .collect();
-        let all_came = async {
-            while gate.came() < workers {
+        let all_arrived = async {
+            while gate.arrived() < workers {
                 tokio::task::yield_now().await;
             }
         };
-        let all_came = timeout(PATIENCE, all_came).await;
-        assert!(all_came.is_ok(), "{} of {workers}", gate.came());
+        let all_arrived = timeout(PATIENCE, all_arrived).await;
+        assert!(all_arrived.is_ok(), "{} of {workers}", gate.arrived());
         drop(opener);
         for call in calls {
             call.await.unwrap().unwrap();

@@ -2,19 +2,27 @@
 
 use std::time::{Duration, Instant};
 
-use session_postgres::{AsyncStore, Error, Offload, OffloadBuilder, Store};
+use session_postgres::{AsyncStore, Error, Key, Offload, OffloadBuilder, Store};
 use tokio::task::JoinSet;
 
-use super::{Busy, runtime, spawn, wait_for_rest};
+use super::{
+    gated_store::Busy,
+    on_postgres::{keys, patient, patient_store},
+    runtime, spawn, wait_until_idle,
+};
 use crate::{
     connect::through,
-    support::{database::Schema, line::Line, wait_until},
+    support::{
+        database::{Schema, lock},
+        line::Line,
+        wait_until,
+    },
 };
 
 #[tokio::test]
-async fn a_call_too_many_is_turned_away_at_once_and_the_others_are_served() {
+async fn a_call_beyond_max_waiting_is_rejected_and_the_others_are_executed() {
     let busy = Busy::new(OffloadBuilder::default().max_waiting(2));
-    busy.taken().await;
+    busy.worker_is_busy().await;
     let waiting: Vec<_> = (0..2)
         .map(|_| {
             spawn(&busy.store, &busy.key, |store, key| async move {
@@ -23,10 +31,10 @@ async fn a_call_too_many_is_turned_away_at_once_and_the_others_are_served() {
         })
         .collect();
     busy.waiting(2).await;
-    let turned_away = busy.store.set(&busy.key, "crab", None).await;
+    let rejected = busy.store.set(&busy.key, "crab", None).await;
     assert!(
-        matches!(turned_away, Err(Error::Overloaded { waiting: 2 })),
-        "{turned_away:?}"
+        matches!(rejected, Err(Error::Overloaded { waiting: 2 })),
+        "{rejected:?}"
     );
     let many = busy.store.get_many(&[&busy.key, &busy.key]).await;
     assert!(
@@ -47,22 +55,22 @@ async fn a_call_too_many_is_turned_away_at_once_and_the_others_are_served() {
 }
 
 #[tokio::test]
-async fn values_beyond_the_limit_of_bytes_are_turned_away() {
+async fn values_beyond_max_waiting_bytes_are_rejected() {
     let busy = Busy::new(OffloadBuilder::default().max_waiting_bytes(100));
-    busy.taken().await;
+    busy.worker_is_busy().await;
     let set = |bytes: usize| {
         spawn(&busy.store, &busy.key, move |store, key| async move {
             store.set(&key, &"x".repeat(bytes), None).await
         })
     };
-    // One may wait, whatever its size.
+    // A single call may wait with a value of any size.
     let large = set(1000);
     busy.waiting(1).await;
     for bytes in [1, 1000] {
-        let turned_away = set(bytes).await.unwrap();
+        let rejected = set(bytes).await.unwrap();
         assert!(
-            matches!(turned_away, Err(Error::Overloaded { waiting: 1 })),
-            "{turned_away:?}"
+            matches!(rejected, Err(Error::Overloaded { waiting: 1 })),
+            "{rejected:?}"
         );
     }
     let get = spawn(&busy.store, &busy.key, |store, key| async move {
@@ -75,40 +83,76 @@ async fn values_beyond_the_limit_of_bytes_are_turned_away() {
 }
 
 #[tokio::test]
-async fn values_up_to_the_limit_of_bytes_may_wait() {
+async fn values_up_to_max_waiting_bytes_may_wait() {
     let busy = Busy::new(OffloadBuilder::default().max_waiting_bytes(100));
     let set = |bytes: usize| {
         spawn(&busy.store, &busy.key, move |store, key| async move {
             store.set(&key, &"x".repeat(bytes), None).await
         })
     };
-    busy.taken().await;
-    // Those of the first round no longer count in the second.
+    busy.worker_is_busy().await;
+    // In the second round, the values of the first round no longer count.
     for _ in 0..2 {
         let fit = [set(40), set(60)];
         busy.waiting_or_done(2, &fit).await;
-        let turned_away = set(1).await.unwrap();
+        let rejected = set(1).await.unwrap();
         assert!(
-            matches!(turned_away, Err(Error::Overloaded { waiting: 2 })),
-            "{turned_away:?}"
+            matches!(rejected, Err(Error::Overloaded { waiting: 2 })),
+            "{rejected:?}"
         );
         busy.gate.open();
         for set in fit {
             set.await.unwrap().unwrap();
         }
         busy.gate.close();
-        let came = busy.gate.came();
+        let arrived = busy.gate.arrived();
         spawn(&busy.store, &busy.key, |store, key| async move {
             store.get(&key).await
         });
-        while busy.gate.came() == came {
+        while busy.gate.arrived() == arrived {
             tokio::task::yield_now().await;
         }
     }
 }
 
 #[test]
-fn a_server_that_is_too_slow_is_not_flooded_with_cancel_requests() {
+fn values_of_calls_that_wait_again_for_a_locked_session_count_too() {
+    let schema = Schema::new();
+    let builder = patient(&schema).max_concurrency(2).max_waiting_bytes(100);
+    let store = patient_store(&schema);
+    let keys = keys(&store, 2);
+    let mut holder = schema.client();
+    let locked = lock(&mut holder, &keys[0]);
+    let store = builder.build(store);
+    let runtime = runtime();
+    let set = |key: &Key| {
+        let (store, key) = (store.clone(), key.clone());
+        runtime.spawn(async move { store.set(&key, &"x".repeat(60), None).await })
+    };
+    // Each call is executed twice, the second time by the only worker for calls that may take long.
+    let first = set(&keys[0]);
+    wait_until("the first call waits on the server", || {
+        store.stats().calls == 2
+    });
+    let second = set(&keys[0]);
+    wait_until("the second call waits in the queue", || {
+        let stats = store.stats();
+        (stats.calls, stats.waiting) == (3, 1)
+    });
+    let rejected = runtime.block_on(set(&keys[1])).unwrap();
+    assert!(
+        matches!(rejected, Err(Error::Overloaded { .. })),
+        "{rejected:?}"
+    );
+    locked.rollback().unwrap();
+    for call in [first, second] {
+        runtime.block_on(call).unwrap().unwrap();
+    }
+    runtime.block_on(set(&keys[1])).unwrap().unwrap();
+}
+
+#[test]
+fn a_slow_server_does_not_get_a_flood_of_cancel_requests() {
     const TIMEOUT: Duration = Duration::from_millis(600);
     const WORKERS: u32 = 4;
     let schema = Schema::new();
@@ -127,7 +171,7 @@ fn a_server_that_is_too_slow_is_not_flooded_with_cancel_requests() {
     let builder = Offload::builder().timeout(TIMEOUT).max_batch(1);
     let store = builder.build(inner);
     let runtime = runtime();
-    // All connections have prepared the statement, and the facade knows how long it takes.
+    // This prepares the statement on all connections, and the facade measures how long it takes.
     for _ in 0..3 {
         let mut calls = JoinSet::new();
         for _ in 0..4 * WORKERS {
@@ -142,25 +186,25 @@ fn a_server_that_is_too_slow_is_not_flooded_with_cancel_requests() {
     let mut callers = JoinSet::new();
     for _ in 0..400 {
         let (store, key) = (store.clone(), key.clone());
-        let call_on_and_on = async move {
+        let call_repeatedly = async move {
             let (mut done, mut late) = (0, 0);
             while begun.elapsed() < TIMEOUT * 6 {
                 match store.get(&key).await {
                     Ok(_) => done += 1,
-                    // On a busy machine the server's confirmation may come too late.
+                    // `StillRunning` if a busy machine does not confirm the cancel request in time.
                     Err(Error::TimedOut { .. } | Error::StillRunning { .. }) => late += 1,
                     Err(e) => panic!("{e}"),
                 }
             }
             (done, late)
         };
-        callers.spawn_on(call_on_and_on, runtime.handle());
+        callers.spawn_on(call_repeatedly, runtime.handle());
     }
     let counts = runtime.block_on(callers.join_all());
-    wait_for_rest(&store);
+    wait_until_idle(&store);
     let done: usize = counts.iter().map(|(done, _)| done).sum();
     let late: usize = counts.iter().map(|(_, late)| late).sum();
-    // A cancel request is a connection, as is one that replaces another.
+    // Each cancel request is a connection, and so is the replacement of a closed connection.
     let connections = line.accepted() - before;
     eprintln!("{done} calls done, {late} late, {connections} connections");
     assert!(late > 400 && done > 0, "{done} calls done, {late} late");

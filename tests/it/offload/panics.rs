@@ -1,14 +1,17 @@
-//! Stores, and closures, that panic.
+//! Panics in stores and closures.
 
 use session_postgres::{AsyncStore, OffloadBuilder};
 
-use super::{BAD, Busy, spawn};
+use super::{
+    gated_store::{Busy, PANICKING_KEY},
+    spawn,
+};
 use crate::support::key;
 
 #[tokio::test]
-async fn a_panic_reaches_the_caller_whose_call_it_was_and_no_other() {
+async fn a_panic_reaches_only_the_caller_whose_call_panicked() {
     let busy = Busy::new(OffloadBuilder::default());
-    busy.taken().await;
+    busy.worker_is_busy().await;
     let good: Vec<_> = (0..3)
         .map(|_| {
             spawn(&busy.store, &busy.key, |store, key| async move {
@@ -16,7 +19,7 @@ async fn a_panic_reaches_the_caller_whose_call_it_was_and_no_other() {
             })
         })
         .collect();
-    let bad = spawn(&busy.store, &key(BAD), |store, key| async move {
+    let bad = spawn(&busy.store, &key(PANICKING_KEY), |store, key| async move {
         store.get(&key).await
     });
     busy.waiting(4).await;
@@ -25,13 +28,13 @@ async fn a_panic_reaches_the_caller_whose_call_it_was_and_no_other() {
     for call in good {
         assert_eq!(call.await.unwrap().unwrap().value, "lobster");
     }
-    // They had gone together, and then each alone.
+    // All four were one batch. After the panic, each was executed alone.
     assert_eq!(busy.gate.batches()[1], ("get", 4));
     assert_eq!(busy.store.get(&busy.key).await.unwrap().value, "lobster");
 }
 
 #[tokio::test]
-async fn a_panic_of_the_users_own_closure_is_the_users() {
+async fn a_panic_of_a_closure_reaches_its_caller() {
     let busy = Busy::new(OffloadBuilder::default());
     busy.gate.open();
     let run = spawn(&busy.store, &busy.key, |store, _| async move {

@@ -1,4 +1,4 @@
-//! Runtimes of all kinds, that shut down, or are not there.
+//! Runtimes of every kind, runtimes that shut down, and calls without a runtime.
 
 use std::{
     future::Future,
@@ -12,16 +12,16 @@ use std::{
 use session_postgres::{AsyncStore, Error, MemoryStore, Offload, Store};
 use tokio::runtime::{Builder, Runtime};
 
-use super::wait_for_rest;
+use super::{runtime as new_runtime, wait_until_idle};
 use crate::support::wait_until;
 
-/// Polls once, in whatever context there is.
+/// Polls the future once, with or without a runtime.
 fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
 #[test]
-fn outside_of_a_runtime_a_call_says_so() {
+fn a_call_outside_of_a_runtime_is_an_error() {
     let store = Offload::new(MemoryStore::new());
     let call = poll_once(pin!(store.generate(None, None)));
     assert!(matches!(call, Poll::Ready(Err(Error::NoRuntime))));
@@ -33,7 +33,7 @@ fn outside_of_a_runtime_a_call_says_so() {
 }
 
 #[test]
-fn a_runtime_of_one_thread_is_enough() {
+fn a_current_thread_runtime_is_enough() {
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let store = Offload::new(MemoryStore::new());
     runtime.block_on(async {
@@ -43,11 +43,11 @@ fn a_runtime_of_one_thread_is_enough() {
 }
 
 #[test]
-fn a_store_outlives_a_runtime_and_serves_the_next() {
+fn a_facade_can_be_used_on_one_runtime_after_another() {
     let store = Offload::new(MemoryStore::new());
     let mut keys = Vec::new();
     for _ in 0..3 {
-        let runtime = Builder::new_multi_thread().enable_time().build().unwrap();
+        let runtime = new_runtime();
         keys.push(
             runtime
                 .block_on(store.generate(Some("lobster"), None))
@@ -60,7 +60,7 @@ fn a_store_outlives_a_runtime_and_serves_the_next() {
 }
 
 #[test]
-fn calls_that_wait_when_the_runtime_shuts_down_are_not_left_alone() {
+fn calls_that_wait_when_the_runtime_shuts_down_return() {
     let (runtime, release) = busy_runtime();
     let store = Offload::new(MemoryStore::new());
     let mut calls: Vec<_> = (0..3)
@@ -75,16 +75,15 @@ fn calls_that_wait_when_the_runtime_shuts_down_are_not_left_alone() {
     assert_eq!(store.stats().waiting, 3);
     runtime.shutdown_background();
     drop(release);
-    wait_for_rest(&store);
+    wait_until_idle(&store);
     for call in &mut calls {
-        // The thread may have found the worker before it found out about the end.
+        // The thread may have started the worker before it noticed the shutdown.
         let answer = poll_once(call.as_mut());
         assert!(matches!(answer, Poll::Ready(Ok(_) | Err(Error::Cancelled))));
     }
 }
 
-/// A runtime whose one thread for what blocks is busy, so that no worker begins there, until the other is
-/// dropped.
+/// Returns a runtime whose only blocking thread is busy until the sender is dropped. No worker can begin there.
 fn busy_runtime() -> (Runtime, mpsc::Sender<()>) {
     let runtime = Builder::new_multi_thread()
         .max_blocking_threads(1)
@@ -102,7 +101,7 @@ fn busy_runtime() -> (Runtime, mpsc::Sender<()>) {
 }
 
 #[test]
-fn a_runtime_without_a_free_thread_holds_up_no_other() {
+fn a_runtime_without_a_free_thread_does_not_delay_other_runtimes() {
     let (busy, release) = busy_runtime();
     let store = Offload::builder()
         .max_concurrency(2)
@@ -112,15 +111,15 @@ fn a_runtime_without_a_free_thread_holds_up_no_other() {
         let _inside = busy.enter();
         assert!(poll_once(from_busy.as_mut()).is_pending());
     }
-    let free = Builder::new_multi_thread().enable_time().build().unwrap();
+    let free = new_runtime();
     free.block_on(store.generate(None, None)).unwrap();
-    // And the worker that came took both calls.
+    // The worker on the other runtime executed both calls.
     free.block_on(from_busy).unwrap();
     drop(release);
 }
 
 #[test]
-fn callers_on_another_runtime_do_not_wait_for_a_worker_that_cannot_begin() {
+fn calls_do_not_wait_for_a_worker_that_cannot_begin_on_another_runtime() {
     let (doomed, release) = busy_runtime();
     let store = Offload::builder()
         .max_concurrency(1)
@@ -130,14 +129,14 @@ fn callers_on_another_runtime_do_not_wait_for_a_worker_that_cannot_begin() {
         let _inside = doomed.enter();
         assert!(poll_once(from_doomed.as_mut()).is_pending());
     }
-    // The only worker there may be is to begin on the doomed runtime, and cannot.
-    let living = Builder::new_multi_thread().enable_time().build().unwrap();
+    // The only worker that `max_concurrency` allows cannot begin on the doomed runtime.
+    let living = new_runtime();
     living.block_on(store.generate(None, None)).unwrap();
-    // The worker that began served all that waited.
+    // The worker that began executed all waiting calls.
     living.block_on(from_doomed).unwrap();
 
-    // Nor is one missed that never begins.
-    wait_for_rest(&store);
+    // The same if the worker on the doomed runtime never begins.
+    wait_until_idle(&store);
     let mut from_doomed = Box::pin(store.generate(None, None));
     {
         let _inside = doomed.enter();
@@ -146,33 +145,33 @@ fn callers_on_another_runtime_do_not_wait_for_a_worker_that_cannot_begin() {
     doomed.shutdown_background();
     drop(release);
     living.block_on(store.generate(None, None)).unwrap();
-    wait_for_rest(&store);
+    wait_until_idle(&store);
     let answer = poll_once(from_doomed.as_mut());
     assert!(matches!(answer, Poll::Ready(Ok(_) | Err(Error::Cancelled))));
 }
 
 #[test]
-fn a_runtime_does_not_wait_for_callers_on_others() {
+fn a_runtime_can_shut_down_while_callers_on_other_runtimes_are_busy() {
     let store = Offload::builder()
         .max_concurrency(1)
         .build(MemoryStore::new());
-    let ending = Builder::new_multi_thread().enable_time().build().unwrap();
+    let ending = new_runtime();
     let key = ending
         .block_on(store.generate(Some("lobster"), None))
         .unwrap();
-    // Its worker is open still, and from now on has no rest.
-    let busy = Builder::new_multi_thread().enable_time().build().unwrap();
+    // The worker on this runtime still runs, and from now on there are always calls for it.
+    let busy = new_runtime();
     let callers: Vec<_> = (0..8)
         .map(|_| {
             let (store, key) = (store.clone(), key.clone());
             busy.spawn(async move { while store.get(&key).await.is_ok() {} })
         })
         .collect();
-    wait_until("the worker to be busy", || store.stats().calls > 100);
+    wait_until("the worker is busy", || store.stats().calls > 100);
     let end = thread::spawn(|| drop(ending));
-    wait_until("the runtime to end", || end.is_finished());
+    wait_until("the runtime has ended", || end.is_finished());
     let calls = store.stats().calls;
-    wait_until("callers to be served on", || store.stats().calls > calls);
+    wait_until("more calls return", || store.stats().calls > calls);
     busy.block_on(store.clear(&key)).unwrap();
     for caller in callers {
         busy.block_on(caller).unwrap();
@@ -181,7 +180,7 @@ fn a_runtime_does_not_wait_for_callers_on_others() {
 
 #[test]
 fn a_call_after_the_runtime_has_shut_down_is_cancelled() {
-    let runtime = Builder::new_multi_thread().enable_time().build().unwrap();
+    let runtime = new_runtime();
     let handle = runtime.handle().clone();
     runtime.shutdown_background();
     let store = Offload::new(MemoryStore::new());
@@ -191,14 +190,14 @@ fn a_call_after_the_runtime_has_shut_down_is_cancelled() {
         assert!(matches!(answer, Poll::Ready(Err(Error::Cancelled))));
         assert_eq!(store.stats().waiting, 0);
     }
-    // The next runtime finds the store in order.
+    // The facade still works on another runtime.
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(store.generate(None, None)).unwrap();
 }
 
 #[test]
-fn a_call_that_runs_when_the_runtime_shuts_down_is_carried_out() {
-    let runtime = Builder::new_multi_thread().enable_time().build().unwrap();
+fn a_call_that_runs_when_the_runtime_shuts_down_is_completed() {
+    let runtime = new_runtime();
     let store = Offload::new(MemoryStore::new());
     let (release, released) = mpsc::channel::<()>();
     let mut call = Box::pin(store.run(move |store| {
@@ -209,15 +208,15 @@ fn a_call_that_runs_when_the_runtime_shuts_down_is_carried_out() {
         let _inside = runtime.enter();
         assert!(poll_once(call.as_mut()).is_pending());
     }
-    wait_until("the worker to have it", || store.stats().running == 1);
+    wait_until("the worker runs the call", || store.stats().running == 1);
     runtime.shutdown_background();
     drop(release);
-    wait_for_rest(&store);
+    wait_until_idle(&store);
     assert!(matches!(poll_once(call.as_mut()), Poll::Ready(Ok(Ok(_)))));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_a_test_advances_makes_no_call_late() {
+async fn calls_do_not_time_out_when_a_test_advances_the_paused_clock() {
     let store = Offload::new(MemoryStore::new());
     for _ in 0..10 {
         tokio::time::advance(Duration::from_secs(60)).await;

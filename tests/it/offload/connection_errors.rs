@@ -1,4 +1,4 @@
-//! Why calls are late: every caller learns it.
+//! The error of a connection reaches every caller.
 
 use std::{net::TcpListener, time::Duration};
 
@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 
 use super::runtime;
 
-/// So many callers at once, and what each of them is told.
-fn told(options: ConnectOptions, callers: usize) -> Vec<Error> {
+/// Lets `callers` tasks call the store at the same time, and returns their errors.
+fn errors(options: ConnectOptions, callers: usize) -> Vec<Error> {
     let runtime = runtime();
     // The first call connects.
     let store = PostgresStore::builder()
@@ -27,8 +27,8 @@ fn told(options: ConnectOptions, callers: usize) -> Vec<Error> {
             let store = store.clone();
             calls.spawn(async move { store.get(&Key::generate().unwrap()).await });
         }
-        let told = calls.join_all().await;
-        told.into_iter().map(Result::unwrap_err).collect()
+        let results = calls.join_all().await;
+        results.into_iter().map(Result::unwrap_err).collect()
     })
 }
 
@@ -36,7 +36,7 @@ fn told(options: ConnectOptions, callers: usize) -> Vec<Error> {
 const CALLERS: [usize; 2] = [11, 40];
 
 #[test]
-fn every_caller_learns_that_the_password_is_wrong() {
+fn every_caller_gets_the_error_that_the_password_is_wrong() {
     let server = Server::builder()
         .tcp(true)
         .hba("host all all 127.0.0.1/32 scram-sha-256")
@@ -49,7 +49,7 @@ fn every_caller_learns_that_the_password_is_wrong() {
     let options: ConnectOptions = server.tcp_url().unwrap().parse().unwrap();
     let options = options.user("web").dbname("postgres").password("crab");
     for callers in CALLERS {
-        for error in told(options.clone(), callers) {
+        for error in errors(options.clone(), callers) {
             let text = error.to_string();
             assert!(text.contains("28P01"), "{callers} callers: {text}");
             assert!(text.contains("password authentication failed"), "{text}");
@@ -58,9 +58,9 @@ fn every_caller_learns_that_the_password_is_wrong() {
 }
 
 #[test]
-fn every_caller_learns_that_there_is_no_server() {
+fn every_caller_gets_the_error_that_there_is_no_server() {
     let config: Config = Server::start().unwrap().url().parse().unwrap();
-    // A port that no server listens at, as long as this has it.
+    // No server listens on this port.
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
@@ -69,7 +69,7 @@ fn every_caller_learns_that_there_is_no_server() {
         .port(port)
         .user(config.get_user().unwrap());
     for callers in CALLERS {
-        for error in told(options.clone(), callers) {
+        for error in errors(options.clone(), callers) {
             let text = error.to_string();
             assert!(text.contains("refused"), "{callers} callers: {text}");
         }

@@ -1,4 +1,4 @@
-//! Very many callers at once.
+//! Ten thousand callers at the same time.
 
 #![cfg(target_os = "linux")]
 
@@ -13,20 +13,20 @@ const CALLERS: usize = 10_000;
 const LIMIT: usize = 4;
 const WORKERS: usize = 2;
 
-/// What all of it may cost, the callers' own tasks included.
+/// The memory for all calls, including the tasks of the callers.
 const MOST_MEMORY: u64 = 20 << 20;
 
-/// The name of the runtime's threads.
-const NAME: &str = "sp-crowd";
+/// The name of the threads of the runtime.
+const NAME: &str = "sp-many";
 
-/// In a process of its own, whose memory no other test shares.
-const CHILD: &str = "offload::crowd::in_a_child";
+/// The test runs in its own process, so that it can measure the memory.
+const CHILD: &str = "offload::many_callers::in_a_child";
 
 #[test]
-fn ten_thousand_callers_need_few_threads_and_little_memory_and_are_all_right() {
+fn ten_thousand_callers_need_few_threads_and_little_memory() {
     let text = child::run(CHILD);
     let figures = text.lines().find(|line| line.contains("callers: "));
-    eprintln!("{}", figures.expect("the child to have run"));
+    eprintln!("{}", figures.expect("the output of the child"));
 }
 
 #[test]
@@ -42,11 +42,11 @@ fn in_a_child() {
         .unwrap();
     let schema = Schema::new();
     let store = Offload::new(schema.store());
-    // Statements get prepared, and everything is there that a call needs.
+    // This prepares the statements and starts the threads.
     runtime.block_on(call(&store, 0));
     fs::write("/proc/self/clear_refs", "5").unwrap();
     let idle = memory("VmRSS");
-    let threads = runtime.block_on(crowd(&store));
+    let threads = runtime.block_on(call_at_once(&store));
     let more = memory("VmHWM") - idle;
     eprintln!(
         "{CALLERS} callers: at most {threads} threads for {WORKERS} tokio threads and {LIMIT} workers, \
@@ -64,8 +64,8 @@ async fn call<S: AsyncStore>(store: &S, caller: usize) {
     assert_eq!(store.get(&key).await.unwrap().value, value);
 }
 
-/// Lets all callers in at once. The most threads that the runtime was seen to have.
-async fn crowd<S: AsyncStore + Clone>(store: &S) -> usize {
+/// Starts all callers at the same time. Returns the largest number of threads of the runtime.
+async fn call_at_once<S: AsyncStore + Clone>(store: &S) -> usize {
     let all_there = Arc::new(Barrier::new(CALLERS));
     let mut callers = JoinSet::new();
     for caller in 0..CALLERS {
@@ -85,7 +85,7 @@ async fn crowd<S: AsyncStore + Clone>(store: &S) -> usize {
     most
 }
 
-/// How many threads the runtime has.
+/// Returns the number of threads of the runtime.
 fn threads() -> usize {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
     let names = tasks
@@ -97,7 +97,7 @@ fn threads() -> usize {
         .count()
 }
 
-/// A line of the kernel's account of this process's memory, in bytes.
+/// Returns a value of `/proc/self/status` in bytes.
 fn memory(line: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|found| found.starts_with(line));

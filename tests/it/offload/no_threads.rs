@@ -1,4 +1,4 @@
-//! A system that has no thread for a worker.
+//! An operating system that cannot start another thread.
 
 #![cfg(target_os = "linux")]
 
@@ -13,35 +13,35 @@ use tokio::runtime::Builder;
 
 use crate::support::{child, database::Schema, patiently};
 
-/// A child process whose threads need so much for their stacks that the address space can be limited to what
-/// it has, and no thread more. The C library keeps no such stack for the next thread.
+/// Runs the test in a child process. Its threads have stacks of 1 GiB, so a limit of the address space prevents
+/// another thread. The C library does not cache stacks of that size.
 fn in_child(test: &str) -> bool {
     if child::is_for(test) {
         return true;
     }
-    // A backtrace of tokio's panic needs more memory than is left.
+    // The limit leaves too little memory for a backtrace of tokio's panic.
     let environment = [("RUST_MIN_STACK", "1073741824"), ("RUST_BACKTRACE", "0")];
     let text = child::run_with(test, &environment);
     assert!(text.contains("the child is done"), "{text}");
     false
 }
 
-/// Leaves the process without another thread.
-fn refuse_threads() {
+/// Makes it impossible for the process to start a thread.
+fn prevent_threads() {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let size = status.lines().find(|line| line.starts_with("VmSize"));
     let kilobytes = size.unwrap().split_whitespace().nth(1).unwrap();
-    let some_for_the_heap = 256 << 20;
-    limit(&(kilobytes.parse::<u64>().unwrap() * 1024 + some_for_the_heap).to_string());
-    let refused = std::thread::Builder::new().spawn(|| ()).unwrap_err();
-    assert_eq!(refused.kind(), std::io::ErrorKind::WouldBlock);
+    let heap = 256 << 20;
+    limit(&(kilobytes.parse::<u64>().unwrap() * 1024 + heap).to_string());
+    let failed = std::thread::Builder::new().spawn(|| ()).unwrap_err();
+    assert_eq!(failed.kind(), std::io::ErrorKind::WouldBlock);
 }
 
 fn allow_threads() {
     limit("unlimited");
 }
 
-/// Sets the soft limit of this process's address space.
+/// Sets the soft limit of the address space of this process.
 fn limit(bytes: &str) {
     let mut command = Command::new("prlimit");
     command.args([
@@ -53,8 +53,8 @@ fn limit(bytes: &str) {
 }
 
 #[test]
-fn a_facade_without_a_thread_serves_as_soon_as_there_is_one() {
-    if !in_child("offload::threads::a_facade_without_a_thread_serves_as_soon_as_there_is_one") {
+fn calls_succeed_as_soon_as_a_thread_can_be_started() {
+    if !in_child("offload::no_threads::calls_succeed_as_soon_as_a_thread_can_be_started") {
         return;
     }
     let runtime = Builder::new_multi_thread()
@@ -64,28 +64,29 @@ fn a_facade_without_a_thread_serves_as_soon_as_there_is_one() {
         .unwrap();
     let builder = Offload::builder().timeout(Duration::from_millis(300));
     let store = builder.build(MemoryStore::new());
-    refuse_threads();
+    prevent_threads();
     for _ in 0..3 {
         let late = runtime.block_on(store.generate(None, None));
         assert!(matches!(late, Err(Error::TimedOut { .. })), "{late:?}");
     }
     assert_eq!(store.stats().calls, 0);
     allow_threads();
-    // No other code starts a thread for what blocks.
+    // Only the call itself can start the thread.
     patiently(|| runtime.block_on(store.generate(None, None)));
     eprintln!("the child is done");
 }
 
 #[test]
-fn the_last_handle_may_be_dropped_when_there_is_no_thread() {
-    if !in_child("offload::threads::the_last_handle_may_be_dropped_when_there_is_no_thread") {
+fn the_last_handle_can_be_dropped_if_no_thread_can_be_started() {
+    if !in_child("offload::no_threads::the_last_handle_can_be_dropped_if_no_thread_can_be_started")
+    {
         return;
     }
     let schema = Schema::new();
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let single = Offload::new(PostgresStore::from_client(schema.client()));
     let pooled = Offload::new(schema.store());
-    refuse_threads();
+    prevent_threads();
     runtime.block_on(async {
         drop(single);
         drop(pooled);

@@ -1,15 +1,15 @@
-//! The last handle, dropped where a `postgres::Client` must not be.
+//! The last handle of a facade can be dropped where a `postgres::Client` must not be dropped.
 
 use session_postgres::{AsyncStore, Offload, PostgresStore, postgres::NoTls};
 use tokio::runtime::Builder;
 
 use crate::support::{child, database::Schema, wait_until};
 
-const CHILD: &str = "offload::drops::in_a_child";
+const CHILD: &str = "offload::last_handle::in_a_child";
 
-/// Without care the child would not panic, but abort: it is a destructor that panics.
+/// The test needs its own process: a `postgres::Client` that is dropped on an async task aborts the process.
 #[test]
-fn the_last_handle_may_be_dropped_anywhere() {
+fn the_last_handle_can_be_dropped_anywhere() {
     let text = child::run(CHILD);
     assert!(text.contains("all dropped"), "{text}");
 }
@@ -41,13 +41,13 @@ fn in_a_child() {
     let one_thread = || Builder::new_current_thread().enable_time().build().unwrap();
 
     for store in connect() {
-        // On a worker.
+        // On a worker thread of tokio.
         let used = async move { store.generate(None, None).await.map(|_| store) };
         let runtime = workers();
         runtime.block_on(async { tokio::spawn(async { drop(used.await) }).await.unwrap() });
     }
     for store in connect() {
-        // Inside of block_on.
+        // In `block_on`.
         workers().block_on(async move { drop(store) });
     }
     for store in connect() {
@@ -55,17 +55,17 @@ fn in_a_child() {
         one_thread().block_on(async move { drop(store) });
     }
     for store in connect() {
-        // With a call under way, which then holds the last handle.
+        // With a call that runs and then holds the last handle.
         let runtime = workers();
         runtime.block_on(async move {
             tokio::spawn(async move { store.generate(None, None).await }).abort();
         });
     }
     for store in connect() {
-        // Outside of any runtime.
+        // Outside of a runtime.
         drop(store);
     }
-    wait_until("all connections to be closed", || {
+    wait_until("all connections are closed", || {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1";
         schema
             .client()

@@ -1,0 +1,44 @@
+//! A facade over PostgreSQL, and a server whose updates a test can hold.
+
+use session_postgres::{Key, OffloadBuilder, PostgresStore, Store};
+
+use crate::support::{PATIENCE, database::Schema, wait_until};
+
+/// Returns a builder whose time limit is longer than a test takes.
+pub(super) fn patient(schema: &Schema) -> OffloadBuilder {
+    schema.store();
+    OffloadBuilder::default().timeout(PATIENCE * 10)
+}
+
+/// Returns a store with four connections whose time limit is longer than a test takes.
+pub(super) fn patient_store(schema: &Schema) -> PostgresStore {
+    let builder = schema.builder().timeout(PATIENCE * 10);
+    builder.from_pool(schema.pool(4))
+}
+
+/// Creates `count` sessions with the value `lobster`.
+pub(super) fn keys(store: &PostgresStore, count: usize) -> Vec<Key> {
+    let keys = store.generate_many(&vec![(Some("lobster"), None); count]);
+    keys.into_iter().map(Result::unwrap).collect()
+}
+
+/// Makes updates of sessions run until [`release_updates`] is called. They do not wait for a lock.
+pub(super) fn hold_updates(schema: &Schema) {
+    schema.run(
+        "CREATE TABLE gate (); INSERT INTO gate DEFAULT VALUES;
+         CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           WHILE EXISTS (SELECT FROM gate) LOOP PERFORM pg_sleep(0.01); END LOOP;
+           RETURN NEW;
+         END $$;
+         CREATE TRIGGER pass BEFORE UPDATE ON session FOR EACH ROW EXECUTE FUNCTION pass()",
+    );
+}
+
+pub(super) fn release_updates(schema: &Schema) {
+    schema.run("DELETE FROM gate");
+}
+
+/// Waits until the server executes no statement of the facade.
+pub(super) fn wait_for_server(schema: &Schema) {
+    wait_until("the server is done", || schema.active() == 0);
+}
