@@ -1,4 +1,4 @@
-//! Programs and servers whose clocks differ: it is the server's that is put wrong here, which is the same.
+//! Programs and servers whose clocks differ. The tests change the clock of the server.
 
 use session_postgres::{Offload, Period, postgres::NoTls, r2d2::Pool};
 use tower_sessions::Expiry;
@@ -6,7 +6,7 @@ use tower_sessions::Expiry;
 use super::{Fixture, in_time, is_in};
 use crate::support::database::{Manager, Schema};
 
-/// A store whose server's clock is off by so much, for what this store asks it.
+/// Returns a store for which the clock of the server is wrong by this interval.
 fn shifted(by: &str) -> Fixture {
     let schema = Schema::new();
     for clock in ["clock_timestamp", "now"] {
@@ -16,7 +16,7 @@ fn shifted(by: &str) -> Fixture {
         ));
     }
     let mut config = schema.config();
-    // PostgreSQL's own functions come first unless their schema is named.
+    // PostgreSQL searches `pg_catalog` first unless the search path contains it.
     let path = config.get_options().unwrap().to_owned() + ",pg_catalog";
     config.options(&path);
     let pool = Pool::builder().max_size(2).test_on_check_out(false);
@@ -27,7 +27,7 @@ fn shifted(by: &str) -> Fixture {
 }
 
 #[test]
-fn a_program_with_a_wrong_clock_loses_no_session_and_keeps_none_too_long() {
+fn sessions_expire_by_the_clock_of_the_server() {
     for by in ["0", "1 day", "-1 day", "40 years", "-40 years"] {
         let on = shifted(by);
         let mut record = on.created("lobster");
@@ -51,11 +51,11 @@ fn a_program_with_a_wrong_clock_loses_no_session_and_keeps_none_too_long() {
 }
 
 #[test]
-fn a_visitor_of_a_program_with_a_wrong_clock_stays_and_has_a_cookie_of_the_right_age() {
+fn cookies_expire_in_the_right_time_if_the_clocks_differ() {
     for by in ["1 day", "-1 day"] {
         let on = shifted(by);
         let expiry = Expiry::OnInactivity(Period::minutes(30));
-        let site = super::middleware::site(Offload::clone(&on.store), expiry);
+        let site = super::middleware::site::site(Offload::clone(&on.store), expiry);
         on.wait(async {
             let first = site.ask("/count", None).await;
             assert!(first.set_cookie.as_ref().unwrap().contains("Max-Age=1800"));

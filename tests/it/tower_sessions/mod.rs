@@ -1,4 +1,4 @@
-//! The facade as a store of tower-sessions, by itself and under the middleware.
+//! The facade as a session store of tower-sessions, without and with the middleware.
 
 mod clock;
 mod middleware;
@@ -19,7 +19,7 @@ use crate::support::database::Schema;
 
 type Result<T> = session_store::Result<T>;
 
-/// A facade on a table of its own, whose calls a test waits for.
+/// A facade with its own table and a runtime to wait for its calls.
 struct Fixture {
     runtime: Runtime,
     store: Offload<PostgresStore>,
@@ -60,7 +60,7 @@ impl Fixture {
         self.wait(self.store.delete(id))
     }
 
-    /// A record that is in the store, with half an hour to live.
+    /// Creates a record that expires in half an hour.
     fn created(&self, text: &str) -> Record {
         let mut record = record(text);
         self.create(&mut record).unwrap();
@@ -76,7 +76,7 @@ fn runtime() -> Runtime {
         .unwrap()
 }
 
-/// A record of half an hour, as the middleware makes them.
+/// Returns a record that expires in half an hour. It is not in the store yet.
 fn record(text: &str) -> Record {
     Record {
         id: Id::default(),
@@ -93,7 +93,7 @@ fn in_time(period: Period) -> OffsetDateTime {
     OffsetDateTime::now_utc() + period
 }
 
-/// Whether a date is so far away, give or take what the call and rounding took.
+/// Returns whether the date is this period from now, with a tolerance of 20 seconds.
 fn is_in(date: OffsetDateTime, period: Period) -> bool {
     (in_time(period) - date).abs() < Period::seconds(20)
 }
