@@ -7,14 +7,14 @@ impl Site {
         Answer::read(self.send(&format!("POST {path}"), Some(cookie), form))
     }
 
-    /// The page of whoever has this cookie.
+    /// Returns the page for a visitor with this cookie.
     fn page(&self, cookie: &str) -> String {
         let answer = self.ask("GET /", Some(cookie));
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.body
     }
 
-    /// The cookie of a visitor who has logged in.
+    /// Returns the cookie of a visitor who has logged in.
     fn logged_in(&self, name: &str) -> String {
         let first = self.ask("GET /", None).cookie();
         let answer = self.post("/login", &first, &format!("name={name}"));
@@ -24,7 +24,7 @@ impl Site {
 }
 
 #[test]
-fn axum_makes_its_cookie_for_http_on_this_machine_alone() {
+fn axum_sets_a_secure_cookie_unless_it_serves_http_on_this_machine() {
     let site = Site::start("axum", &[]);
     let first = site.ask("GET /", None);
     assert_eq!((first.status, first.visits()), (200, 1));
@@ -49,7 +49,7 @@ fn axum_makes_its_cookie_for_http_on_this_machine_alone() {
 }
 
 #[test]
-fn axum_logs_in_under_another_id_and_keeps_what_the_visitor_had() {
+fn axum_changes_the_id_at_login_and_keeps_the_data() {
     let site = Site::start("axum", &[]);
     let before = site.ask("GET /", None).cookie();
     let answer = site.post("/login", &before, "name=+%3CAda+%26%3E+");
@@ -67,7 +67,7 @@ fn axum_logs_in_under_another_id_and_keeps_what_the_visitor_had() {
 }
 
 #[test]
-fn axum_takes_names_only() {
+fn axum_rejects_invalid_names() {
     let site = Site::start("axum", &[]);
     let cookie = site.ask("GET /", None).cookie();
     for name in ["", "+++", "a%00b", &"x".repeat(41)] {
@@ -86,7 +86,7 @@ fn axum_takes_names_only() {
 }
 
 #[test]
-fn axum_ends_the_session_of_who_logs_out() {
+fn axum_deletes_the_session_at_logout() {
     let site = Site::start("axum", &[]);
     let cookie = site.logged_in("Ada");
     let out = site.post("/logout", &cookie, "");
@@ -107,7 +107,7 @@ fn axum_ends_the_session_of_who_logs_out() {
 }
 
 #[test]
-fn axum_logs_a_user_out_everywhere_else_and_nobody_else_anywhere() {
+fn axum_can_log_out_all_other_sessions_of_the_same_user() {
     let site = Site::start("axum", &[]);
     let here = site.logged_in("Ada");
     let there = site.logged_in("Ada");
@@ -134,22 +134,22 @@ fn axum_logs_a_user_out_everywhere_else_and_nobody_else_anywhere() {
     for cookie in [&here, &there] {
         assert!(site.page(cookie).contains("Hello, Ada"));
     }
-    // Who is not logged in ends nothing.
+    // A visitor who is not logged in cannot log out a user.
     let stranger = site.ask("GET /", None).cookie();
     assert_eq!(site.post("/elsewhere", &stranger, "").status, 303);
     assert!(site.page(&here).contains("Hello, Ada"));
 }
 
 #[test]
-fn axum_does_nothing_that_another_site_asks_for() {
+fn axum_rejects_post_requests_from_other_sites() {
     let site = Site::start("axum", &[]);
     let cookie = site.logged_in("Ada");
-    site.is_guarded("/logout", &cookie);
+    site.assert_rejects_other_sites("/logout", &cookie);
     assert!(!site.page(&cookie).contains("Hello"));
 }
 
 #[test]
-fn axum_changes_nothing_by_get() {
+fn axum_changes_nothing_on_get_requests() {
     let site = Site::start("axum", &[]);
     let cookie = site.logged_in("Ada");
     for path in ["/login", "/logout", "/elsewhere", "/favicon.ico"] {
@@ -161,7 +161,7 @@ fn axum_changes_nothing_by_get() {
 }
 
 #[test]
-fn axum_says_sorry_and_nothing_more_where_the_store_fails() {
+fn axum_shows_no_details_if_the_store_fails() {
     let mut site = Site::start("axum", &[]);
     let cookie = site.logged_in("Ada");
     site.schema.run("DROP TABLE session_axum");

@@ -6,7 +6,7 @@ use super::{Answer, Site, program::command};
 use crate::support::wait_until;
 
 impl Site {
-    /// A visit, by how often its visitor has been there, and with which cookie the next one is made.
+    /// Visits the page. Returns the number of visits and the cookie for the next visit.
     fn visit(&self, cookie: Option<&str>) -> (u64, String) {
         let answer = self.ask("GET /", cookie);
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -36,7 +36,7 @@ fn counter_counts_the_visits_of_each_visitor() {
 }
 
 #[test]
-fn counter_knows_the_age_of_a_session_that_each_visit_renews() {
+fn counter_shows_the_age_of_a_session_and_each_visit_prolongs_it() {
     let counter = Site::start("counter", &[]);
     let (_, cookie) = counter.visit(None);
     counter.schema.run(
@@ -50,7 +50,7 @@ fn counter_knows_the_age_of_a_session_that_each_visit_renews() {
 }
 
 #[test]
-fn counter_begins_a_session_of_its_own_for_whoever_has_none_that_lives() {
+fn counter_starts_a_new_session_if_the_cookie_is_forged_or_expired() {
     let counter = Site::start("counter", &[]);
     let forged = [&"x".repeat(40), "short", "", "two words", &"x".repeat(41)];
     for key in forged {
@@ -73,7 +73,7 @@ fn counter_begins_a_session_of_its_own_for_whoever_has_none_that_lives() {
 }
 
 #[test]
-fn counter_counts_nothing_but_visits() {
+fn counter_counts_only_visits_of_its_page() {
     let counter = Site::start("counter", &[]);
     assert_eq!(counter.ask("GET /favicon.ico", None).status, 404);
     assert_eq!(counter.rows("session_counter"), 0);
@@ -88,7 +88,7 @@ fn counter_counts_nothing_but_visits() {
 }
 
 #[test]
-fn counter_ends_the_session_of_who_logs_out() {
+fn counter_deletes_the_session_at_logout() {
     let counter = Site::start("counter", &[]);
     let (_, cookie) = counter.visit(None);
     let out = counter.ask("POST /logout", Some(&cookie));
@@ -106,15 +106,15 @@ fn counter_ends_the_session_of_who_logs_out() {
 }
 
 #[test]
-fn counter_does_nothing_that_another_site_asks_for() {
+fn counter_rejects_post_requests_from_other_sites() {
     let counter = Site::start("counter", &[]);
     let (_, cookie) = counter.visit(None);
-    counter.is_guarded("/logout", &cookie);
+    counter.assert_rejects_other_sites("/logout", &cookie);
     assert_eq!(counter.rows("session_counter"), 0);
 }
 
 #[test]
-fn counter_changes_the_key_and_goes_on_counting() {
+fn counter_can_change_the_key_and_keeps_the_count() {
     let counter = Site::start("counter", &[]);
     let (_, old) = counter.visit(None);
     let rotated = counter.ask("POST /rotate", Some(&old));
@@ -133,7 +133,7 @@ fn counter_changes_the_key_and_goes_on_counting() {
 }
 
 #[test]
-fn counter_makes_its_cookie_for_https_where_that_is_what_browsers_see() {
+fn counter_sets_a_secure_cookie_if_its_origin_is_https() {
     let counter = Site::start("counter", &[("ORIGIN", "https://example.org")]);
     let first = counter.ask("GET /", None);
     let cookie = first.cookie();
@@ -148,7 +148,7 @@ fn counter_makes_its_cookie_for_https_where_that_is_what_browsers_see() {
 }
 
 #[test]
-fn counter_says_sorry_and_nothing_more_where_the_store_fails() {
+fn counter_shows_no_details_if_the_store_fails() {
     let mut counter = Site::start("counter", &[]);
     let (_, cookie) = counter.visit(None);
     counter.schema.run("DROP TABLE session_counter");
@@ -170,11 +170,11 @@ fn counter_says_sorry_and_nothing_more_where_the_store_fails() {
 }
 
 #[test]
-fn counter_answers_who_is_waiting_before_it_stops() {
+fn counter_answers_open_requests_before_it_stops() {
     for signal in ["INT", "TERM"] {
         let mut counter = Site::start("counter", &[]);
         let (_, cookie) = counter.visit(None);
-        // Browsers open connections ahead of time; they do not keep it from stopping.
+        // Browsers open connections before they need them. Such a connection must not prevent the end.
         let idle = TcpStream::connect(counter.address).unwrap();
         let mut client = counter.schema.client();
         let mut lock = client.transaction().unwrap();
@@ -188,7 +188,7 @@ fn counter_answers_who_is_waiting_before_it_stops() {
         });
 
         counter.signal(signal);
-        wait_until("it takes no more visitors", || {
+        wait_until("it accepts no more connections", || {
             TcpStream::connect(counter.address).is_err()
         });
         assert!(counter.has_ended().is_none());
@@ -201,13 +201,13 @@ fn counter_answers_who_is_waiting_before_it_stops() {
 }
 
 #[test]
-fn counter_says_so_where_its_port_is_taken() {
+fn counter_reports_that_its_port_is_in_use() {
     let counter = Site::start("counter", &[]);
     let second = command("counter")
         .env("LISTEN", counter.address.to_string())
         .output()
         .unwrap();
     assert!(!second.status.success());
-    let said = String::from_utf8(second.stderr).unwrap();
-    assert!(said.contains(&format!("cannot listen on {}", counter.address)));
+    let stderr = String::from_utf8(second.stderr).unwrap();
+    assert!(stderr.contains(&format!("cannot listen on {}", counter.address)));
 }

@@ -1,4 +1,4 @@
-//! The examples as programs: visited as by a browser, and stopped.
+//! The examples as programs: HTTP requests as a browser sends them, and signals.
 
 #[cfg(feature = "tower-sessions")]
 mod axum;
@@ -14,7 +14,7 @@ use std::{
 use self::program::Program;
 use crate::support::{PATIENCE, database::Schema};
 
-/// An example on a free port and in a schema of its own.
+/// A running example with a free port and its own schema.
 struct Site {
     program: Program,
     schema: Schema,
@@ -51,13 +51,13 @@ impl Site {
         Answer::read(self.send(request, cookie, ""))
     }
 
-    /// Asks as a browser does that sends this header as well.
+    /// Sends a request with one more header.
     fn ask_with(&self, request: &str, cookie: &str, header: &str) -> Answer {
         self.ask(request, Some(&format!("{cookie}\r\n{header}")))
     }
 
-    /// Posts with each of the headers of a browser that another site, and this site, has made to.
-    fn is_guarded(&self, path: &str, cookie: &str) {
+    /// Checks that POST requests from other sites are rejected and those from this site are accepted.
+    fn assert_rejects_other_sites(&self, path: &str, cookie: &str) {
         let request = format!("POST {path}");
         let (own, by_name) = (
             format!("Origin: http://{}", self.address),
@@ -81,7 +81,7 @@ impl Site {
         }
     }
 
-    /// How many rows a table has.
+    /// Returns the number of rows of a table.
     fn rows(&self, table: &str) -> i64 {
         let sql = format!("SELECT count(*) FROM {table}");
         self.schema.client().query_one(&sql, &[]).unwrap().get(0)
@@ -121,7 +121,7 @@ impl Answer {
         })
     }
 
-    /// The cookie that was set, as a browser sends it back.
+    /// Returns the cookie that was set, as a browser sends it.
     fn cookie(&self) -> String {
         let set = self.header("set-cookie").unwrap();
         set.split_once("; ").unwrap().0.to_owned()

@@ -1,4 +1,4 @@
-//! An example that runs as a program of its own; the tests in a browser use this too.
+//! An example that runs as a program. The tests in a browser use this too.
 
 use std::{
     env,
@@ -9,21 +9,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A web server of `examples/`, which ends with the test.
+/// A web server of `examples/`, killed when this is dropped.
 pub(crate) struct Program {
     child: Child,
     pub(crate) address: SocketAddr,
 }
 
-/// Cargo puts the examples next to the folder of the tests.
+/// Cargo puts the examples into a directory next to that of the tests.
 pub(crate) fn command(name: &str) -> Command {
     let this = env::current_exe().unwrap();
-    let folder = this.ancestors().nth(2).unwrap();
-    Command::new(folder.join("examples").join(name))
+    let directory = this.ancestors().nth(2).unwrap();
+    Command::new(directory.join("examples").join(name))
 }
 
 impl Program {
-    /// Starts it on a free port, unless the settings say another, and waits until it listens.
+    /// Starts the example and waits until it listens. The port is free unless the settings choose one.
     pub(crate) fn start(name: &str, database_url: &str, settings: &[(&str, &str)]) -> Program {
         let mut child = command(name)
             .env("DATABASE_URL", database_url)
@@ -33,14 +33,14 @@ impl Program {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the example, which `cargo build --examples` makes");
-        let mut said = BufReader::new(child.stdout.take().unwrap());
+            .expect("the example, which `cargo build --examples` builds");
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
-        said.read_line(&mut line).unwrap();
-        // What else it says is read, and nobody's business.
-        thread::spawn(move || said.read_to_end(&mut Vec::new()));
+        stdout.read_line(&mut line).unwrap();
+        // Reads and ignores the rest, so that the pipe does not fill up.
+        thread::spawn(move || stdout.read_to_end(&mut Vec::new()));
         let Some(address) = line.strip_prefix("Listening on ") else {
-            panic!("it says {line:?} and {:?}", log(&mut child));
+            panic!("unexpected output {line:?}, log {:?}", log(&mut child));
         };
         let address = address.split_once(". ").unwrap().0.parse().unwrap();
         Program { child, address }
@@ -56,19 +56,22 @@ impl Program {
         self.child.try_wait().unwrap()
     }
 
-    /// Waits for its end.
+    /// Waits until the program has ended.
     pub(crate) fn end(&mut self) -> ExitStatus {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.has_ended() {
                 return status;
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "it does not end");
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "the program does not end"
+            );
             thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// What it has logged until its end.
+    /// Returns everything that the program has logged. Waits until it has ended.
     pub(crate) fn log(&mut self) -> String {
         log(&mut self.child)
     }
