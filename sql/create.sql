@@ -1,5 +1,5 @@
--- The sessions table as session-postgres recommends it: the original's columns, with a key that is
--- unique and an expiry date that is always there. Running it twice does no harm.
+-- Creates the recommended sessions table if it does not exist. It has the columns of OCaml's
+-- session-postgresql, and in addition a primary key and an expiry date that cannot be NULL.
 CREATE TABLE IF NOT EXISTS "session" (
     session_key  char(40) PRIMARY KEY,
     expire_date  timestamp (2) with time zone NOT NULL,

@@ -1,2 +1,2 @@
--- All that the store needs, for a role named web.
+-- Grants the role `web` all privileges that the store needs.
 GRANT SELECT, INSERT, UPDATE, DELETE ON "session" TO web;

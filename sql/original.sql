@@ -1,5 +1,6 @@
--- The sessions table of OCaml's session-postgresql. session-postgres works with it as it is, and
--- next to a running OCaml service; upgrade.sql makes of it what create.sql makes.
+-- Creates the sessions table of OCaml's session-postgresql if it does not exist. session-postgres works
+-- with this table unchanged, also while an OCaml service uses it. upgrade.sql converts it to the table of
+-- create.sql.
 CREATE TABLE IF NOT EXISTS "session" (
     session_key  char(40),
     expire_date  timestamp (2) with time zone,

@@ -1,6 +1,7 @@
--- Makes of the original's table what create.sql makes. Readers and writers wait while it runs; the
--- original goes on working with the result. What no reader could find is removed first: rows without
--- a key, expired rows, and of each key all rows but the one that lives longest.
+-- Converts the table of original.sql to the table of create.sql. OCaml's session-postgresql keeps working
+-- on the result. Readers and writers wait while the script runs.
+-- Deletes rows that no reader can find: rows without a key, expired rows, and for each key all rows except
+-- the one that expires last.
 BEGIN;
 
 LOCK TABLE "session" IN ACCESS EXCLUSIVE MODE;
