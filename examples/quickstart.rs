@@ -1,7 +1,8 @@
-//! The life of a session, step by step, in a real PostgreSQL.
+//! The life of a session, step by step.
 //!
-//! `tests/with-postgres cargo run --example quickstart` runs it on a server that lasts as long as
-//! the program; with `DATABASE_URL` set it runs there, in a table of its own that it drops again.
+//! `tests/with-postgres cargo run --example quickstart` starts a PostgreSQL server that stops with the program.
+//! If `DATABASE_URL` is set, the example uses that database. It creates the table `session_quickstart` and
+//! drops it at the end.
 
 use std::{error::Error, thread, time::Duration};
 
@@ -21,19 +22,19 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     store.create_table()?;
     store.check()?;
-    println!("Made the table {TABLE:?}.\n");
+    println!("Created the table {TABLE:?}.\n");
 
     let outcome = tour(&store);
     store.with_client(|client| client.batch_execute(&format!("DROP TABLE {TABLE}")))??;
-    println!("\nDropped the table again.");
+    println!("\nDropped the table.");
     outcome
 }
 
 fn tour(store: &PostgresStore) -> Result<(), Box<dyn Error>> {
-    println!("A visitor comes: a session without a value, for an hour.");
+    println!("A visitor arrives: create a session without a value that lasts an hour.");
     let key = store.generate(None, Some(Period::HOUR))?;
     println!(
-        "  its key has {} characters and goes into the cookie",
+        "  the key has {} characters and is sent as a cookie",
         key.as_str().len()
     );
     show(store, "get", &key);
@@ -42,7 +43,7 @@ fn tour(store: &PostgresStore) -> Result<(), Box<dyn Error>> {
     store.set(&key, "1 lobster", Some(Period::HOUR))?;
     show(store, "get", &key);
 
-    println!("And a second one: read, edit and write in one step.");
+    println!("And a second one: read, change and write in one step.");
     let session = store.update(&key, Some(Period::HOUR), &mut |order| {
         Some(format!("{}, 1 more lobster", order.unwrap_or("nothing")))
     })?;
@@ -54,7 +55,7 @@ fn tour(store: &PostgresStore) -> Result<(), Box<dyn Error>> {
     show(store, "get by the old key", &old);
     show(store, "get by the new key", &key);
 
-    println!("A session for half a second, read until it has expired.");
+    println!("A session that lasts half a second, read until it expires.");
     let short = store.generate(Some("in a hurry"), Some(Period::milliseconds(500)))?;
     show(store, "get", &short);
     while store.get(&short).is_ok() {
@@ -66,12 +67,12 @@ fn tour(store: &PostgresStore) -> Result<(), Box<dyn Error>> {
         describe(store.set(&short, "too late", None).map(|()| "done".into()))
     );
 
-    println!("A thousand sessions, made and read in one round trip each.");
-    let made = store.generate_many(&[(Some("one of many"), None); 1000]);
-    let keys = made.iter().flatten().collect::<Vec<_>>();
+    println!("A thousand sessions: create all in one round trip, read all in another.");
+    let created = store.generate_many(&[(Some("one of many"), None); 1000]);
+    let keys = created.iter().flatten().collect::<Vec<_>>();
     let found = store.get_many(&keys);
     println!(
-        "  made {}, found {}",
+        "  created {}, found {}",
         keys.len(),
         found.iter().flatten().count()
     );

@@ -1,0 +1,6 @@
+//! The parts of the example sites that have nothing to do with sessions.
+
+mod page;
+mod server;
+
+pub(crate) use self::{page::page, server::Server};
