@@ -1,10 +1,8 @@
-//! What it costs to call from async code, layer by layer: a statement by hand, the blocking store, a
-//! bare thread hop, the store behind one, and the facade, one call a trip and by default. With a
-//! database, and without, where all that is left is the cost of the facade itself.
+//! Times of a call from async code, layer by layer: plain statements, the blocking store, the store in
+//! `spawn_blocking`, and the facade, with batches and without. Without a database, only the cost of the facade
+//! remains.
 //!
-//! `cargo bench --bench offload` gives times of a call, `cargo bench --bench offload_ratios` holds them
-//! against each other. What blocks has as many threads as there are connections at most; async callers
-//! are tasks.
+//! `cargo bench --bench offload`. For ratios, run `cargo bench --bench offload_ratios`.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -17,75 +15,31 @@ use session_postgres::{Offload, Store};
 use tokio::{runtime::Runtime, task::spawn_blocking};
 
 use support::{
-    Bench,
-    load::{self, Length},
-    verbs::{VERBS, Verb, place},
+    Bench, CONNECTIONS, key_of,
+    load::{self, Length, Load},
+    verb::{VERBS, Verb},
 };
 
 const CALLERS: [usize; 6] = [1, 4, 16, 64, 256, 1024];
 
-/// How many connections everybody has.
-const CONNECTIONS: u32 = 8;
+/// The name of a layer, and a function that runs a number of callers on it.
+type Layer<'a> = (&'a str, Box<dyn Fn(usize, Length) -> Load + 'a>);
 
-/// One layer, as the length of so many calls by so many callers.
-type Layer<'a> = (&'a str, Box<dyn Fn(usize, Length) -> load::Load + 'a>);
-
-/// The layers from the blocking store up.
-fn layers<'a, S: Store>(
-    bench: &'a Bench,
-    runtime: &'a Runtime,
-    verb: Verb,
-    make: impl Fn() -> S,
-) -> Vec<Layer<'a>> {
-    let blocking = Arc::new(make());
-    let hopping = blocking.clone();
-    let one_by_one = Offload::builder().max_batch(1).build(make());
-    let default = Offload::new(make());
-    vec![
-        (
-            "Store",
-            Box::new(move |callers, length| {
-                load::threads(callers.min(CONNECTIONS as usize), length, |caller| {
-                    let blocking = &blocking;
-                    move |call| {
-                        let key = &bench.keys[place(bench.keys.len(), caller, call)];
-                        verb.call(blocking, key, &bench.value);
-                    }
-                })
-            }),
-        ),
-        (
-            "Store in spawn_blocking",
-            Box::new(move |callers, length| {
-                load::tasks(runtime, callers, length, |caller| {
-                    let (store, keys) = (hopping.clone(), bench.keys.clone());
-                    let value = bench.value.clone();
-                    move |call| {
-                        let (store, value) = (store.clone(), value.clone());
-                        let key = keys[place(keys.len(), caller, call)].clone();
-                        async move {
-                            let hop = spawn_blocking(move || verb.call(&store, &key, &value));
-                            hop.await.unwrap();
-                        }
-                    }
-                })
-            }),
-        ),
-        (
-            "Offload, max_batch(1)",
-            Box::new(move |callers, length| {
-                let caller = |caller| bench.async_caller(&one_by_one, verb, caller);
-                load::tasks(runtime, callers, length, caller)
-            }),
-        ),
-        (
-            "Offload",
-            Box::new(move |callers, length| {
-                let caller = |caller| bench.async_caller(&default, verb, caller);
-                load::tasks(runtime, callers, length, caller)
-            }),
-        ),
-    ]
+fn layers(c: &mut Criterion) {
+    let bench = Bench::new();
+    let runtime = Runtime::new().unwrap();
+    measure(c, "hop", &[bare_spawn_blocking(&runtime)]);
+    for verb in VERBS {
+        let mut layers = vec![plain_statement(&bench, verb)];
+        layers.extend(layers_of(&bench, &runtime, verb, || {
+            bench.store(CONNECTIONS)
+        }));
+        measure(c, &format!("{verb:?}"), &layers);
+    }
+    for verb in VERBS {
+        let layers = layers_of(&bench, &runtime, verb, || bench.in_memory());
+        measure(c, &format!("{verb:?} in memory"), &layers);
+    }
 }
 
 fn measure(c: &mut Criterion, group: &str, layers: &[Layer<'_>]) {
@@ -100,42 +54,89 @@ fn measure(c: &mut Criterion, group: &str, layers: &[Layer<'_>]) {
     }
 }
 
-fn offload(c: &mut Criterion) {
-    let bench = Bench::new();
-    let runtime = Runtime::new().unwrap();
-    let hop: Layer<'_> = (
-        "spawn_blocking",
-        Box::new(|callers, length| {
-            load::tasks(&runtime, callers, length, |_| {
-                |_| async { spawn_blocking(|| ()).await.unwrap() }
-            })
-        }),
-    );
-    measure(c, "hop", &[hop]);
+fn bare_spawn_blocking(runtime: &Runtime) -> Layer<'_> {
+    let run = move |callers, length| {
+        load::tasks(runtime, callers, length, |_| {
+            |_| async { spawn_blocking(|| ()).await.unwrap() }
+        })
+    };
+    ("spawn_blocking", Box::new(run))
+}
 
-    // Clears come last, for they take the sessions away; those that find none are clears too.
-    for verb in VERBS {
-        let by_hand: Layer<'_> = (
-            "Client",
-            Box::new(|callers, length| {
-                load::threads(callers.min(CONNECTIONS as usize), length, |caller| {
-                    let mut run = verb.by_hand(bench.client());
-                    let bench = &bench;
-                    move |call| {
-                        let key = &bench.keys[place(bench.keys.len(), caller, call)];
-                        run(key, &bench.value);
-                    }
-                })
-            }),
-        );
-        let mut with_database = vec![by_hand];
-        with_database.extend(layers(&bench, &runtime, verb, || bench.store(CONNECTIONS)));
-        measure(c, &format!("{verb:?}"), &with_database);
-    }
-    for verb in VERBS {
-        let in_memory = layers(&bench, &runtime, verb, || bench.in_memory());
-        measure(c, &format!("{verb:?} in memory"), &in_memory);
-    }
+fn plain_statement(bench: &Bench, verb: Verb) -> Layer<'_> {
+    let run = move |callers, length| {
+        let caller = |caller| bench.plain_caller(verb, caller);
+        load::threads(threads(callers), length, caller)
+    };
+    ("Client", Box::new(run))
+}
+
+/// Returns the layers from the blocking store up. Each has its own store.
+fn layers_of<'a, S: Store>(
+    bench: &'a Bench,
+    runtime: &'a Runtime,
+    verb: Verb,
+    make: impl Fn() -> S,
+) -> Vec<Layer<'a>> {
+    let store = Arc::new(make());
+    let one_by_one = Offload::builder().max_batch(1).build(make());
+    let default = Offload::new(make());
+    vec![
+        in_threads(bench, verb, store.clone()),
+        in_spawn_blocking(bench, runtime, verb, store),
+        in_facade("Offload, max_batch(1)", bench, runtime, verb, one_by_one),
+        in_facade("Offload", bench, runtime, verb, default),
+    ]
+}
+
+fn in_threads<S: Store>(bench: &Bench, verb: Verb, store: Arc<S>) -> Layer<'_> {
+    let run = move |callers, length| {
+        let caller = |caller| bench.blocking_caller(&*store, verb, caller);
+        load::threads(threads(callers), length, caller)
+    };
+    ("Store", Box::new(run))
+}
+
+fn in_spawn_blocking<'a, S: Store>(
+    bench: &'a Bench,
+    runtime: &'a Runtime,
+    verb: Verb,
+    store: Arc<S>,
+) -> Layer<'a> {
+    let run = move |callers, length| {
+        load::tasks(runtime, callers, length, |caller| {
+            let (store, keys) = (store.clone(), bench.keys.clone());
+            let value = bench.value.clone();
+            move |call| {
+                let (store, value) = (store.clone(), value.clone());
+                let key = key_of(&keys, caller, call).clone();
+                async move {
+                    let call = spawn_blocking(move || verb.call(&*store, &key, &value));
+                    call.await.unwrap();
+                }
+            }
+        })
+    };
+    ("Store in spawn_blocking", Box::new(run))
+}
+
+fn in_facade<'a, S: Store>(
+    name: &'a str,
+    bench: &'a Bench,
+    runtime: &'a Runtime,
+    verb: Verb,
+    store: Offload<S>,
+) -> Layer<'a> {
+    let run = move |callers, length| {
+        let caller = |caller| bench.async_caller(&store, verb, caller);
+        load::tasks(runtime, callers, length, caller)
+    };
+    (name, Box::new(run))
+}
+
+/// Returns the number of threads for blocking callers: no more than connections.
+fn threads(callers: usize) -> usize {
+    callers.min(CONNECTIONS as usize)
 }
 
 criterion_group! {
@@ -144,6 +145,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(600))
         .sample_size(10);
-    targets = offload
+    targets = layers
 }
 criterion_main!(benches);

@@ -1,75 +1,152 @@
-//! Ratios of costs, each measured side by side in one run: the two take turns, so that a machine
-//! whose speed drifts slows both. `cargo bench --bench ratios`
+//! Ratios of the blocking store: to plain statements, and of batches to single calls.
+//!
+//! `cargo bench --bench ratios`. For times, run `cargo bench --bench store`.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
 
-use session_postgres::{PostgresStore, Store, postgres::Client};
+use std::time::Duration;
 
-use support::{
-    Bench, get_by_hand, prepare_get, prepare_plain_sets,
-    ratio::{Ratio, time, trying},
-    set_plainly,
+use session_postgres::{
+    Key, PostgresStore, Store,
+    postgres::{Client, Statement},
 };
 
-fn main() {
-    let (turns, calls) = if trying() { (1, 1) } else { (101, 200) };
-    let bench = Bench::new();
-    let (single, pooled) = (bench.single(), bench.pooled());
-    let get = |store: &PostgresStore, count: usize| {
-        let mut next = bench.batches(1);
-        time(count, || drop(store.get(next()[0]).unwrap()))
-    };
-    let set = |count: usize| {
-        let mut next = bench.batches(1);
-        time(count, || single.set(next()[0], &bench.value, None).unwrap())
-    };
+use support::{
+    Bench,
+    ratio::{Ratio, is_test, time},
+    verb::Verb,
+};
 
+struct Ratios {
+    bench: Bench,
+    single: PostgresStore,
+    turns: usize,
+    /// The number of single calls in a turn.
+    calls: usize,
+}
+
+fn main() {
+    let (turns, calls) = if is_test() { (1, 1) } else { (101, 200) };
+    let bench = Bench::new();
+    let ratios = Ratios {
+        single: bench.single(),
+        bench,
+        turns,
+        calls,
+    };
     Ratio::print_head();
-    for (name, store, bar) in [("client", &single, "<= 1.15"), ("pool", &pooled, "")] {
-        let statement = store.with_client(prepare_get).unwrap();
-        // On the store's own connection: another's server process may have a better or worse place.
-        let by_hand = || {
-            let mut next = bench.batches(1);
-            let turn =
-                |client: &mut Client| time(calls, || get_by_hand(client, &statement, next()[0]));
-            store.with_client(turn).unwrap()
+    ratios.plain_get();
+    ratios.connections();
+    ratios.get_many();
+    ratios.set_many();
+    ratios.plain_update();
+}
+
+impl Ratios {
+    fn plain_get(&self) {
+        let pooled = self.bench.pooled();
+        for (name, store, goal) in [("client", &self.single, "<= 1.15"), ("pool", &pooled, "")] {
+            let prepared = store.with_client(|client| Verb::Get.prepare(client));
+            let prepared = prepared.unwrap();
+            // On the store's own connection, because speed depends on the processor that a connection's server
+            // process runs on.
+            let plain = || {
+                let mut next = self.bench.batches(1);
+                let turn = |client: &mut Client| {
+                    time(self.calls, || {
+                        Verb::Get.execute(client, &prepared, next()[0], &self.bench.value);
+                    })
+                };
+                store.with_client(turn).unwrap()
+            };
+            Ratio::of_times(self.turns, || self.get(store, self.calls), plain)
+                .print(&format!("time of get on a {name} / query_opt"), goal);
+        }
+    }
+
+    /// Compares connections of the store, which give up silent servers, with those of the driver. They are
+    /// made again for each turn, because much depends on the processor of their server process.
+    fn connections(&self) {
+        let get_on_new = |store: PostgresStore| {
+            self.get(&store, self.calls);
+            self.get(&store, self.calls)
         };
-        Ratio::of(turns, || get(store, calls), by_hand)
-            .print(&format!("time of get on a {name} / query_opt"), bar);
+        let by_store = || get_on_new(self.bench.store(1));
+        let by_driver = || get_on_new(self.bench.pooled());
+        Ratio::of_times(self.turns, by_store, by_driver)
+            .print("time of get, connected by the store / by the driver", "");
     }
-    // What it costs that such a connection gives up a server that is silent.
-    // New ones each time, for much depends on which processor a connection's process is on.
-    let get_on_new = |store: PostgresStore| {
-        get(&store, calls);
-        get(&store, calls)
-    };
-    let by_store = || get_on_new(bench.store(1));
-    Ratio::of(turns, by_store, || get_on_new(bench.pooled()))
-        .print("time of get, connected by the store / by the driver", "");
-    for (count, bar) in [(16, ""), (64, ""), (256, ">= 8"), (1024, "")] {
-        let mut next = bench.batches(count);
-        let many = || time(1, || drop(single.get_many(&next())));
-        Ratio::of(turns, || get(&single, count), many)
-            .print(&format!("sessions a second, get_many({count}) / get"), bar);
+
+    fn get_many(&self) {
+        for (count, goal) in [(16, ""), (64, ""), (256, ">= 8"), (1024, "")] {
+            let mut next = self.bench.batches(count);
+            let many = || time(1, || drop(self.single.get_many(&next())));
+            Ratio::of_times(self.turns, || self.get(&self.single, count), many).print(
+                &format!("sessions per second, get_many({count}) / get"),
+                goal,
+            );
+        }
     }
-    for (count, bar) in [(16, ""), (64, ""), (256, ">= 15"), (1024, "")] {
-        let mut next = bench.batches(count);
-        let many = || time(1, || drop(single.set_many(&bench.sets(&next()))));
-        Ratio::of(turns.min(31), || set(count), many)
-            .print(&format!("sessions a second, set_many({count}) / set"), bar);
+
+    fn set_many(&self) {
+        for (count, goal) in [(16, ""), (64, ""), (256, ">= 15"), (1024, "")] {
+            let mut next = self.bench.batches(count);
+            let many = || self.set_batch(&next());
+            Ratio::of_times(self.turns.min(31), || self.set(count), many).print(
+                &format!("sessions per second, set_many({count}) / set"),
+                goal,
+            );
+        }
     }
-    // What it takes that two batches are safe from each other, and no expired session comes back.
-    let plain = single.with_client(prepare_plain_sets).unwrap();
-    let mut next = bench.batches(256);
-    let many = || time(1, || drop(single.set_many(&bench.sets(&next()))));
-    let mut others = bench.batches(256);
-    let plainly = || {
-        let keys = others();
-        let sets: Vec<_> = keys.iter().map(|key| (*key, &*bench.value)).collect();
-        let set = |client: &mut Client| set_plainly(client, &plain, &sets);
-        time(1, || single.with_client(set).unwrap())
-    };
-    Ratio::of(turns, many, plainly).print("time of set_many(256) / one plain UPDATE", "");
+
+    /// Measures the cost of making concurrent batches safe and of never reviving an expired session.
+    fn plain_update(&self) {
+        let prepared = self.single.with_client(prepare_plain_update).unwrap();
+        let (mut next, mut next_plain) = (self.bench.batches(256), self.bench.batches(256));
+        let many = || self.set_batch(&next());
+        let plain = || {
+            let keys = next_plain();
+            let update = |client: &mut Client| {
+                plain_update(client, &prepared, &keys, &self.bench.value);
+            };
+            time(1, || self.single.with_client(update).unwrap())
+        };
+        Ratio::of_times(self.turns, many, plain)
+            .print("time of set_many(256) / one plain UPDATE", "");
+    }
+
+    fn get(&self, store: &PostgresStore, count: usize) -> Duration {
+        let mut next = self.bench.batches(1);
+        time(count, || drop(store.get(next()[0]).unwrap()))
+    }
+
+    fn set(&self, count: usize) -> Duration {
+        let mut next = self.bench.batches(1);
+        let value = &self.bench.value;
+        time(count, || self.single.set(next()[0], value, None).unwrap())
+    }
+
+    fn set_batch(&self, keys: &[&Key]) -> Duration {
+        let set = || drop(self.single.set_many(&self.bench.sets(keys)));
+        time(1, set)
+    }
+}
+
+fn prepare_plain_update(client: &mut Client) -> Statement {
+    client
+        .prepare(
+            "UPDATE session SET session_data = value, expire_date = now() + interval '7 days' \
+             FROM unnest($1::text[], $2::text[]) AS sets (key, value) \
+             WHERE session_key = key::bpchar AND expire_date > now()",
+        )
+        .unwrap()
+}
+
+fn plain_update(client: &mut Client, prepared: &Statement, keys: &[&Key], value: &str) {
+    let texts: Vec<_> = keys.iter().map(|key| key.as_str()).collect();
+    let values = vec![value; keys.len()];
+    let changed = client.execute(prepared, &[&texts, &values]).unwrap();
+    assert_eq!(changed, keys.len() as u64);
 }

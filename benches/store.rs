@@ -1,7 +1,6 @@
-//! The blocking store beside a statement written by hand, and many calls at once beside single ones.
+//! Times of the blocking store: single calls, next to a plain statement, and batches.
 //!
-//! `cargo bench --bench store` gives times; `cargo bench --bench ratios` holds them against each
-//! other.
+//! `cargo bench --bench store`. For ratios, run `cargo bench --bench ratios`.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -12,17 +11,17 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use session_postgres::Store;
 
-use support::{Bench, get_by_hand, prepare_get};
+use support::{Bench, verb::Verb};
 
-fn one(c: &mut Criterion) {
+fn single_calls(c: &mut Criterion) {
     let bench = Bench::new();
     let (single, pooled) = (bench.single(), bench.pooled());
     let mut group = c.benchmark_group("one");
     let mut client = bench.client();
-    let statement = prepare_get(&mut client);
+    let prepared = Verb::Get.prepare(&mut client);
     let mut next = bench.batches(1);
     group.bench_function("get/raw query_opt", |b| {
-        b.iter(|| get_by_hand(&mut client, &statement, next()[0]))
+        b.iter(|| Verb::Get.execute(&mut client, &prepared, next()[0], &bench.value));
     });
     group.bench_function("get/client", |b| b.iter(|| single.get(next()[0]).unwrap()));
     group.bench_function("get/pool", |b| b.iter(|| pooled.get(next()[0]).unwrap()));
@@ -30,25 +29,23 @@ fn one(c: &mut Criterion) {
         b.iter(|| single.set(next()[0], &bench.value, None).unwrap());
     });
     group.bench_function("touch/client", |b| {
-        b.iter(|| single.touch(next()[0], None).unwrap())
+        b.iter(|| single.touch(next()[0], None).unwrap());
     });
     group.bench_function("generate and clear/client", |b| {
         b.iter(|| {
-            single
-                .clear(&single.generate(Some(&bench.value), None).unwrap())
-                .unwrap()
+            let key = single.generate(Some(&bench.value), None).unwrap();
+            single.clear(&key).unwrap();
         });
     });
     group.bench_function("update/client", |b| {
         b.iter(|| {
-            single
-                .update(next()[0], None, &mut |value| value.map(str::to_owned))
-                .unwrap()
+            let mut edit = |value: Option<&str>| value.map(str::to_owned);
+            single.update(next()[0], None, &mut edit).unwrap()
         });
     });
 }
 
-fn many(c: &mut Criterion) {
+fn batches(c: &mut Criterion) {
     let bench = Bench::new();
     let store = bench.single();
     let mut group = c.benchmark_group("many");
@@ -70,6 +67,6 @@ criterion_group! {
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3))
         .sample_size(50);
-    targets = one, many
+    targets = single_calls, batches
 }
 criterion_main!(benches);

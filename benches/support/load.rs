@@ -1,4 +1,4 @@
-//! Callers that call as fast as they are answered.
+//! Concurrent callers, as threads or tasks. Each makes its next call as soon as the last has returned.
 
 use std::{
     future::Future,
@@ -12,16 +12,16 @@ use std::{
 
 use tokio::runtime::Runtime;
 
-/// How long callers go on.
+/// When the callers stop.
 #[derive(Clone, Copy)]
 pub(crate) enum Length {
     Time(Duration),
-    /// So many calls, of all callers together.
+    /// The number of calls of all callers together.
     Calls(u64),
 }
 
 impl Length {
-    /// How many calls may still be made.
+    /// Returns the number of calls that the callers may make.
     fn calls(self) -> AtomicI64 {
         AtomicI64::new(match self {
             Length::Time(_) => i64::MAX,
@@ -29,7 +29,7 @@ impl Length {
         })
     }
 
-    /// Waits until callers are to stop, where that is a matter of time.
+    /// If the length is a time, waits for it and then stops the callers.
     fn wait(self, calls: &AtomicI64) {
         if let Length::Time(time) = self {
             thread::sleep(time);
@@ -42,10 +42,10 @@ fn may_call(calls: &AtomicI64) -> bool {
     calls.fetch_sub(1, Ordering::Relaxed) > 0
 }
 
-/// What callers saw.
+/// The result of a run.
 pub(crate) struct Load {
     pub(crate) elapsed: Duration,
-    /// How long each call took.
+    /// Of all calls, in ascending order.
     latencies: Vec<Duration>,
 }
 
@@ -56,18 +56,17 @@ impl Load {
         Load { elapsed, latencies }
     }
 
-    /// Calls a second.
+    /// Returns the calls per second.
     pub(crate) fn rate(&self) -> f64 {
         self.latencies.len() as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// What 99 of 100 calls did not exceed.
     pub(crate) fn p99(&self) -> Duration {
         self.latencies[(self.latencies.len() - 1) * 99 / 100]
     }
 }
 
-/// Lets so many threads call. `caller` makes each caller's call; a call is given its number.
+/// Runs the callers as threads. `caller` returns the function that a caller calls with the number of each call.
 pub(crate) fn threads<C: FnMut(usize) + Send>(
     callers: usize,
     length: Length,
@@ -78,25 +77,25 @@ pub(crate) fn threads<C: FnMut(usize) + Send>(
         let mut call = caller(number);
         let mut latencies = Vec::new();
         while may_call(&calls) {
-            let begun = Instant::now();
+            let start = Instant::now();
             call(latencies.len());
-            latencies.push(begun.elapsed());
+            latencies.push(start.elapsed());
         }
         latencies
     };
     let run = &run;
     thread::scope(|scope| {
-        let begun = Instant::now();
+        let start = Instant::now();
         let callers: Vec<_> = (0..callers)
             .map(|number| scope.spawn(move || run(number)))
             .collect();
         length.wait(&calls);
         let latencies: Vec<_> = callers.into_iter().map(|c| c.join().unwrap()).collect();
-        Load::of(begun.elapsed(), latencies.into_iter())
+        Load::of(start.elapsed(), latencies.into_iter())
     })
 }
 
-/// The same with tasks.
+/// Runs the callers as tasks.
 pub(crate) fn tasks<C, F>(
     runtime: &Runtime,
     callers: usize,
@@ -108,16 +107,16 @@ where
     F: Future<Output = ()> + Send,
 {
     let calls = Arc::new(length.calls());
-    let begun = Instant::now();
+    let start = Instant::now();
     let callers: Vec<_> = (0..callers)
         .map(|number| {
             let (mut call, calls) = (caller(number), calls.clone());
             runtime.spawn(async move {
                 let mut latencies = Vec::new();
                 while may_call(&calls) {
-                    let begun = Instant::now();
+                    let start = Instant::now();
                     call(latencies.len()).await;
-                    latencies.push(begun.elapsed());
+                    latencies.push(start.elapsed());
                 }
                 latencies
             })
@@ -128,5 +127,5 @@ where
         .into_iter()
         .map(|caller| runtime.block_on(caller).unwrap())
         .collect();
-    Load::of(begun.elapsed(), latencies.into_iter())
+    Load::of(start.elapsed(), latencies.into_iter())
 }

@@ -1,31 +1,33 @@
-//! What the benchmarks stand on: a durable server, stores full of sessions, and callers.
+//! A durable PostgreSQL server with sessions, and stores on it.
 
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
 pub(crate) mod load;
 pub(crate) mod ratio;
-pub(crate) mod verbs;
+pub(crate) mod verb;
 
 use std::sync::Arc;
 
 use r2d2_postgres::PostgresConnectionManager;
 use session_postgres::{
-    Key, MemoryStore, PostgresStore, Store,
-    postgres::{Client, NoTls, Statement},
+    Key, MemoryStore, Period, PostgresStore, Store,
+    postgres::{Client, NoTls},
     r2d2::Pool,
 };
 use throwaway_postgres::Server;
 
-/// How many sessions the table holds.
+/// The number of connections of every pool, and of threads that connect by themselves.
+pub(crate) const CONNECTIONS: u32 = 8;
+
 const SESSIONS: usize = 10_000;
 
-/// The size of a session's value, in bytes.
 const VALUE_BYTES: usize = 200;
 
-/// A server that keeps what it commits (fsync and synchronous_commit are on), and its sessions.
 pub(crate) struct Bench {
     server: Server,
+    /// The keys of all sessions.
     pub(crate) keys: Arc<Vec<Key>>,
+    /// The value of all sessions.
     pub(crate) value: Arc<str>,
 }
 
@@ -63,28 +65,12 @@ impl Bench {
         Client::connect(self.server.url(), NoTls).unwrap()
     }
 
+    /// Returns a store on one client.
     pub(crate) fn single(&self) -> PostgresStore {
         PostgresStore::from_client(self.client())
     }
 
-    /// A store on a pool of its own, of so many connections.
-    pub(crate) fn store(&self, connections: u32) -> PostgresStore {
-        PostgresStore::builder()
-            .max_connections(connections)
-            .connect(self.server.url())
-            .unwrap()
-    }
-
-    /// A store without a database, with the same sessions.
-    pub(crate) fn in_memory(&self) -> MemoryStore {
-        let store = MemoryStore::new();
-        for key in &*self.keys {
-            store.insert(key, Some(&self.value), None).unwrap();
-        }
-        store
-    }
-
-    /// A store on a pool of one connection.
+    /// Returns a store on a pool with one connection, made by the driver.
     pub(crate) fn pooled(&self) -> PostgresStore {
         let manager = PostgresConnectionManager::new(self.server.url().parse().unwrap(), NoTls);
         let pool = Pool::builder()
@@ -95,7 +81,24 @@ impl Bench {
         PostgresStore::from_pool(pool)
     }
 
-    /// Goes through the keys in an order that does not repeat soon, `count` at a time.
+    /// Returns a store on its own pool, whose connections the store makes.
+    pub(crate) fn store(&self, connections: u32) -> PostgresStore {
+        PostgresStore::builder()
+            .max_connections(connections)
+            .connect(self.server.url())
+            .unwrap()
+    }
+
+    /// Returns a store without a database, with the same sessions.
+    pub(crate) fn in_memory(&self) -> MemoryStore {
+        let store = MemoryStore::new();
+        for key in &*self.keys {
+            store.insert(key, Some(&self.value), None).unwrap();
+        }
+        store
+    }
+
+    /// Returns the keys in batches of `count`, in an order that does not repeat soon.
     pub(crate) fn batches<'a>(&'a self, count: usize) -> impl FnMut() -> Vec<&'a Key> + use<'a> {
         let mut next = 0;
         move || {
@@ -107,47 +110,14 @@ impl Bench {
         }
     }
 
-    /// The arguments of `set_many` for these keys.
-    pub(crate) fn sets<'a>(
-        &'a self,
-        keys: &[&'a Key],
-    ) -> Vec<(&'a Key, &'a str, Option<session_postgres::Period>)> {
+    /// Returns the arguments of `set_many` for these keys.
+    pub(crate) fn sets<'a>(&'a self, keys: &[&'a Key]) -> Vec<(&'a Key, &'a str, Option<Period>)> {
         keys.iter().map(|key| (*key, &*self.value, None)).collect()
     }
 }
 
-/// Sets many sessions in one statement that nothing else is taken care of in.
-pub(crate) fn prepare_plain_sets(client: &mut Client) -> Statement {
-    client
-        .prepare(
-            "UPDATE session SET session_data = value, expire_date = now() + interval '7 days' \
-             FROM unnest($1::text[], $2::text[]) AS sets (key, value) \
-             WHERE session_key = key::bpchar AND expire_date > now()",
-        )
-        .unwrap()
-}
-
-pub(crate) fn set_plainly(client: &mut Client, statement: &Statement, sets: &[(&Key, &str)]) {
-    let keys: Vec<_> = sets.iter().map(|(key, _)| key.as_str()).collect();
-    let values: Vec<_> = sets.iter().map(|(_, value)| *value).collect();
-    let changed = client.execute(statement, &[&keys, &values]).unwrap();
-    assert_eq!(changed, sets.len() as u64);
-}
-
-/// What a caller would write by hand for `get`.
-pub(crate) fn prepare_get(client: &mut Client) -> Statement {
-    client
-        .prepare(
-            "SELECT session_data, expire_date, now() FROM session \
-             WHERE session_key = $1 AND expire_date > now()",
-        )
-        .unwrap()
-}
-
-pub(crate) fn get_by_hand(client: &mut Client, statement: &Statement, key: &Key) {
-    let row = client
-        .query_opt(statement, &[&key.as_str()])
-        .unwrap()
-        .unwrap();
-    std::hint::black_box(row.get::<_, String>(0));
+/// Returns the key of a caller's call. Callers use the keys in different orders, so that they do not follow
+/// each other.
+pub(crate) fn key_of(keys: &[Key], caller: usize, call: usize) -> &Key {
+    &keys[(caller * 7919 + call * 31) % keys.len()]
 }

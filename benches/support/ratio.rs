@@ -1,25 +1,24 @@
-//! The ratio of two figures, measured in turns, so that a machine whose speed drifts changes both.
+//! The ratio of two figures. They are measured in turns, so that changes of the machine's speed affect both.
 
 use std::time::{Duration, Instant};
 
-/// Whether the benchmarks are only to be tried: cargo says so by this argument.
-pub(crate) fn trying() -> bool {
+/// Returns whether cargo runs the benchmark as a test, so that one short turn is enough.
+pub(crate) fn is_test() -> bool {
     std::env::args().any(|arg| arg == "--test")
 }
 
-/// How long so many calls take.
+/// Returns how long the calls take.
 pub(crate) fn time(calls: usize, mut call: impl FnMut()) -> Duration {
-    let begun = Instant::now();
+    let start = Instant::now();
     (0..calls).for_each(|_| call());
-    begun.elapsed()
+    start.elapsed()
 }
 
-/// The ratio of two figures, turn by turn, in ascending order.
+/// The ratios of all turns, in ascending order.
 pub(crate) struct Ratio(Vec<f64>);
 
 impl Ratio {
-    /// The ratio of two times.
-    pub(crate) fn of(
+    pub(crate) fn of_times(
         turns: usize,
         mut a: impl FnMut() -> Duration,
         mut b: impl FnMut() -> Duration,
@@ -32,11 +31,11 @@ impl Ratio {
         mut a: impl FnMut() -> f64,
         mut b: impl FnMut() -> f64,
     ) -> Ratio {
-        // Statements get prepared, caches warm.
+        // Warms up: prepares statements and fills caches.
         a();
         b();
         let turn = |turn: usize| {
-            // Who goes first changes with each turn.
+            // Each figure is measured first in every other turn.
             let (a, b) = if turn % 2 == 0 {
                 let a = a();
                 (a, b())
@@ -49,20 +48,21 @@ impl Ratio {
         Ratio::from((0..turns).map(turn).collect::<Vec<_>>())
     }
 
-    fn at(&self, part: f64) -> f64 {
+    fn quantile(&self, part: f64) -> f64 {
         self.0[((self.0.len() - 1) as f64 * part).round() as usize]
     }
 
     pub(crate) fn print_head() {
         println!(
             "{:<62} {:>7} {:>16} {:>9}",
-            "ratio", "median", "10% to 90%", "bar"
+            "ratio", "median", "10% to 90%", "goal"
         );
     }
 
-    pub(crate) fn print(&self, name: &str, bar: &str) {
-        let spread = format!("{:.2} to {:.2}", self.at(0.1), self.at(0.9));
-        println!("{name:<62} {:>7.2} {spread:>16} {bar:>9}", self.at(0.5));
+    pub(crate) fn print(&self, name: &str, goal: &str) {
+        let spread = format!("{:.2} to {:.2}", self.quantile(0.1), self.quantile(0.9));
+        let median = self.quantile(0.5);
+        println!("{name:<62} {median:>7.2} {spread:>16} {goal:>9}");
     }
 }
 

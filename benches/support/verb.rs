@@ -1,10 +1,13 @@
-//! The calls that are measured.
+//! The calls that are measured: blocking, async, and as statements without a store.
 
 use std::{future::Future, hint::black_box, pin::Pin};
 
-use session_postgres::{AsyncStore, Key, Store, postgres::Client};
+use session_postgres::{
+    AsyncStore, Key, Store,
+    postgres::{Client, Statement},
+};
 
-use super::Bench;
+use super::{Bench, key_of};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Verb {
@@ -14,13 +17,13 @@ pub(crate) enum Verb {
     Clear,
 }
 
+/// `Clear` is last because it removes the sessions. Clearing an absent session is measured like any other.
 pub(crate) const VERBS: [Verb; 4] = [Verb::Get, Verb::Set, Verb::Generate, Verb::Clear];
 
-/// Makes one call of an async caller, by its number.
+/// Makes one call of an async caller. The argument is the number of the call.
 pub(crate) type AsyncCall = Box<dyn Fn(usize) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 impl Verb {
-    /// A session that is not there is as good as one that is: a clear takes it.
     pub(crate) fn call(self, store: &impl Store, key: &Key, value: &str) {
         match self {
             Verb::Get => drop(store.get(key).unwrap()),
@@ -30,8 +33,17 @@ impl Verb {
         }
     }
 
-    /// The same, as one would write it by hand, on a connection of its own.
-    pub(crate) fn by_hand(self, mut client: Client) -> impl FnMut(&Key, &str) {
+    async fn call_async(self, store: &impl AsyncStore, key: &Key, value: &str) {
+        match self {
+            Verb::Get => drop(store.get(key).await.unwrap()),
+            Verb::Set => store.set(key, value, None).await.unwrap(),
+            Verb::Generate => drop(store.generate(Some(value), None).await.unwrap()),
+            Verb::Clear => store.clear(key).await.unwrap(),
+        }
+    }
+
+    /// Prepares the statement that a program without a session store would use.
+    pub(crate) fn prepare(self, client: &mut Client) -> Statement {
         let sql = match self {
             Verb::Get => {
                 "SELECT session_data, expire_date, now() FROM session \
@@ -44,24 +56,26 @@ impl Verb {
             Verb::Generate => "INSERT INTO session VALUES ($1, now() + interval '7 days', $2)",
             Verb::Clear => "DELETE FROM session WHERE session_key = $1",
         };
-        let statement = client.prepare(sql).unwrap();
-        move |key, value| {
-            let made = (self == Verb::Generate).then(|| Key::generate().unwrap());
-            let key = made.as_ref().unwrap_or(key).as_str();
-            let rows = match self {
-                Verb::Get | Verb::Clear => client.query(&statement, &[&key]),
-                Verb::Set | Verb::Generate => client.query(&statement, &[&key, &value]),
-            };
-            black_box(rows.unwrap());
-        }
+        client.prepare(sql).unwrap()
     }
 
-    async fn call_async(self, store: &impl AsyncStore, key: &Key, value: &str) {
+    /// Executes a statement of [`Verb::prepare`].
+    pub(crate) fn execute(self, client: &mut Client, prepared: &Statement, key: &Key, value: &str) {
         match self {
-            Verb::Get => drop(store.get(key).await.unwrap()),
-            Verb::Set => store.set(key, value, None).await.unwrap(),
-            Verb::Generate => drop(store.generate(Some(value), None).await.unwrap()),
-            Verb::Clear => store.clear(key).await.unwrap(),
+            Verb::Get => {
+                let row = client.query_opt(prepared, &[&key.as_str()]);
+                black_box(row.unwrap().unwrap().get::<_, String>(0));
+            }
+            Verb::Set => {
+                client.execute(prepared, &[&key.as_str(), &value]).unwrap();
+            }
+            Verb::Generate => {
+                let key = Key::generate().unwrap();
+                client.execute(prepared, &[&key.as_str(), &value]).unwrap();
+            }
+            Verb::Clear => {
+                client.execute(prepared, &[&key.as_str()]).unwrap();
+            }
         }
     }
 }
@@ -75,14 +89,28 @@ impl Bench {
     ) -> AsyncCall {
         let (store, keys, value) = (store.clone(), self.keys.clone(), self.value.clone());
         Box::new(move |call| {
-            let key = keys[place(keys.len(), caller, call)].clone();
+            let key = key_of(&keys, caller, call).clone();
             let (store, value) = (store.clone(), value.clone());
             Box::pin(async move { verb.call_async(&store, &key, &value).await })
         })
     }
-}
 
-/// Which key a caller's call is about: no two callers follow each other.
-pub(crate) fn place(keys: usize, caller: usize, call: usize) -> usize {
-    (caller * 7919 + call * 31) % keys
+    /// Returns a caller that executes statements on its own connection.
+    pub(crate) fn plain_caller(&self, verb: Verb, caller: usize) -> impl FnMut(usize) + Send + '_ {
+        let mut client = self.client();
+        let prepared = verb.prepare(&mut client);
+        move |call| {
+            let key = key_of(&self.keys, caller, call);
+            verb.execute(&mut client, &prepared, key, &self.value);
+        }
+    }
+
+    pub(crate) fn blocking_caller<S: Store>(
+        &self,
+        store: &S,
+        verb: Verb,
+        caller: usize,
+    ) -> impl FnMut(usize) + Send {
+        move |call| verb.call(store, key_of(&self.keys, caller, call), &self.value)
+    }
 }
