@@ -1,4 +1,5 @@
-//! Callers that call as fast as they are answered: tasks, or threads where calls block.
+//! Concurrent callers of a peer: tasks, or threads if the peer blocks. Each makes its next call as soon as the
+//! last has returned.
 
 use std::{
     collections::VecDeque,
@@ -18,16 +19,16 @@ use rand_distr::Zipf;
 use tokio::runtime::Runtime;
 
 use crate::{
-    order::Run,
     peer::Peer,
     plan::Verb,
-    values::{EDITIONS, Values},
+    protocol::Run,
+    values::{VARIANTS, Values},
 };
 
-/// How much of its length a run goes on before it is measured.
+/// The length of the warm-up, as a part of the length of the run.
 const WARM_UP: f64 = 0.3;
 
-/// With the exponent of YCSB, the tenth part of the sessions gets four fifths of the calls.
+/// The exponent of YCSB. A tenth of the sessions gets four fifths of the calls.
 const ZIPF_EXPONENT: f64 = 0.99;
 
 const WARMING_UP: u8 = 0;
@@ -40,51 +41,48 @@ pub(crate) struct Table<P: Peer> {
     pub(crate) values: Arc<Values>,
 }
 
-/// What all callers of a run share.
 struct Shared<P: Peer> {
     peer: Arc<P>,
     keys: Arc<Vec<P::Key>>,
     values: Arc<Values>,
     verb: Verb,
-    /// For [`Verb::Delete`], each once.
+    /// The sessions for [`Verb::Delete`], each deleted once.
     spares: Vec<P::Key>,
     next_spare: AtomicUsize,
     phase: AtomicU8,
 }
 
-/// What came of a run.
-pub(crate) struct Load<K> {
+/// The result of a run.
+pub(crate) struct Outcome<K> {
     pub(crate) length: Duration,
     /// In ascending order.
     pub(crate) latencies: Vec<Duration>,
-    /// What was created and not deleted again.
+    /// The sessions that were created and not deleted.
     pub(crate) created: Vec<K>,
-    /// What was not deleted.
+    /// The sessions for [`Verb::Delete`] that were not deleted.
     pub(crate) spares: Vec<K>,
 }
 
-/// A run whose callers are at work.
-pub(crate) struct Calling<P: Peer> {
+/// A run after its warm-up.
+pub(crate) struct Running<P: Peer> {
     shared: Arc<Shared<P>>,
     callers: Vec<Handle<P>>,
     length: Duration,
 }
 
-type Outcome<P> = Result<Caller<P>>;
-
 enum Handle<P: Peer> {
-    Task(tokio::task::JoinHandle<Outcome<P>>),
-    Thread(thread::JoinHandle<Outcome<P>>),
+    Task(tokio::task::JoinHandle<Result<Caller<P>>>),
+    Thread(thread::JoinHandle<Result<Caller<P>>>),
 }
 
-/// Lets callers call, and warms up.
+/// Starts the callers and waits for the end of the warm-up.
 pub(crate) fn start<P: Peer>(
     runtime: &Runtime,
     peer: &Arc<P>,
     table: &Table<P>,
     spares: Vec<P::Key>,
     run: &Run,
-) -> Result<Calling<P>> {
+) -> Result<Running<P>> {
     let shared = Arc::new(Shared {
         peer: peer.clone(),
         keys: table.keys.clone(),
@@ -105,43 +103,43 @@ pub(crate) fn start<P: Peer>(
         };
         callers.push(if P::BLOCKS {
             let small = thread::Builder::new().stack_size(256 << 10);
-            Handle::Thread(small.spawn(|| now(caller.call_on()))?)
+            Handle::Thread(small.spawn(|| run_ready(caller.call_repeatedly()))?)
         } else {
-            Handle::Task(runtime.spawn(caller.call_on()))
+            Handle::Task(runtime.spawn(caller.call_repeatedly()))
         });
     }
     thread::sleep(run.length.mul_f64(WARM_UP));
-    Ok(Calling {
+    Ok(Running {
         shared,
         callers,
         length: run.length,
     })
 }
 
-impl<P: Peer> Calling<P> {
-    /// Lets callers be measured; does `last` while they are still at work, and ends them.
+impl<P: Peer> Running<P> {
+    /// Measures the calls and then stops the callers. `last` is called before they have stopped.
     pub(crate) fn measure<T>(
         self,
         runtime: &Runtime,
         last: impl FnOnce() -> Result<T>,
-    ) -> Result<(Load<P::Key>, T)> {
+    ) -> Result<(Outcome<P::Key>, T)> {
         let Shared {
             phase, next_spare, ..
         } = &*self.shared;
-        let begun = Instant::now();
+        let start = Instant::now();
         phase.store(MEASURED, Ordering::Relaxed);
-        let is_to_go_on = || {
+        let has_work = || {
             self.shared.verb != Verb::Delete
                 || next_spare.load(Ordering::Relaxed) < self.shared.spares.len()
         };
-        while begun.elapsed() < self.length && is_to_go_on() {
-            let left = self.length.saturating_sub(begun.elapsed());
+        while start.elapsed() < self.length && has_work() {
+            let left = self.length.saturating_sub(start.elapsed());
             thread::sleep(match self.shared.verb {
                 Verb::Delete => left.min(Duration::from_millis(2)),
                 _ => left,
             });
         }
-        let length = begun.elapsed();
+        let length = start.elapsed();
         phase.store(OVER, Ordering::Relaxed);
         let last = last();
 
@@ -159,15 +157,15 @@ impl<P: Peer> Calling<P> {
         latencies.sort_unstable();
         let Shared {
             spares, next_spare, ..
-        } = Arc::into_inner(self.shared).context("a caller goes on")?;
+        } = Arc::into_inner(self.shared).context("a caller is still running")?;
         let used = next_spare.into_inner().min(spares.len());
-        let load = Load {
+        let outcome = Outcome {
             length,
             latencies,
             created,
             spares: spares.into_iter().skip(used).collect(),
         };
-        Ok((load, last?))
+        Ok((outcome, last?))
     }
 }
 
@@ -180,7 +178,7 @@ struct Caller<P: Peer> {
 }
 
 impl<P: Peer> Caller<P> {
-    async fn call_on(mut self) -> Result<Caller<P>> {
+    async fn call_repeatedly(mut self) -> Result<Caller<P>> {
         let shared = self.shared.clone();
         let is = |phase| shared.phase.load(Ordering::Relaxed) == phase;
         while !is(OVER) {
@@ -189,12 +187,12 @@ impl<P: Peer> Caller<P> {
                 Verb::Mix => self.verb(),
                 verb => verb,
             };
-            let begun = Instant::now();
+            let start = Instant::now();
             if !self.call(verb, session).await? {
                 break;
             }
             if is(MEASURED) {
-                self.latencies.push(begun.elapsed());
+                self.latencies.push(start.elapsed());
             }
         }
         Ok(self)
@@ -203,7 +201,7 @@ impl<P: Peer> Caller<P> {
     fn choose(&mut self) -> usize {
         let sessions = self.shared.keys.len();
         match self.shared.verb {
-            // What is often asked for is spread over the table.
+            // Spreads the frequent sessions over the table.
             Verb::Mix => (self.zipf.sample(&mut self.rng) as usize * 7919) % sessions,
             _ => self.rng.random_range(0..sessions),
         }
@@ -213,13 +211,13 @@ impl<P: Peer> Caller<P> {
         match self.rng.random_range(0..100) {
             0..90 => Verb::Load,
             90..98 => Verb::Save,
-            // It deletes what it has created: the table stays as it is, and everybody finds theirs.
+            // Deletes only sessions that this caller created, so that all others remain.
             98 if !self.created.is_empty() => Verb::Delete,
             _ => Verb::Create,
         }
     }
 
-    /// Says whether there was anything to do.
+    /// Returns false if there was no session to delete.
     async fn call(&mut self, verb: Verb, session: usize) -> Result<bool> {
         let Shared {
             peer,
@@ -229,18 +227,18 @@ impl<P: Peer> Caller<P> {
             next_spare,
             ..
         } = &*self.shared;
-        let edition = self.rng.random_range(0..EDITIONS);
+        let variant = self.rng.random_range(0..VARIANTS);
         match verb {
             Verb::Load => {
                 let value = peer.load(&keys[session]).await?;
                 ensure!(values.is(&value, session), "another session's value");
             }
             Verb::Save => {
-                peer.save(&keys[session], values.of(session, edition))
+                peer.save(&keys[session], values.of(session, variant))
                     .await?
             }
             Verb::Create => {
-                let key = peer.create(values.of(session, edition)).await?;
+                let key = peer.create(values.of(session, variant)).await?;
                 self.created.push_back(key);
             }
             Verb::Delete => match self.created.pop_front() {
@@ -250,16 +248,16 @@ impl<P: Peer> Caller<P> {
                     None => return Ok(false),
                 },
             },
-            Verb::Mix => bail!("a mix of mixes"),
+            Verb::Mix => bail!("a mix within a mix"),
         }
         Ok(true)
     }
 }
 
-/// Runs what blocks and never waits.
-fn now<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+/// Runs a future that blocks and is ready at the first poll.
+fn run_ready<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
-        Poll::Pending => bail!("a call that blocks is done when it returns"),
+        Poll::Pending => bail!("a blocking call returned a pending future"),
     }
 }

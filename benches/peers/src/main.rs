@@ -1,17 +1,22 @@
-//! session-postgres side by side with what else keeps sessions in PostgreSQL: see README.md.
+//! Compares session-postgres with other ways to keep sessions in PostgreSQL: see README.md.
 //!
-//! In the order of a run: [`run`] starts a server, and a process for each of the [`peer`]s, and tells them
-//! in turn what to do; each ([`side`]) lets callers call ([`load`]) and says what it cost ([`measure`]); of
-//! all this come tables, charts and bars ([`results`]).
+//! In the order of a run:
+//! 1. [`plan`] reads the options.
+//! 2. [`run`] starts a server and a [`process`] for each [`peer`], and sends requests ([`protocol`]) to the
+//!    peers in turns.
+//! 3. The processes execute them ([`serve`]): they run [`callers`], read [`meters`] and return [`figures`].
+//! 4. [`results`] writes tables and charts and compares the figures with the goals.
 
-mod load;
-mod measure;
-mod order;
+mod callers;
+mod figures;
+mod meters;
 mod peer;
 mod plan;
+mod process;
+mod protocol;
 mod results;
 mod run;
-mod side;
+mod serve;
 mod values;
 
 use anyhow::Result;

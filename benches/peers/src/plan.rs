@@ -1,14 +1,13 @@
-//! What is measured.
+//! The options of the program, and the plan of what to measure.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-/// How many connections everybody has.
+/// The number of connections of each peer.
 pub(crate) const CONNECTIONS: usize = 8;
 
-/// What a caller does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verb {
@@ -16,7 +15,7 @@ pub(crate) enum Verb {
     Save,
     Create,
     Delete,
-    /// 90 % loads, 8 % saves, 1 % creates, 1 % deletes; some sessions far more often than others.
+    /// 90 % loads, 8 % saves, 1 % creates, 1 % deletes. Some sessions are used much more often than others.
     Mix,
 }
 
@@ -32,7 +31,7 @@ impl fmt::Display for Verb {
     }
 }
 
-/// What is measured in one go: everybody's sessions of one size, one verb, so many callers at once.
+/// One measurement of each peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Point {
     pub(crate) value_bytes: usize,
@@ -40,35 +39,35 @@ pub(crate) struct Point {
     pub(crate) callers: usize,
 }
 
-/// session-postgres side by side with what else keeps sessions in PostgreSQL.
+/// Compares session-postgres with other ways to keep sessions in PostgreSQL.
 #[derive(Debug, Parser)]
 pub(crate) struct Options {
-    /// Short: three verbs, small values, three rounds of 0.1 seconds; under two minutes.
+    /// A short run: three verbs, small values, three rounds of 0.1 seconds. Takes less than two minutes.
     #[arg(long)]
     quick: bool,
-    /// Rounds, in each of which every peer has its turn at every point [default: 5; quick: 3].
+    /// The number of rounds. Each round measures all peers at all points [default: 5; quick: 3].
     #[arg(long)]
     rounds: Option<usize>,
-    /// How long a point is measured in a round [default: 0.3; quick: 0.1].
+    /// The length of a measurement in seconds [default: 0.3; quick: 0.1].
     #[arg(long)]
     seconds: Option<f64>,
-    /// How many sessions each table holds.
+    /// The number of sessions in each table.
     #[arg(long, default_value_t = 100_000)]
     sessions: usize,
-    /// Only what these verbs do.
+    /// Measure only these verbs.
     #[arg(long, value_delimiter = ',')]
     verbs: Option<Vec<Verb>>,
-    /// Only so many callers at once.
+    /// Measure only these numbers of concurrent callers.
     #[arg(long, value_delimiter = ',')]
     callers: Option<Vec<usize>>,
-    /// Only values of so many bytes: 200, 4096.
+    /// Measure only values of these sizes in bytes [default: 200,4096; quick: 200].
     #[arg(long, value_delimiter = ',')]
     bytes: Option<Vec<usize>>,
-    /// Only peers whose names have one of these in them.
+    /// Measure only peers whose names contain one of these texts.
     #[arg(long, value_delimiter = ',')]
     peers: Option<Vec<String>>,
-    /// The folder for the results [default: benches/peers/results; with other than the default points
-    /// its subfolder `part`].
+    /// The directory for the results [default: benches/peers/results; for a part of the points or peers, its
+    /// subdirectory `part`].
     #[arg(long)]
     out: Option<PathBuf>,
     #[command(subcommand)]
@@ -77,22 +76,28 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Is one of the peers, and takes orders on stdin.
+    /// Run the process of a peer, which reads requests from stdin.
     #[command(hide = true)]
     Serve { peer: String, url: String },
 }
 
-/// All that is measured.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Those of one size follow each other.
+    /// Sorted by the size of the values.
     pub(crate) points: Vec<Point>,
     pub(crate) rounds: usize,
     pub(crate) length: Duration,
     pub(crate) sessions: usize,
-    /// Parts of the names of those that take part, if not all do.
+    /// Parts of the names of the peers to measure, if not all.
     pub(crate) peers: Option<Vec<String>>,
     pub(crate) out: PathBuf,
+}
+
+impl Plan {
+    pub(crate) fn includes(&self, peer: &str) -> bool {
+        let parts = self.peers.as_ref();
+        parts.is_none_or(|parts| parts.iter().any(|part| peer.contains(part)))
+    }
 }
 
 impl Options {

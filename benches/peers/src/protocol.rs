@@ -1,23 +1,22 @@
-//! What is said between the program and the process of a peer: a line of JSON each.
+//! The messages between the program and the process of a peer. Each is one line of JSON.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{measure::Figures, plan::Verb};
+use crate::{figures::Figures, plan::Verb};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) enum Order {
-    /// Make a table of so many sessions of this size.
-    Fill {
-        sessions: usize,
-        value_bytes: usize,
-    },
-    /// Remove what is dead in the table.
+pub(crate) enum Request {
+    /// Replace the sessions in the peer's table.
+    Fill { sessions: usize, value_bytes: usize },
+    /// Vacuum and analyze the table.
     Vacuum,
-    /// Change each page of the table. The first change after a checkpoint puts the whole page into the
-    /// write-ahead log; who makes more calls would pay for that in fewer of them.
+    /// Change every page of the table and rebuild its indexes. The first change of a page after a checkpoint
+    /// writes the whole page to the write-ahead log. Otherwise the calls of a slow peer would bear more of
+    /// this cost than those of a fast one.
     Touch,
+    /// Measure calls.
     Run(Run),
 }
 
@@ -26,14 +25,14 @@ pub(crate) struct Run {
     pub(crate) verb: Verb,
     pub(crate) callers: usize,
     pub(crate) length: Duration,
-    /// The same for all peers: so are the sessions that callers choose.
+    /// The same for all peers, so that their callers choose the same sessions.
     pub(crate) seed: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Answer {
+pub(crate) enum Response {
     Done,
-    /// Nothing, where the peer has no such verb.
+    /// `None` if the peer does not have the verb.
     Ran(Option<Figures>),
     Failed(String),
 }

@@ -1,108 +1,110 @@
-//! A whole run: the server, the peers' processes, the rounds.
+//! A whole run: starts the server and the processes of the peers, and measures round by round.
 
-use std::{
-    env,
-    io::{BufRead, BufReader, Lines, Write},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-};
-
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use session_postgres::postgres::{Client, NoTls};
 use throwaway_postgres::Server;
 
 use crate::{
-    order::{Answer, Order, Run},
-    peer::{self, pgbench},
+    peer,
     plan::{CONNECTIONS, Plan, Point},
+    process::Process,
+    protocol::{Request, Response, Run},
     results::{Machine, Results},
 };
 
 pub(crate) fn run(plan: &Plan) -> Result<()> {
     let server = start_server()?;
     let mut admin = Client::connect(server.url(), NoTls)?;
-    let mut sides = Vec::new();
-    for (number, &name) in peer::ALL.iter().enumerate() {
-        let takes_part = plan
-            .peers
-            .as_ref()
-            .is_none_or(|parts| parts.iter().any(|part| name.contains(part)));
-        let is_there = name != peer::PGBENCH || server.bin_dir().join("pgbench").exists();
-        if takes_part && is_there {
-            let database = format!("peer_{number}");
-            admin.batch_execute(&format!("CREATE DATABASE {database}"))?;
-            let url = format!("{} dbname={database}", without_database(server.url()));
-            sides.push(Process::start(name, &url, &server)?);
+    let peers = start_peers(plan, &server, &mut admin)?;
+    ensure!(!peers.is_empty(), "no peer has such a name");
+    let mut rounds = Rounds {
+        plan,
+        admin,
+        results: Results::new(plan, Machine::read(server.version())?),
+        progress: progress_bar(plan, peers.len())?,
+        peers,
+    };
+    for points in plan.points.chunk_by(|a, b| a.value_bytes == b.value_bytes) {
+        rounds.fill(points[0].value_bytes)?;
+        for round in 0..plan.rounds {
+            rounds.prepare()?;
+            for point in points {
+                rounds.measure(point, round)?;
+            }
         }
     }
-    ensure!(!sides.is_empty(), "no such peers");
+    let mut results = rounds.end();
+    results.end()?;
+    results.write(&plan.out)?;
+    results.print_goals();
+    println!("\nThe results are in {}", plan.out.display());
+    Ok(())
+}
 
-    let mut results = Results::new(plan, Machine::read(server.version())?);
-    let bar = progress(plan, sides.len())?;
-    let mut rest = plan.points.as_slice();
-    while let [first, ..] = rest {
-        let value_bytes = first.value_bytes;
-        let same = rest.iter().take_while(|p| p.value_bytes == value_bytes);
-        let points;
-        (points, rest) = rest.split_at(same.count());
-        for side in &mut sides {
-            bar.set_message(format!("{}: {} sessions", side.name, plan.sessions));
-            side.obey(&Order::Fill {
-                sessions: plan.sessions,
+struct Rounds<'a> {
+    plan: &'a Plan,
+    admin: Client,
+    peers: Vec<Process>,
+    results: Results,
+    progress: ProgressBar,
+}
+
+impl Rounds<'_> {
+    fn fill(&mut self, value_bytes: usize) -> Result<()> {
+        let sessions = self.plan.sessions;
+        for peer in &mut self.peers {
+            self.progress
+                .set_message(format!("{}: {sessions} sessions", peer.name));
+            peer.send(&Request::Fill {
+                sessions,
                 value_bytes,
             })?;
         }
-        for round in 0..plan.rounds {
-            bar.set_message("checkpoint, vacuum");
-            admin.batch_execute("CHECKPOINT")?;
-            for side in &mut sides {
-                side.obey(&Order::Vacuum)?;
-                side.obey(&Order::Touch)?;
-            }
-            for point in points {
-                measure(plan, point, round, &mut sides, &mut results, &bar)?;
-            }
-        }
+        Ok(())
     }
-    bar.finish_and_clear();
-    drop(sides);
-    results.end()?;
-    results.write(&plan.out)?;
-    results.print_bars();
-    println!("\nAll of it is in {}", plan.out.display());
-    Ok(())
-}
 
-/// One point, of each peer in turn. Who begins changes with each round.
-fn measure(
-    plan: &Plan,
-    point: &Point,
-    round: usize,
-    sides: &mut [Process],
-    results: &mut Results,
-    bar: &ProgressBar,
-) -> Result<()> {
-    let begin = round % sides.len();
-    let (second, first) = sides.split_at_mut(begin);
-    for side in first.iter_mut().chain(second) {
+    /// Does the server's periodic work between the rounds: see [`start_server`].
+    fn prepare(&mut self) -> Result<()> {
+        self.progress.set_message("checkpoint, vacuum");
+        self.admin.batch_execute("CHECKPOINT")?;
+        for peer in &mut self.peers {
+            peer.send(&Request::Vacuum)?;
+            peer.send(&Request::Touch)?;
+        }
+        Ok(())
+    }
+
+    /// Measures one point of each peer. Each round begins with another peer.
+    fn measure(&mut self, point: &Point, round: usize) -> Result<()> {
         let Point { verb, callers, .. } = *point;
-        bar.set_message(format!("{verb}, {callers} callers: {}", side.name));
-        let run = Run {
+        let request = Request::Run(Run {
             verb,
             callers,
-            length: plan.length,
+            length: self.plan.length,
             seed: round as u64,
-        };
-        if let Answer::Ran(Some(figures)) = side.obey(&Order::Run(run))? {
-            results.add(side.name, point, figures);
+        });
+        let begin = round % self.peers.len();
+        let (last, first) = self.peers.split_at_mut(begin);
+        for peer in first.iter_mut().chain(last) {
+            self.progress
+                .set_message(format!("{verb}, {callers} callers: {}", peer.name));
+            if let Response::Ran(Some(figures)) = peer.send(&request)? {
+                self.results.add(peer.name, point, figures);
+            }
+            self.progress.inc(1);
         }
-        bar.inc(1);
+        Ok(())
     }
-    Ok(())
+
+    fn end(self) -> Results {
+        self.progress.finish_and_clear();
+        self.results
+    }
 }
 
-/// It keeps what it commits. What PostgreSQL does by itself now and then is done between the rounds: it
-/// would hit whoever's turn it is.
+/// Starts a durable server that does no periodic work by itself, because that would slow down the peer that is
+/// measured at that moment.
 fn start_server() -> Result<Server> {
     let server = Server::builder()
         .durable(true)
@@ -120,63 +122,28 @@ fn start_server() -> Result<Server> {
     Ok(server)
 }
 
+fn start_peers(plan: &Plan, server: &Server, admin: &mut Client) -> Result<Vec<Process>> {
+    let has_pgbench = server.bin_dir().join("pgbench").exists();
+    let mut peers = Vec::new();
+    for (number, &name) in peer::ALL.iter().enumerate() {
+        if plan.includes(name) && (name != peer::PGBENCH || has_pgbench) {
+            let database = format!("peer_{number}");
+            admin.batch_execute(&format!("CREATE DATABASE {database}"))?;
+            let url = format!("{} dbname={database}", without_database(server.url()));
+            peers.push(Process::start(name, &url, server)?);
+        }
+    }
+    Ok(peers)
+}
+
 fn without_database(url: &str) -> String {
     let words = url.split(' ').filter(|word| !word.starts_with("dbname="));
     words.collect::<Vec<_>>().join(" ")
 }
 
-fn progress(plan: &Plan, sides: usize) -> Result<ProgressBar> {
-    let bar = ProgressBar::new((plan.points.len() * plan.rounds * sides) as u64);
+fn progress_bar(plan: &Plan, peers: usize) -> Result<ProgressBar> {
+    let bar = ProgressBar::new((plan.points.len() * plan.rounds * peers) as u64);
     let style = "{wide_bar} {pos}/{len}, {eta} left\n{msg}";
     bar.set_style(ProgressStyle::with_template(style)?);
     Ok(bar)
-}
-
-/// The process of a peer, so that its memory, threads and processor time are its own. It ends when its
-/// stdin does.
-struct Process {
-    name: &'static str,
-    child: Child,
-    orders: Option<ChildStdin>,
-    answers: Lines<BufReader<ChildStdout>>,
-}
-
-impl Process {
-    fn start(name: &'static str, url: &str, server: &Server) -> Result<Process> {
-        let mut child = Command::new(env::current_exe()?)
-            .args(["serve", name, url])
-            .env(pgbench::BIN, server.bin_dir())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {name}"))?;
-        let answers = child.stdout.take().context("no stdout")?;
-        Ok(Process {
-            name,
-            orders: child.stdin.take(),
-            answers: BufReader::new(answers).lines(),
-            child,
-        })
-    }
-
-    fn obey(&mut self, order: &Order) -> Result<Answer> {
-        let name = self.name;
-        let mut tell = || -> Result<Answer> {
-            let orders = self.orders.as_mut().context("no stdin")?;
-            writeln!(orders, "{}", serde_json::to_string(order)?)?;
-            let answer = self.answers.next().context("it has ended")??;
-            Ok(serde_json::from_str(&answer)?)
-        };
-        match tell().with_context(|| format!("{name}: {order:?}"))? {
-            Answer::Failed(why) => bail!("{name}: {order:?}: {why}"),
-            answer => Ok(answer),
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.orders.take());
-        let _ = self.child.wait();
-    }
 }

@@ -1,4 +1,4 @@
-//! The process of a peer: takes orders and carries them out.
+//! The process of a peer: executes the requests that it reads from stdin.
 
 use std::{
     collections::HashMap,
@@ -14,30 +14,50 @@ use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
 use crate::{
-    load::{self, Table},
-    measure::{Figures, Meters, forget_peak, percentile, threads_and_peak},
-    order::{Answer, Order, Run},
+    callers::{self, Table},
+    figures::{Figures, percentile},
+    meters::{Meters, reset_peak, threads_and_peak},
     peer::Peer,
     plan::Verb,
+    protocol::{Request, Response, Run},
     values::Values,
 };
 
-/// Who carries out orders.
-pub(crate) trait Side {
-    fn obey(&mut self, order: Order) -> Result<Answer>;
+/// Executes requests on a peer's table: see [`Request`].
+pub(crate) trait Handler {
+    fn fill(&mut self, sessions: usize, value_bytes: usize) -> Result<()>;
+
+    fn vacuum(&mut self) -> Result<()>;
+
+    fn touch(&mut self) -> Result<()>;
+
+    fn run(&mut self, run: &Run) -> Result<Option<Figures>>;
+
+    fn handle(&mut self, request: Request) -> Result<Response> {
+        match request {
+            Request::Fill {
+                sessions,
+                value_bytes,
+            } => self.fill(sessions, value_bytes)?,
+            Request::Vacuum => self.vacuum()?,
+            Request::Touch => self.touch()?,
+            Request::Run(run) => return Ok(Response::Ran(self.run(&run)?)),
+        }
+        Ok(Response::Done)
+    }
 }
 
-/// Until there are no more orders.
-pub(crate) fn serve(mut side: impl Side) -> Result<()> {
+/// Returns when stdin is closed.
+pub(crate) fn serve(mut handler: impl Handler) -> Result<()> {
     for line in stdin().lock().lines() {
-        let answer = side.obey(serde_json::from_str(&line?)?);
-        let answer = answer.unwrap_or_else(|error| Answer::Failed(format!("{error:#}")));
-        println!("{}", serde_json::to_string(&answer)?);
+        let response = handler.handle(serde_json::from_str(&line?)?);
+        let response = response.unwrap_or_else(|error| Response::Failed(format!("{error:#}")));
+        println!("{}", serde_json::to_string(&response)?);
     }
     Ok(())
 }
 
-/// A connection for what is not measured.
+/// Opens a connection for work that is not measured.
 pub(crate) async fn connect(url: &str) -> Result<Client> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
@@ -50,7 +70,7 @@ pub(crate) async fn vacuum(admin: &Client, table: &str) -> Result<()> {
         .await?)
 }
 
-/// A lock changes the row. An index is not changed with it, so it is made anew.
+/// Locks all rows, which changes their pages, and rebuilds the indexes, which locks do not change.
 pub(crate) async fn touch(admin: &Client, table: &str) -> Result<()> {
     let lock_all =
         format!("SELECT count(*) FROM (SELECT FROM {table} FOR NO KEY UPDATE) AS locked");
@@ -60,29 +80,29 @@ pub(crate) async fn touch(admin: &Client, table: &str) -> Result<()> {
         .await?)
 }
 
-/// How many rows are put in or taken out in one statement.
+/// The number of rows that one statement inserts or deletes.
 const CHUNK: usize = 2_000;
 
-/// A peer and those who call it.
-pub(crate) struct Callers<P: Peer> {
+/// The handler of all peers that are Rust libraries.
+pub(crate) struct PeerHandler<P: Peer> {
     runtime: Runtime,
     admin: Client,
     meters: Meters,
     peer: Arc<P>,
     table: Option<Table<P>>,
-    /// Sessions to be deleted.
+    /// The sessions for [`Verb::Delete`].
     spares: Vec<P::Key>,
-    /// How many a second so many callers delete.
+    /// Deletes per second, by the number of callers.
     delete_rates: HashMap<usize, f64>,
 }
 
-impl<P: Peer> Callers<P> {
-    pub(crate) fn new(url: &str) -> Result<Callers<P>> {
+impl<P: Peer> PeerHandler<P> {
+    pub(crate) fn new(url: &str) -> Result<PeerHandler<P>> {
         let runtime = Runtime::new()?;
         let admin = runtime.block_on(connect(url))?;
         let meters = runtime.block_on(Meters::new(&admin, UsageWho::RUSAGE_SELF))?;
         let peer = runtime.block_on(P::open(url))?;
-        Ok(Callers {
+        Ok(PeerHandler {
             runtime,
             admin,
             meters,
@@ -93,19 +113,8 @@ impl<P: Peer> Callers<P> {
         })
     }
 
-    fn fill(&mut self, sessions: usize, value_bytes: usize) -> Result<()> {
-        let truncate = format!("TRUNCATE {}", P::TABLE);
-        self.runtime.block_on(self.admin.batch_execute(&truncate))?;
-        let values = Arc::new(Values::new(value_bytes));
-        let keys = Arc::new(self.put_in(&values, sessions)?);
-        self.table = Some(Table { keys, values });
-        self.spares.clear();
-        self.delete_rates.clear();
-        self.runtime.block_on(vacuum(&self.admin, P::TABLE))
-    }
-
-    /// Puts in new sessions, not by the peer's verbs.
-    fn put_in(&self, values: &Values, count: usize) -> Result<Vec<P::Key>> {
+    /// Inserts new sessions without using the peer.
+    fn insert(&self, values: &Values, count: usize) -> Result<Vec<P::Key>> {
         let keys = (0..count).map(|_| P::new_key());
         let keys = keys.collect::<Result<Vec<_>>>()?;
         for (chunk, keys) in keys.chunks(CHUNK).enumerate() {
@@ -119,7 +128,7 @@ impl<P: Peer> Callers<P> {
         Ok(keys)
     }
 
-    fn take_out(&self, keys: &[P::Key]) -> Result<()> {
+    fn delete(&self, keys: &[P::Key]) -> Result<()> {
         for keys in keys.chunks(CHUNK) {
             let texts: Vec<_> = keys.iter().map(P::text).collect();
             self.runtime
@@ -128,15 +137,8 @@ impl<P: Peer> Callers<P> {
         Ok(())
     }
 
-    fn run(&mut self, run: &Run) -> Result<Figures> {
-        if run.verb == Verb::Delete && !self.delete_rates.contains_key(&run.callers) {
-            self.find_delete_rate(run)?;
-        }
-        self.measure(run)
-    }
-
-    /// How many sessions are needed to go on deleting for so long?
-    fn find_delete_rate(&mut self, run: &Run) -> Result<()> {
+    /// Estimates how many sessions a run deletes, so that enough are there.
+    fn estimate_delete_rate(&mut self, run: &Run) -> Result<()> {
         let short = Run {
             length: run.length.min(Duration::from_millis(100)),
             ..run.clone()
@@ -160,30 +162,30 @@ impl<P: Peer> Callers<P> {
             let rate = self.delete_rates[&run.callers];
             let wanted = 2 * run.callers + (rate * run.length.as_secs_f64() * 2.0) as usize;
             let missing = wanted.saturating_sub(spares.len());
-            spares.extend(self.put_in(&self.table()?.values, missing)?);
+            spares.extend(self.insert(&self.table()?.values, missing)?);
         }
-        let Callers {
+        let PeerHandler {
             runtime,
             admin,
             meters,
             peer,
             ..
         } = &*self;
-        forget_peak();
-        let calling = load::start(runtime, peer, self.table()?, spares, run)?;
+        reset_peak();
+        let running = callers::start(runtime, peer, self.table()?, spares, run)?;
         let before = runtime.block_on(meters.read(admin))?;
-        let end = || {
+        let read_cost = || {
             let cost = runtime.block_on(meters.since(&before, admin))?;
             Ok((cost, threads_and_peak()?))
         };
-        let (load, (cost, (threads, peak_bytes))) = calling.measure(runtime, end)?;
-        self.take_out(&load.created)?;
-        self.spares.extend(load.spares);
+        let (outcome, (cost, (threads, peak_bytes))) = running.measure(runtime, read_cost)?;
+        self.delete(&outcome.created)?;
+        self.spares.extend(outcome.spares);
         Ok(Figures {
-            calls: load.latencies.len(),
-            seconds: load.length.as_secs_f64(),
-            p50: percentile(&load.latencies, 50),
-            p99: percentile(&load.latencies, 99),
+            calls: outcome.latencies.len(),
+            seconds: outcome.length.as_secs_f64(),
+            p50: percentile(&outcome.latencies, 50),
+            p99: percentile(&outcome.latencies, 99),
             program_cpu: cost.program_cpu,
             server_cpu: cost.server_cpu,
             threads,
@@ -195,21 +197,34 @@ impl<P: Peer> Callers<P> {
     }
 
     fn table(&self) -> Result<&Table<P>> {
-        self.table.as_ref().context("there is no table yet")
+        self.table.as_ref().context("the table has not been filled")
     }
 }
 
-impl<P: Peer> Side for Callers<P> {
-    fn obey(&mut self, order: Order) -> Result<Answer> {
-        match order {
-            Order::Fill {
-                sessions,
-                value_bytes,
-            } => self.fill(sessions, value_bytes)?,
-            Order::Vacuum => self.runtime.block_on(vacuum(&self.admin, P::TABLE))?,
-            Order::Touch => self.runtime.block_on(touch(&self.admin, P::TABLE))?,
-            Order::Run(run) => return Ok(Answer::Ran(Some(self.run(&run)?))),
+impl<P: Peer> Handler for PeerHandler<P> {
+    fn fill(&mut self, sessions: usize, value_bytes: usize) -> Result<()> {
+        let truncate = format!("TRUNCATE {}", P::TABLE);
+        self.runtime.block_on(self.admin.batch_execute(&truncate))?;
+        let values = Arc::new(Values::new(value_bytes));
+        let keys = Arc::new(self.insert(&values, sessions)?);
+        self.table = Some(Table { keys, values });
+        self.spares.clear();
+        self.delete_rates.clear();
+        self.vacuum()
+    }
+
+    fn vacuum(&mut self) -> Result<()> {
+        self.runtime.block_on(vacuum(&self.admin, P::TABLE))
+    }
+
+    fn touch(&mut self) -> Result<()> {
+        self.runtime.block_on(touch(&self.admin, P::TABLE))
+    }
+
+    fn run(&mut self, run: &Run) -> Result<Option<Figures>> {
+        if run.verb == Verb::Delete && !self.delete_rates.contains_key(&run.callers) {
+            self.estimate_delete_rate(run)?;
         }
-        Ok(Answer::Done)
+        Ok(Some(self.measure(run)?))
     }
 }

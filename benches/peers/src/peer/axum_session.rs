@@ -1,4 +1,4 @@
-//! `axum_session_sqlx`: its own table, its own statements.
+//! `axum_session_sqlx`.
 
 use anyhow::{Context, Result};
 use axum_session::DatabasePool;
@@ -6,12 +6,12 @@ use axum_session_sqlx::SessionPgPool;
 use sqlx::postgres::PgPoolOptions;
 use time::{Duration, OffsetDateTime};
 
-use super::{Peer, by_hand, sqlx_url};
+use super::{Peer, sqlx_url, statements};
 use crate::plan::CONNECTIONS;
 
 pub(super) struct AxumSession(SessionPgPool);
 
-/// What `axum_session` calls it.
+/// The default of `axum_session`.
 const TABLE: &str = "sessions";
 
 fn in_a_week() -> i64 {
@@ -37,9 +37,9 @@ impl Peer for AxumSession {
         Ok(AxumSession(store))
     }
 
-    /// It takes a UUID there, of 36 characters.
+    /// `axum_session` uses UUIDs, which have 36 characters.
     fn new_key() -> Result<String> {
-        let mut key = by_hand::new_key()?;
+        let mut key = statements::new_key()?;
         key.truncate(36);
         Ok(key)
     }

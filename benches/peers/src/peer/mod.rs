@@ -1,56 +1,54 @@
-//! The peers, a file each.
+//! The peers. Each has a file.
 
 mod axum_session;
-mod by_hand;
 mod deadpool;
 mod ours;
 pub(crate) mod pgbench;
 mod r2d2;
+mod statements;
 mod tower_sessions;
 
 use anyhow::{Result, bail};
 use tokio_postgres::{Config, config::Host};
 
-use crate::side::{self, Callers};
+use crate::serve::{self, PeerHandler};
 
-/// Keeps sessions in PostgreSQL, in its own way, in a database of its own, on as many connections as
-/// everybody has.
+/// A session store on its own database, with the same number of connections as all others.
 pub(crate) trait Peer: Sized + Send + Sync + 'static {
     type Key: Clone + Send + Sync + 'static;
 
-    /// Whether calls block: then callers are threads, else tasks.
+    /// If calls block, the callers are threads, otherwise tasks.
     const BLOCKS: bool = false;
 
-    /// Its table.
     const TABLE: &str;
 
-    /// Puts many sessions into the table, where no time is measured. Parameters: keys (`text[]`), values
-    /// as [`Peer::data`] has them (`bytea[]`).
+    /// Inserts sessions outside the measurement. Parameters: keys (`text[]`) and values of [`Peer::data`]
+    /// (`bytea[]`).
     const INSERT: &str;
 
-    /// Takes many out. Parameters: keys (`text[]`).
+    /// Deletes sessions outside the measurement. Parameter: keys (`text[]`).
     const DELETE: &str;
 
-    /// Connects, and makes the table in its own way.
+    /// Connects and creates the table.
     fn open(url: &str) -> impl Future<Output = Result<Self>> + Send;
 
     fn new_key() -> Result<Self::Key>;
 
-    /// The key as it is in the table.
+    /// Returns the key as the table has it.
     fn text(key: &Self::Key) -> String;
 
-    /// The value as it is in the table.
+    /// Returns the value as the table has it.
     fn data(_: &Self::Key, value: String) -> Result<Vec<u8>> {
         Ok(value.into_bytes())
     }
 
-    /// What one would do for a session that a request names: it is there.
+    /// Returns the value of a session that exists.
     fn load(&self, key: &Self::Key) -> impl Future<Output = Result<String>> + Send;
 
-    /// A session that is there gets this value.
+    /// Replaces the value of a session that exists.
     fn save(&self, key: &Self::Key, value: String) -> impl Future<Output = Result<()>> + Send;
 
-    /// A new session, with a new key.
+    /// Creates a session and returns its new key.
     fn create(&self, value: String) -> impl Future<Output = Result<Self::Key>> + Send;
 
     fn delete(&self, key: &Self::Key) -> impl Future<Output = Result<()>> + Send;
@@ -81,27 +79,33 @@ pub(crate) const ALL: [&str; 10] = [
     PGBENCH,
 ];
 
-/// What other people's async code uses.
+/// The peers that async programs can use instead of session-postgres.
 pub(crate) const ASYNC_PEERS: [&str; 5] = [DEADPOOL, TOWER_SESSIONS, UNCHECKED, AXUM_SESSION, R2D2];
 
-/// Is that peer until there are no more orders.
+/// Runs the process of a peer.
 pub(crate) fn serve(peer: &str, url: &str) -> Result<()> {
     match peer {
-        OURS => side::serve(Callers::<ours::Facade<{ ours::DEFAULT }>>::new(url)?),
-        ONE_BY_ONE => side::serve(Callers::<ours::Facade<{ ours::ONE_BY_ONE }>>::new(url)?),
-        TWO_WORKERS => side::serve(Callers::<ours::Facade<{ ours::TWO_WORKERS }>>::new(url)?),
-        BLOCKING => side::serve(Callers::<ours::Blocking>::new(url)?),
-        TOWER_SESSIONS => side::serve(Callers::<tower_sessions::TowerSessions<true>>::new(url)?),
-        UNCHECKED => side::serve(Callers::<tower_sessions::TowerSessions<false>>::new(url)?),
-        AXUM_SESSION => side::serve(Callers::<axum_session::AxumSession>::new(url)?),
-        DEADPOOL => side::serve(Callers::<deadpool::Deadpool>::new(url)?),
-        R2D2 => side::serve(Callers::<r2d2::R2d2>::new(url)?),
-        PGBENCH => side::serve(pgbench::Pgbench::new(url)?),
-        _ => bail!("there is no peer {peer}"),
+        OURS => serve::serve(PeerHandler::<ours::Facade<{ ours::DEFAULT }>>::new(url)?),
+        ONE_BY_ONE => serve::serve(PeerHandler::<ours::Facade<{ ours::ONE_BY_ONE }>>::new(url)?),
+        TWO_WORKERS => serve::serve(PeerHandler::<ours::Facade<{ ours::TWO_WORKERS }>>::new(
+            url,
+        )?),
+        BLOCKING => serve::serve(PeerHandler::<ours::Blocking>::new(url)?),
+        TOWER_SESSIONS => serve::serve(PeerHandler::<tower_sessions::TowerSessions<true>>::new(
+            url,
+        )?),
+        UNCHECKED => serve::serve(PeerHandler::<tower_sessions::TowerSessions<false>>::new(
+            url,
+        )?),
+        AXUM_SESSION => serve::serve(PeerHandler::<axum_session::AxumSession>::new(url)?),
+        DEADPOOL => serve::serve(PeerHandler::<deadpool::Deadpool>::new(url)?),
+        R2D2 => serve::serve(PeerHandler::<r2d2::R2d2>::new(url)?),
+        PGBENCH => serve::serve(pgbench::Pgbench::new(url)?),
+        _ => bail!("unknown peer {peer}"),
     }
 }
 
-/// The connection string as sqlx takes it.
+/// Converts a connection string to the form that sqlx parses.
 fn sqlx_url(url: &str) -> Result<String> {
     let config: Config = url.parse()?;
     match (config.get_hosts(), config.get_user(), config.get_dbname()) {
@@ -112,6 +116,6 @@ fn sqlx_url(url: &str) -> Result<String> {
                 "postgres://{user}@localhost:{port}/{database}?host={socket}"
             ))
         }
-        _ => bail!("the server is not behind a socket"),
+        _ => bail!("the server does not listen on a Unix socket"),
     }
 }

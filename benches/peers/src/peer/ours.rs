@@ -1,9 +1,9 @@
-//! This crate: the facade, by default, one by one and with fewer workers, and the blocking store on threads.
+//! session-postgres: the facade with its defaults, without batches and with two workers, and the blocking store.
 
 use anyhow::Result;
 use session_postgres::{AsyncStore, Key, Offload, PostgresStore, PostgresStoreBuilder, Store};
 
-use super::{Peer, by_hand};
+use super::{Peer, statements};
 use crate::plan::CONNECTIONS;
 
 fn options() -> PostgresStoreBuilder {
@@ -14,15 +14,15 @@ pub(super) const DEFAULT: u8 = 0;
 pub(super) const ONE_BY_ONE: u8 = 1;
 pub(super) const TWO_WORKERS: u8 = 2;
 
-/// With one of the settings above.
+/// The facade with one of the settings above.
 pub(super) struct Facade<const SETTING: u8>(Offload<PostgresStore>);
 
 impl<const SETTING: u8> Peer for Facade<SETTING> {
     type Key = Key;
 
-    const TABLE: &str = by_hand::TABLE;
-    const INSERT: &str = by_hand::INSERT;
-    const DELETE: &str = by_hand::DELETE;
+    const TABLE: &str = statements::TABLE;
+    const INSERT: &str = statements::INSERT;
+    const DELETE: &str = statements::DELETE;
 
     async fn open(url: &str) -> Result<Self> {
         let facade = Offload::builder();
@@ -67,9 +67,9 @@ impl Peer for Blocking {
     type Key = Key;
 
     const BLOCKS: bool = true;
-    const TABLE: &str = by_hand::TABLE;
-    const INSERT: &str = by_hand::INSERT;
-    const DELETE: &str = by_hand::DELETE;
+    const TABLE: &str = statements::TABLE;
+    const INSERT: &str = statements::INSERT;
+    const DELETE: &str = statements::DELETE;
 
     async fn open(url: &str) -> Result<Self> {
         let url = url.to_owned();

@@ -1,5 +1,5 @@
-//! `pgbench -M prepared`, with the statements that one writes by hand: what one statement a call comes to
-//! where the program does next to nothing. It has as many callers as connections at most.
+//! `pgbench -M prepared` with plain statements: the limit of one statement per call, because pgbench itself does
+//! almost nothing. Each caller has a connection, so there are no more callers than connections.
 
 use std::{env, fs, path::PathBuf, process::Command, time::Duration};
 
@@ -8,45 +8,46 @@ use nix::sys::resource::{UsageWho, getrusage};
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 
-use super::by_hand;
+use super::statements;
 use crate::{
-    measure::{Figures, Meters, percentile},
-    order::{Answer, Order, Run},
+    figures::{Figures, percentile},
+    meters::Meters,
     plan::{CONNECTIONS, Verb},
-    side::{Side, connect, touch, vacuum},
-    values::{EDITIONS, Values},
+    protocol::Run,
+    serve::{Handler, connect, touch, vacuum},
+    values::{VARIANTS, Values},
 };
 
-/// The variable with the folder of PostgreSQL's programs.
+/// The environment variable with the directory of PostgreSQL's programs.
 pub(crate) const BIN: &str = "PEERS_PG_BIN";
 
-/// How its logs are called, one for each of its threads.
+/// The prefix of the names of pgbench's logs. Each thread of pgbench writes one.
 const LOG: &str = "log";
 
-/// About how many calls of a run it logs: to log all of them would take time from them.
+/// The approximate number of calls of a run that pgbench logs. Logging all would slow them down.
 const SAMPLES: f64 = 2_000.0;
 
-/// In pgbench, keys are numbers.
+/// Keys are numbers, because pgbench can choose random numbers.
 const FILL: &str = "INSERT INTO session (session_key, expire_date, session_data) \
      SELECT number::text, now() + interval '7 days', $1 \
      FROM generate_series(1, $2::integer) AS number";
 
-/// It connects anew for each run, which takes the server some time.
+/// The shortest run. pgbench connects in each run, which costs the server time.
 const SHORTEST: Duration = Duration::from_millis(300);
 
 pub(super) struct Pgbench {
     url: String,
     program: PathBuf,
-    /// Of its own, for scripts and logs.
-    folder: PathBuf,
-    /// One for each value that is written.
+    /// The directory of the scripts and logs.
+    dir: PathBuf,
+    /// One for each variant of the values.
     scripts: Vec<PathBuf>,
     runtime: Runtime,
     admin: Client,
     meters: Meters,
     sessions: usize,
     values: Vec<String>,
-    /// What the last run of a kind said, by verb and clients.
+    /// The calls per second of the last run, by verb and number of clients.
     rates: Vec<((Verb, usize), f64)>,
 }
 
@@ -55,14 +56,14 @@ impl Pgbench {
         let runtime = Runtime::new()?;
         let admin = runtime.block_on(connect(url))?;
         let meters = runtime.block_on(Meters::new(&admin, UsageWho::RUSAGE_CHILDREN))?;
-        let folder = env::temp_dir().join(format!("peers-{}", std::process::id()));
-        fs::create_dir(&folder)?;
-        let script = |edition| folder.join(format!("{edition}.sql"));
+        let dir = env::temp_dir().join(format!("peers-{}", std::process::id()));
+        fs::create_dir(&dir)?;
+        let script = |variant| dir.join(format!("{variant}.sql"));
         Ok(Pgbench {
             url: url.to_owned(),
             program: PathBuf::from(env::var_os(BIN).unwrap_or_default()).join("pgbench"),
-            scripts: (0..EDITIONS).map(script).collect(),
-            folder,
+            scripts: (0..VARIANTS).map(script).collect(),
+            dir,
             runtime,
             admin,
             meters,
@@ -72,56 +73,11 @@ impl Pgbench {
         })
     }
 
-    fn fill(&mut self, sessions: usize, value_bytes: usize) -> Result<()> {
-        self.sessions = sessions;
-        let values = Values::new(value_bytes);
-        self.values = (0..EDITIONS).map(|edition| values.of(0, edition)).collect();
-        self.rates.clear();
-        self.runtime.block_on(async {
-            let begin = format!(
-                "{}; TRUNCATE session",
-                by_hand::CREATE_TABLE.trim_end().trim_end_matches(';')
-            );
-            self.admin.batch_execute(&begin).await?;
-            let count = sessions as i32;
-            self.admin.execute(FILL, &[&self.values[0], &count]).await?;
-            vacuum(&self.admin, by_hand::TABLE).await
-        })
-    }
-
-    fn run(&mut self, run: &Run) -> Result<Option<Figures>> {
-        let sql = match run.verb {
-            Verb::Load => by_hand::LOAD_ONE,
-            Verb::Save => by_hand::SAVE_ONE,
-            Verb::Create | Verb::Delete | Verb::Mix => return Ok(None),
-        };
-        let sessions = self.sessions;
-        for (edition, script) in self.scripts.iter().enumerate() {
-            let sql = sql.replace("$1", ":key");
-            let sql = sql.replace("$2", &format!(":value{edition}"));
-            fs::write(script, format!("\\set key random(1, {sessions})\n{sql};\n"))?;
-        }
-        let clients = run.callers.min(CONNECTIONS);
-        let kind = (run.verb, clients);
-        let known = self.rates.iter().position(|(of, _)| *of == kind);
-        let (rate, length) = match known {
-            Some(place) => (self.rates.swap_remove(place).1, run.length.max(SHORTEST)),
-            None => (1_000.0, Duration::from_millis(100)),
-        };
-        let each = (rate * length.as_secs_f64() / clients as f64).ceil();
-        let figures = self.pgbench(clients, each as usize, run.seed)?;
-        self.rates.push((kind, figures.rate()));
-        match known {
-            Some(_) => Ok(Some(figures)),
-            None => self.run(run),
-        }
-    }
-
-    /// Of the calls of the last run that were logged, in ascending order. The third word of a line is the
-    /// time that it took, in microseconds.
+    /// Returns the logged latencies of the last run, in ascending order, and removes the logs. The third word
+    /// of a line is the latency in microseconds.
     fn take_latencies(&self) -> Result<Vec<Duration>> {
         let mut latencies = Vec::new();
-        for file in fs::read_dir(&self.folder)? {
+        for file in fs::read_dir(&self.dir)? {
             let file = file?;
             if !file.file_name().to_string_lossy().starts_with(LOG) {
                 continue;
@@ -137,14 +93,13 @@ impl Pgbench {
         Ok(latencies)
     }
 
-    /// So many transactions of each client.
-    fn pgbench(&self, clients: usize, each: usize, seed: u64) -> Result<Figures> {
+    fn pgbench(&self, clients: usize, calls_per_client: usize, seed: u64) -> Result<Figures> {
         let before = self.runtime.block_on(self.meters.read(&self.admin))?;
         let scripts = self.scripts.iter();
         let scripts = scripts.map(|script| format!("--file={}", script.display()));
         let values = self.values.iter().enumerate();
-        let values = values.map(|(edition, value)| format!("--define=value{edition}={value}"));
-        let calls = clients * each;
+        let values = values.map(|(variant, value)| format!("--define=value{variant}={value}"));
+        let calls = clients * calls_per_client;
         let sampled = (SAMPLES / calls as f64).min(1.0);
         let output = Command::new(&self.program)
             .args(["--no-vacuum", "--protocol=prepared"])
@@ -152,30 +107,33 @@ impl Pgbench {
             .args(values)
             .arg(format!("--client={clients}"))
             .arg(format!("--jobs={}", clients.min(2)))
-            .arg(format!("--transactions={each}"))
+            .arg(format!("--transactions={calls_per_client}"))
             .arg(format!("--random-seed={seed}"))
             .arg("--log")
             .arg(format!("--sampling-rate={sampled}"))
-            .arg(format!("--log-prefix={}", self.folder.join(LOG).display()))
+            .arg(format!("--log-prefix={}", self.dir.join(LOG).display()))
             .arg(&self.url)
             .output()
             .context("pgbench")?;
-        let said = String::from_utf8_lossy(&output.stdout);
+        let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
             bail!("pgbench: {}", String::from_utf8_lossy(&output.stderr));
         }
-        // The server's processes end after their clients.
+        // The server's processes end a little later than their clients.
         std::thread::sleep(Duration::from_millis(20));
         let cost = self
             .runtime
             .block_on(self.meters.since(&before, &self.admin))?;
         let processed = format!("processed: {calls}/{calls}");
-        ensure!(said.contains(&processed), "pgbench failed in part: {said}");
-        let rate = said.lines().find_map(|line| {
+        ensure!(
+            text.contains(&processed),
+            "some transactions of pgbench failed: {text}"
+        );
+        let rate = text.lines().find_map(|line| {
             let rate = line.strip_prefix("tps = ")?.split(' ').next()?;
             rate.parse::<f64>().ok()
         });
-        let rate = rate.with_context(|| format!("pgbench says no rate: {said}"))?;
+        let rate = rate.with_context(|| format!("pgbench printed no rate: {text}"))?;
         let latencies = self.take_latencies()?;
         ensure!(!latencies.is_empty(), "pgbench logged no call");
         let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
@@ -195,23 +153,64 @@ impl Pgbench {
     }
 }
 
-impl Side for Pgbench {
-    fn obey(&mut self, order: Order) -> Result<Answer> {
-        match order {
-            Order::Fill {
-                sessions,
-                value_bytes,
-            } => self.fill(sessions, value_bytes)?,
-            Order::Vacuum => self.runtime.block_on(vacuum(&self.admin, by_hand::TABLE))?,
-            Order::Touch => self.runtime.block_on(touch(&self.admin, by_hand::TABLE))?,
-            Order::Run(run) => return Ok(Answer::Ran(self.run(&run)?)),
+impl Handler for Pgbench {
+    fn fill(&mut self, sessions: usize, value_bytes: usize) -> Result<()> {
+        self.sessions = sessions;
+        let values = Values::new(value_bytes);
+        self.values = (0..VARIANTS).map(|variant| values.of(0, variant)).collect();
+        self.rates.clear();
+        self.runtime.block_on(async {
+            let begin = format!(
+                "{}; TRUNCATE session",
+                statements::CREATE_TABLE.trim_end().trim_end_matches(';')
+            );
+            self.admin.batch_execute(&begin).await?;
+            let count = sessions as i32;
+            self.admin.execute(FILL, &[&self.values[0], &count]).await?;
+            vacuum(&self.admin, statements::TABLE).await
+        })
+    }
+
+    fn vacuum(&mut self) -> Result<()> {
+        self.runtime
+            .block_on(vacuum(&self.admin, statements::TABLE))
+    }
+
+    fn touch(&mut self) -> Result<()> {
+        self.runtime.block_on(touch(&self.admin, statements::TABLE))
+    }
+
+    fn run(&mut self, run: &Run) -> Result<Option<Figures>> {
+        let sql = match run.verb {
+            Verb::Load => statements::LOAD_ONE,
+            Verb::Save => statements::SAVE_ONE,
+            Verb::Create | Verb::Delete | Verb::Mix => return Ok(None),
+        };
+        let sessions = self.sessions;
+        for (variant, script) in self.scripts.iter().enumerate() {
+            let sql = sql.replace("$1", ":key");
+            let sql = sql.replace("$2", &format!(":value{variant}"));
+            fs::write(script, format!("\\set key random(1, {sessions})\n{sql};\n"))?;
         }
-        Ok(Answer::Done)
+        let clients = run.callers.min(CONNECTIONS);
+        let kind = (run.verb, clients);
+        let known = self.rates.iter().position(|(of, _)| *of == kind);
+        let (rate, length) = match known {
+            Some(place) => (self.rates.swap_remove(place).1, run.length.max(SHORTEST)),
+            None => (1_000.0, Duration::from_millis(100)),
+        };
+        let each = (rate * length.as_secs_f64() / clients as f64).ceil();
+        let figures = self.pgbench(clients, each as usize, run.seed)?;
+        self.rates.push((kind, figures.rate()));
+        match known {
+            Some(_) => Ok(Some(figures)),
+            None => self.run(run),
+        }
     }
 }
 
 impl Drop for Pgbench {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
+        let _ = fs::remove_dir_all(&self.dir);
     }
 }

@@ -1,4 +1,4 @@
-//! `r2d2` in `spawn_blocking`, as most people write it: the pool's defaults, and statements as text.
+//! `r2d2` in `spawn_blocking`, as most programs use it: the defaults of the pool, and unprepared statements.
 
 use anyhow::{Result, ensure};
 use r2d2_postgres::PostgresConnectionManager;
@@ -8,7 +8,7 @@ use session_postgres::{
 };
 use tokio::task::spawn_blocking;
 
-use super::{Peer, by_hand};
+use super::{Peer, statements};
 use crate::plan::CONNECTIONS;
 
 pub(super) struct R2d2(Pool<PostgresConnectionManager<NoTls>>);
@@ -26,9 +26,9 @@ impl R2d2 {
 impl Peer for R2d2 {
     type Key = String;
 
-    const TABLE: &str = by_hand::TABLE;
-    const INSERT: &str = by_hand::INSERT;
-    const DELETE: &str = by_hand::DELETE;
+    const TABLE: &str = statements::TABLE;
+    const INSERT: &str = statements::INSERT;
+    const DELETE: &str = statements::DELETE;
 
     async fn open(url: &str) -> Result<Self> {
         let manager = PostgresConnectionManager::new(url.parse()?, NoTls);
@@ -36,14 +36,14 @@ impl Peer for R2d2 {
             let pool = Pool::builder()
                 .max_size(CONNECTIONS as u32)
                 .build(manager)?;
-            pool.get()?.batch_execute(by_hand::CREATE_TABLE)?;
+            pool.get()?.batch_execute(statements::CREATE_TABLE)?;
             Ok(R2d2(pool))
         };
         spawn_blocking(open).await?
     }
 
     fn new_key() -> Result<String> {
-        by_hand::new_key()
+        statements::new_key()
     }
 
     fn text(key: &String) -> String {
@@ -52,14 +52,18 @@ impl Peer for R2d2 {
 
     async fn load(&self, key: &String) -> Result<String> {
         let key = key.clone();
-        self.run(move |client| Ok(client.query_one(by_hand::LOAD_ONE, &[&key])?.try_get(0)?))
-            .await
+        self.run(move |client| {
+            Ok(client
+                .query_one(statements::LOAD_ONE, &[&key])?
+                .try_get(0)?)
+        })
+        .await
     }
 
     async fn save(&self, key: &String, value: String) -> Result<()> {
         let key = key.clone();
         self.run(move |client| {
-            let rows = client.execute(by_hand::SAVE_ONE, &[&key, &value])?;
+            let rows = client.execute(statements::SAVE_ONE, &[&key, &value])?;
             ensure!(rows == 1, "no such session");
             Ok(())
         })
@@ -67,9 +71,9 @@ impl Peer for R2d2 {
     }
 
     async fn create(&self, value: String) -> Result<String> {
-        let key = by_hand::new_key()?;
+        let key = statements::new_key()?;
         self.run(move |client| {
-            client.execute(by_hand::CREATE_ONE, &[&key, &value])?;
+            client.execute(statements::CREATE_ONE, &[&key, &value])?;
             Ok(key)
         })
         .await
@@ -78,7 +82,7 @@ impl Peer for R2d2 {
     async fn delete(&self, key: &String) -> Result<()> {
         let key = key.clone();
         self.run(move |client| {
-            client.execute(by_hand::DELETE_ONE, &[&key])?;
+            client.execute(statements::DELETE_ONE, &[&key])?;
             Ok(())
         })
         .await

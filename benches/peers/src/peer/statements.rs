@@ -1,5 +1,4 @@
-//! What one writes who has no crate for sessions: the table of session-postgres, and a plain statement a
-//! verb.
+//! Plain statements for programs without a session library, on the table of session-postgres.
 
 use anyhow::Result;
 use session_postgres::Key;

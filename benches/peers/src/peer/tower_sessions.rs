@@ -1,4 +1,4 @@
-//! `tower-sessions-sqlx-store`: its own table, its own statements.
+//! `tower-sessions-sqlx-store`.
 
 use anyhow::{Context, Result};
 use time::{Duration, OffsetDateTime};
@@ -11,10 +11,10 @@ use tower_sessions_sqlx_store::{PostgresStore, sqlx::postgres::PgPoolOptions};
 use super::{Peer, sqlx_url};
 use crate::plan::CONNECTIONS;
 
-/// `PING` is sqlx's default: a round trip at each checkout, to see that the connection lives.
+/// `PING` is the default of sqlx: each checkout tests the connection with a round trip.
 pub(super) struct TowerSessions<const PING: bool>(PostgresStore);
 
-/// The name of the one thing in a session.
+/// The name of the only value in a session.
 const NAME: &str = "value";
 
 fn record(id: Id, value: String) -> Record {

@@ -1,4 +1,4 @@
-//! The charts: a figure against the callers, a line a peer.
+//! The charts: a figure by the number of callers, with a line for each peer.
 
 use std::{ops::Range, path::Path};
 
@@ -12,23 +12,23 @@ use plotters::{
     style::{Color, IntoFont, RGBColor, ShapeStyle, WHITE},
 };
 
-use super::{Results, spread::Short};
+use super::{Results, number::Short};
 use crate::{
-    measure::Figures,
+    figures::Figures,
     peer,
     plan::{Point, Verb},
 };
 
 const SIZE: (u32, u32) = (1080, 520);
 
-/// At the right, for the names of the lines.
-const NAMES_WIDTH: u32 = 270;
+/// The width of the legend on the right.
+const LEGEND_WIDTH: u32 = 270;
 
-/// Where the names begin, and how far they are from each other.
-const TOP: i32 = 60;
+/// The position of the legend's first line, and the distance of its lines.
+const LEGEND_TOP: i32 = 60;
 const LINE_HEIGHT: i32 = 22;
 
-/// In the order of [`peer::ALL`]: ours in greens, for they are of one kind.
+/// In the order of [`peer::ALL`]. Those of session-postgres are green.
 const COLOURS: [RGBColor; peer::ALL.len()] = [
     RGBColor(0, 104, 55),
     RGBColor(65, 171, 93),
@@ -44,7 +44,7 @@ const COLOURS: [RGBColor; peer::ALL.len()] = [
 
 type Value = fn(&Figures) -> Option<f64>;
 
-pub(super) fn draw(results: &Results, folder: &Path) -> Result<()> {
+pub(super) fn draw(results: &Results, dir: &Path) -> Result<()> {
     let rate: Value = |figures| Some(figures.rate());
     let p99: Value = |figures| Some(figures.p99? / 1e3);
     for kind in results.kinds() {
@@ -54,7 +54,7 @@ pub(super) fn draw(results: &Results, folder: &Path) -> Result<()> {
                 ("throughput", "calls a second", rate),
                 ("p99", "p99 latency, milliseconds", p99),
             ] {
-                let file = folder.join(format!("{verb}-{value_bytes}-{name}.svg"));
+                let file = dir.join(format!("{verb}-{value_bytes}-{name}.svg"));
                 let title = format!("{verb}, {value_bytes}-byte values: {title}");
                 chart(results, kind, &title, value, &file)
                     .map_err(|why| anyhow!("{}: {why}", file.display()))?;
@@ -108,7 +108,7 @@ fn chart(
     let mut chart = ChartBuilder::on(&area)
         .caption(title, ("sans-serif", 20))
         .margin(12)
-        .margin_right(NAMES_WIDTH)
+        .margin_right(LEGEND_WIDTH)
         .x_label_area_size(44)
         .y_label_area_size(76)
         .build_cartesian_2d(
@@ -131,7 +131,7 @@ fn chart(
         .y_label_formatter(&|y| Short(*y).to_string())
         .light_line_style(WHITE)
         .draw()?;
-    let mut y = TOP;
+    let mut y = LEGEND_TOP;
     for (peer, colour, points) in lines {
         let width = if peer == peer::OURS { 4 } else { 2 };
         let style = ShapeStyle::from(&colour).stroke_width(width);
@@ -139,7 +139,7 @@ fn chart(
         let dot = |at| Circle::new(at, width + 1, colour.filled());
         chart.draw_series(points.iter().map(|&at| dot(at)))?;
 
-        let x = (SIZE.0 - NAMES_WIDTH) as i32 + 16;
+        let x = (SIZE.0 - LEGEND_WIDTH) as i32 + 16;
         area.draw(&PathElement::new([(x, y), (x + 24, y)], style))?;
         let font = ("sans-serif", 13).into_font();
         area.draw(&Text::new(peer, (x + 32, y - 6), font))?;
@@ -149,14 +149,14 @@ fn chart(
     Ok(())
 }
 
-/// A logarithmic axis, with marks where they are wanted.
+/// A logarithmic axis with chosen marks.
 struct Log {
     marks: Vec<f64>,
     ends: (f64, f64),
 }
 
 impl Log {
-    /// With marks at 1, 2, 5, 10 and so on.
+    /// Has marks at 1, 2, 5, 10 and so on.
     fn from_to(low: f64, high: f64) -> Log {
         let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
         let marks = decades.flat_map(|n| [1.0, 2.0, 5.0].map(|mark| mark * 10f64.powi(n)));

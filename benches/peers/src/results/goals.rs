@@ -1,15 +1,16 @@
-//! What was set as a goal, and whether it is reached: the median of the ratios of the rounds counts.
+//! The goals of session-postgres, as ratios to other peers. The median of the rounds decides whether a goal is
+//! reached.
 
 use std::fmt::Write;
 
 use super::{Results, Spread};
 use crate::{
-    measure::Figures,
+    figures::Figures,
     peer::{ASYNC_PEERS, DEADPOOL, OURS, PGBENCH, TOWER_SESSIONS},
     plan::{Point, Verb},
 };
 
-/// A figure that peers are compared by.
+/// A figure by which peers are compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Figure {
     Rate,
@@ -40,114 +41,122 @@ impl Figure {
         }
     }
 
-    /// Whether this ratio, ours to theirs, is good.
-    pub(super) fn is_won(self, ratio: f64, bar: f64) -> bool {
+    /// Compares the ratio of session-postgres to a peer with a goal. If less is better, a ratio of 1 does not
+    /// reach a goal of 1.
+    pub(super) fn reaches(self, ratio: f64, goal: f64) -> bool {
         match self {
-            Figure::Rate => ratio >= bar,
-            // Less is better; a bar of 1 is to be beaten.
-            _ if bar == 1.0 => ratio < bar,
-            _ => ratio <= bar,
+            Figure::Rate => ratio >= goal,
+            _ if goal == 1.0 => ratio < goal,
+            _ => ratio <= goal,
         }
     }
 }
 
-/// Values are of so many bytes there.
+/// The goals are for values of this size.
 const VALUE_BYTES: usize = 200;
 
-pub(super) struct Bar {
-    pub(super) what: String,
-    pub(super) figure: Figure,
-    pub(super) bar: f64,
-    /// Nothing, where it was not measured.
-    pub(super) ratio: Option<Spread>,
+pub(super) struct Goal {
+    name: String,
+    figure: Figure,
+    limit: f64,
+    /// `None` if it was not measured.
+    ratio: Option<Spread>,
 }
 
-impl Bar {
+/// The columns of [`Goal::cells`].
+pub(super) const COLUMNS: [&str; 5] = ["ratio", "median", "spread", "goal", ""];
+
+impl Goal {
     fn new(
         results: &Results,
         verb: Verb,
         callers: usize,
-        (figure, bar): (Figure, f64),
+        (figure, limit): (Figure, f64),
         peer: &str,
-    ) -> Bar {
+    ) -> Goal {
         let point = Point {
             value_bytes: VALUE_BYTES,
             verb,
             callers,
         };
         let name = figure.name();
-        Bar {
-            what: format!("{verb}, {callers} callers: {name} / {peer}"),
+        Goal {
+            name: format!("{verb}, {callers} callers: {name} / {peer}"),
             figure,
-            bar,
+            limit,
             ratio: results.ratio([OURS, peer], &point, |figures| figure.of(figures)),
         }
     }
 
-    pub(super) fn goal(&self) -> String {
-        let sign = match self.figure {
-            Figure::Rate => "≥",
-            _ if self.bar == 1.0 => "<",
-            _ => "≤",
+    pub(super) fn cells(&self) -> [String; 5] {
+        let (median, range) = match &self.ratio {
+            Some(ratio) => (format!("{:.2}", ratio.median()), ratio.range()),
+            None => Default::default(),
         };
-        format!("{sign} {:.2}", self.bar)
+        let verdict = self.verdict().to_owned();
+        [self.name.clone(), median, range, self.limit(), verdict]
     }
 
-    pub(super) fn verdict(&self) -> &'static str {
+    fn limit(&self) -> String {
+        let sign = match self.figure {
+            Figure::Rate => "≥",
+            _ if self.limit == 1.0 => "<",
+            _ => "≤",
+        };
+        format!("{sign} {:.2}", self.limit)
+    }
+
+    fn verdict(&self) -> &'static str {
         match &self.ratio {
             None => "not measured",
-            Some(ratio) if self.figure.is_won(ratio.median(), self.bar) => "reached",
+            Some(ratio) if self.figure.reaches(ratio.median(), self.limit) => "reached",
             Some(_) => "not reached",
         }
     }
 }
 
-pub(super) fn all(results: &Results) -> Vec<Bar> {
-    let bar = |verb, callers, goal, peer: &str| Bar::new(results, verb, callers, goal, peer);
-    let rate = |bar| (Figure::Rate, bar);
-    let mut bars = Vec::new();
+pub(super) fn all(results: &Results) -> Vec<Goal> {
+    let goal = |verb, callers, limit, peer: &str| Goal::new(results, verb, callers, limit, peer);
+    let rate = |limit| (Figure::Rate, limit);
+    let mut goals = Vec::new();
     for (callers, least) in [(1, 0.8), (4, 0.9), (16, 1.1), (64, 3.0), (256, 5.0)] {
-        bars.push(bar(Verb::Load, callers, rate(least), DEADPOOL));
+        goals.push(goal(Verb::Load, callers, rate(least), DEADPOOL));
     }
-    bars.push(bar(Verb::Load, 256, rate(8.0), TOWER_SESSIONS));
-    bars.push(bar(Verb::Load, 256, rate(2.5), PGBENCH));
+    goals.push(goal(Verb::Load, 256, rate(8.0), TOWER_SESSIONS));
+    goals.push(goal(Verb::Load, 256, rate(2.5), PGBENCH));
     for (verb, callers, least) in [
         (Verb::Save, 64, 6.0),
         (Verb::Save, 256, 15.0),
         (Verb::Mix, 256, 4.0),
     ] {
         for peer in ASYNC_PEERS {
-            bars.push(bar(verb, callers, rate(least), peer));
+            goals.push(goal(verb, callers, rate(least), peer));
         }
     }
     for verb in [Verb::Load, Verb::Save] {
-        for figure in [(Figure::Cpu, 1.0 / 3.0), (Figure::P99, 1.0)] {
+        for limit in [(Figure::Cpu, 1.0 / 3.0), (Figure::P99, 1.0)] {
             for peer in ASYNC_PEERS {
-                bars.push(bar(verb, 256, figure, peer));
+                goals.push(goal(verb, 256, limit, peer));
             }
         }
     }
-    bars
+    goals
 }
 
+/// Returns the goals as a table for the terminal.
 pub(super) fn text(results: &Results) -> String {
-    let bars = all(results);
-    let widest = bars.iter().map(|bar| bar.what.chars().count()).max();
+    let goals = all(results);
+    let widest = goals.iter().map(|goal| goal.name.chars().count()).max();
     let width = widest.unwrap_or_default();
     let mut text = String::new();
-    let mut line = |what: &str, median: &str, range: &str, goal: &str, verdict: &str| {
+    let rows = goals.iter().map(Goal::cells);
+    for [name, median, range, limit, verdict] in
+        [COLUMNS.map(str::to_owned)].into_iter().chain(rows)
+    {
         let _ = writeln!(
             text,
-            "{what:<width$} {median:>7} {range:>16} {goal:>7}  {verdict}"
+            "{name:<width$} {median:>7} {range:>16} {limit:>7}  {verdict}"
         );
-    };
-    line("ratio", "median", "spread", "bar", "");
-    for bar in &bars {
-        let (median, range) = match &bar.ratio {
-            Some(ratio) => (format!("{:.2}", ratio.median()), ratio.range()),
-            None => Default::default(),
-        };
-        line(&bar.what, &median, &range, &bar.goal(), bar.verdict());
     }
     text
 }

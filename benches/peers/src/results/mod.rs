@@ -1,7 +1,8 @@
-//! What was measured, and what is made of it: JSON with everything, tables, charts and bars.
+//! All figures of a run. They are written as JSON, as tables and as charts, and compared with the goals.
 
-mod bars;
 mod chart;
+mod goals;
+mod number;
 mod spread;
 mod table;
 
@@ -14,7 +15,7 @@ use time::OffsetDateTime;
 
 use self::spread::Spread;
 use crate::{
-    measure::Figures,
+    figures::Figures,
     plan::{CONNECTIONS, Plan, Point, Verb},
 };
 
@@ -29,7 +30,7 @@ pub(crate) struct Results {
     series: Vec<Series>,
 }
 
-/// Where it was.
+/// The machine and the time of the run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
     date: String,
@@ -38,13 +39,13 @@ pub(crate) struct Machine {
     memory_gib: f64,
     system: String,
     postgresql: String,
-    /// Of the minute before.
+    /// The load average of the minute before the run.
     load_before: f32,
-    /// Of a quarter of an hour, at the end.
+    /// The load average of the last 15 minutes of the run.
     load_after: f32,
 }
 
-/// Of a peer at a point, round by round.
+/// The figures of a peer at a point, round by round.
 #[derive(Debug, Serialize)]
 struct Series {
     peer: &'static str,
@@ -112,17 +113,17 @@ impl Results {
         Ok(())
     }
 
-    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
-        let failed = || format!("cannot write to {}", folder.display());
-        fs::create_dir_all(folder).with_context(failed)?;
+    pub(crate) fn write(&self, dir: &Path) -> Result<()> {
+        let failed = || format!("cannot write to {}", dir.display());
+        fs::create_dir_all(dir).with_context(failed)?;
         let json = serde_json::to_string(self)?;
-        fs::write(folder.join("results.json"), json + "\n").with_context(failed)?;
-        fs::write(folder.join("results.md"), table::markdown(self)).with_context(failed)?;
-        chart::draw(self, folder)
+        fs::write(dir.join("results.json"), json + "\n").with_context(failed)?;
+        fs::write(dir.join("results.md"), table::markdown(self)).with_context(failed)?;
+        chart::draw(self, dir)
     }
 
-    pub(crate) fn print_bars(&self) {
-        print!("{}", bars::text(self));
+    pub(crate) fn print_goals(&self) {
+        print!("{}", goals::text(self));
     }
 
     fn find(&self, peer: &str, point: &Point) -> Option<&Series> {
@@ -131,7 +132,6 @@ impl Results {
             .find(|s| s.peer == peer && s.point == *point)
     }
 
-    /// One figure of a peer, over the rounds.
     fn spread(
         &self,
         peer: &str,
@@ -142,7 +142,7 @@ impl Results {
         Spread::of(rounds.map(figure).collect::<Option<Vec<_>>>()?)
     }
 
-    /// The ratio of one figure of two peers, round by round.
+    /// Returns the ratio of a figure of two peers, round by round.
     fn ratio(
         &self,
         [a, b]: [&str; 2],
@@ -160,7 +160,7 @@ impl Results {
         crate::peer::ALL.into_iter().filter(took_part).collect()
     }
 
-    /// The sizes and verbs, in the order in which they were measured.
+    /// Returns the sizes and verbs in the order in which they were measured.
     fn kinds(&self) -> Vec<(usize, Verb)> {
         let mut kinds = Vec::new();
         for Point {

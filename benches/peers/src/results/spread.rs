@@ -1,8 +1,8 @@
 //! A figure over the rounds.
 
-use std::fmt;
+use super::number::Short;
 
-/// In ascending order, and at least one.
+/// The values of all rounds, in ascending order. There is at least one.
 #[derive(Debug, Clone)]
 pub(crate) struct Spread(Vec<f64>);
 
@@ -24,35 +24,9 @@ impl Spread {
         (self.0[0], self.0[self.0.len() - 1])
     }
 
-    /// The lowest and the highest.
+    /// Shows the lowest and the highest value.
     pub(crate) fn range(&self) -> String {
         let (low, high) = self.ends();
         format!("{} to {}", Short(low), Short(high))
     }
-}
-
-/// A number with as many digits as tell something.
-pub(crate) struct Short(pub(crate) f64);
-
-impl fmt::Display for Short {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Short(number) = *self;
-        match number.abs() {
-            n if n < 10.0 => f.pad(&format!("{number:.2}")),
-            n if n < 100.0 => f.pad(&format!("{number:.1}")),
-            _ => f.pad(&thousands(number)),
-        }
-    }
-}
-
-fn thousands(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

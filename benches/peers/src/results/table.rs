@@ -1,14 +1,14 @@
-//! The tables, as Markdown.
+//! The tables in `results.md`.
 
 use std::fmt::Write;
 
 use super::{
     Results,
-    bars::{self, Figure},
-    spread::Short,
+    goals::{self, Figure},
+    number::Short,
 };
 use crate::{
-    measure::Figures,
+    figures::Figures,
     peer::{ASYNC_PEERS, OURS, PGBENCH},
     plan::{CONNECTIONS, Point, Verb},
 };
@@ -21,7 +21,7 @@ pub(super) fn markdown(results: &Results) -> String {
     let mut text = String::new();
     let out = &mut text;
     head(out, results);
-    bars_table(out, results);
+    goals_table(out, results);
     losses(out, results);
     for kind in results.kinds() {
         kind_tables(out, results, kind);
@@ -49,9 +49,9 @@ fn head(out: &mut String, results: &Results) {
         out,
         "# Results\n\n\
          `{}`, {}, {} processors ({}), {:.0} GiB, {}, {}; load average {:.1} before, {:.1} at the end.\n\n\
-         {} connections, {} sessions a table, {} rounds of {} seconds: the median, and in brackets the \
-         lowest and the highest. {OURS} is the facade with its defaults. ../README.md says what is done \
-         how.\n",
+         {} connections, {} sessions per table, {} rounds of {} seconds. Values are medians of the rounds, \
+         with the lowest and the highest in parentheses. {OURS} is the facade with its defaults. \
+         ../README.md describes the method.\n",
         results.command,
         machine.date,
         machine.processors,
@@ -68,32 +68,19 @@ fn head(out: &mut String, results: &Results) {
     );
 }
 
-fn bars_table(out: &mut String, results: &Results) {
-    out.push_str("\n## Bars\n\nWith 200-byte values; ratios, round by round.\n\n");
-    header(out, ["ratio", "median", "spread", "bar", ""]);
-    for bar in bars::all(results) {
-        let (median, range) = match &bar.ratio {
-            Some(ratio) => (format!("{:.2}", ratio.median()), ratio.range()),
-            None => Default::default(),
-        };
-        let verdict = match bar.verdict() {
-            "not reached" => "**not reached**",
-            other => other,
-        };
-        row(
-            out,
-            [
-                bar.what.clone(),
-                median,
-                range,
-                bar.goal(),
-                verdict.to_owned(),
-            ],
-        );
+fn goals_table(out: &mut String, results: &Results) {
+    out.push_str("\n## Goals\n\nRatios, round by round, with 200-byte values.\n\n");
+    header(out, goals::COLUMNS);
+    for goal in goals::all(results) {
+        let mut cells = goal.cells();
+        if cells[4] == "not reached" {
+            cells[4] = format!("**{}**", cells[4]);
+        }
+        row(out, cells);
     }
 }
 
-/// Memory is not among them: it is in the tables, and hardly changes from point to point.
+/// Without memory, which hardly differs between points. The other tables have it.
 const FIGURES: [Figure; 5] = [
     Figure::Rate,
     Figure::P50,
@@ -102,13 +89,13 @@ const FIGURES: [Figure; 5] = [
     Figure::Wal,
 ];
 
-/// All that somebody else does better, in the median.
+/// Lists every point at which the median of a peer is better.
 fn losses(out: &mut String, results: &Results) {
     out.push_str(
-        "\n## Where session-postgres loses\n\nRatios, ours to theirs; bold where theirs is better.\n\n",
+        "\n## Where other peers are better\n\nRatios of session-postgres to the peer; bold if the peer is better.\n\n",
     );
     let figures = FIGURES.map(Figure::name);
-    header(out, ["", "callers", "against"].into_iter().chain(figures));
+    header(out, ["", "callers", "peer"].into_iter().chain(figures));
     for (value_bytes, verb) in results.kinds() {
         for callers in results.callers((value_bytes, verb)) {
             let point = Point {
@@ -117,10 +104,10 @@ fn losses(out: &mut String, results: &Results) {
                 callers,
             };
             for peer in ASYNC_PEERS.into_iter().chain([PGBENCH]) {
-                let mut is_lost = false;
+                let mut is_listed = false;
                 let cells = FIGURES.map(|figure| {
-                    // What loads write is nothing but what happens to be written meanwhile; and of
-                    // pgbench nobody ever waits for a connection.
+                    // Loads themselves write nothing to the write-ahead log, and callers of pgbench never
+                    // wait for a connection.
                     let is_late = matches!(figure, Figure::P50 | Figure::P99);
                     if figure == Figure::Wal && verb == Verb::Load
                         || is_late && peer == PGBENCH && callers > CONNECTIONS
@@ -130,16 +117,16 @@ fn losses(out: &mut String, results: &Results) {
                     let of = |figures: &Figures| figure.of(figures);
                     match results.ratio([OURS, peer], &point, of) {
                         None => String::new(),
-                        Some(ratio) if figure.is_won(ratio.median(), 1.0) => {
+                        Some(ratio) if figure.reaches(ratio.median(), 1.0) => {
                             format!("{:.2}", ratio.median())
                         }
                         Some(ratio) => {
-                            is_lost = true;
+                            is_listed = true;
                             format!("**{:.2}** ({})", ratio.median(), ratio.range())
                         }
                     }
                 });
-                if is_lost {
+                if is_listed {
                     let head = [
                         format!("{verb}, {value_bytes} B"),
                         callers.to_string(),
