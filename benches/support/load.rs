@@ -70,11 +70,10 @@ impl Load {
 pub(crate) fn threads<C: FnMut(usize) + Send>(
     callers: usize,
     length: Length,
-    caller: impl Fn(usize) -> C + Sync,
+    caller: impl Fn(usize) -> C,
 ) -> Load {
     let calls = length.calls();
-    let run = |number| {
-        let mut call = caller(number);
+    let run = |mut call: C| {
         let mut latencies = Vec::new();
         while may_call(&calls) {
             let start = Instant::now();
@@ -84,13 +83,16 @@ pub(crate) fn threads<C: FnMut(usize) + Send>(
         latencies
     };
     let run = &run;
+    // Before the start, because a caller may open a connection.
+    let callers: Vec<_> = (0..callers).map(caller).collect();
     thread::scope(|scope| {
         let start = Instant::now();
-        let callers: Vec<_> = (0..callers)
-            .map(|number| scope.spawn(move || run(number)))
+        let threads: Vec<_> = callers
+            .into_iter()
+            .map(|call| scope.spawn(move || run(call)))
             .collect();
         length.wait(&calls);
-        let latencies: Vec<_> = callers.into_iter().map(|c| c.join().unwrap()).collect();
+        let latencies: Vec<_> = threads.into_iter().map(|t| t.join().unwrap()).collect();
         Load::of(start.elapsed(), latencies.into_iter())
     })
 }
