@@ -1,6 +1,6 @@
 //! Times of the blocking store: single calls, next to a plain statement, and batches.
 //!
-//! `cargo bench --bench store`. For ratios, run `cargo bench --bench ratios`.
+//! `cargo bench --bench store`. For ratios, run `cargo bench --bench store_ratios`.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 

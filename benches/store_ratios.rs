@@ -1,6 +1,6 @@
 //! Ratios of the blocking store: to plain statements, and of batches to single calls.
 //!
-//! `cargo bench --bench ratios`. For times, run `cargo bench --bench store`.
+//! `cargo bench --bench store_ratios`. For times, run `cargo bench --bench store`.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
