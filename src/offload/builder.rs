@@ -7,7 +7,7 @@ use crate::Store;
 #[cfg(doc)]
 use crate::{Error, PostgresStore};
 
-/// Options for an [`Offload`]; made by [`Offload::builder`].
+/// Options for an [`Offload`]. Created by [`Offload::builder`].
 ///
 /// # Examples
 ///
@@ -30,7 +30,7 @@ use crate::{Error, PostgresStore};
 /// # }
 /// ```
 #[derive(Debug, Clone)]
-#[must_use = "a builder does nothing until a facade is made of it"]
+#[must_use = "a builder does nothing until it builds a facade"]
 pub struct OffloadBuilder {
     max_concurrency: Option<usize>,
     max_batch: usize,
@@ -52,12 +52,12 @@ impl Default for OffloadBuilder {
 }
 
 impl OffloadBuilder {
-    /// Sets the largest number of workers: threads of tokio's blocking pool that execute calls or batches at
-    /// the same time. With two or more, calls that may take long occupy all of them but one.
+    /// Sets the largest number of workers, which are threads of tokio's blocking pool that execute calls at the
+    /// same time. With two or more, calls that may take long occupy at most all but one.
     ///
-    /// Defaults to the store's [`parallelism`](Store::parallelism): as many as a [`PostgresStore`] has
-    /// connections, so that a slow call delays few others. On a small machine that has the server too, two to four
-    /// are up to a fifth faster from a few hundred callers on.
+    /// Defaults to the store's [`parallelism`](Store::parallelism), which is the number of connections of a
+    /// [`PostgresStore`], so that a slow call delays few others. On a small machine that also runs the server, two
+    /// to four workers are up to a fifth faster from a few hundred callers on.
     ///
     /// # Panics
     ///
@@ -70,7 +70,7 @@ impl OffloadBuilder {
 
     /// Sets the largest number of calls in a batch. With 1, each call is executed alone.
     ///
-    /// Defaults to 256: for 1,024 callers on two processors, larger batches were no faster, and those of 64
+    /// Defaults to 256. For 1,024 callers on two processors, larger batches were no faster, and batches of 64 were
     /// up to a third slower on few connections.
     ///
     /// # Panics
@@ -82,8 +82,8 @@ impl OffloadBuilder {
         self
     }
 
-    /// Sets how many calls may wait, including those that an idle worker is about to take. A further one is
-    /// [`Error::Overloaded`] at once. A call whose future was dropped counts until a worker comes to it.
+    /// Sets the largest number of waiting calls, including those that an idle worker is about to take. A further
+    /// call is [`Error::Overloaded`] at once. A call whose future was dropped counts until a worker removes it.
     ///
     /// Defaults to 10,000.
     ///
@@ -96,7 +96,7 @@ impl OffloadBuilder {
         self
     }
 
-    /// Sets how many bytes of values the waiting calls may hold. A further call that holds a value is
+    /// Sets the largest number of bytes of values in waiting calls. A further call with a value is
     /// [`Error::Overloaded`] at once, unless no other value waits.
     ///
     /// Defaults to 256 MiB.
@@ -105,9 +105,9 @@ impl OffloadBuilder {
         self
     }
 
-    /// Sets how long a call may take in all, from when it is first polled, waiting for a lane included.
-    /// Then its caller is told [`Error::TimedOut`]; see [`Offload`] for what
-    /// becomes of the work. The store's own timeout holds as well, if that is shorter.
+    /// Sets the time limit of a call, from its first poll, including the wait for a worker. At the limit, the call
+    /// is [`Error::TimedOut`], or [`Error::StillRunning`] a second later; see [`Offload`]. The store's own timeout
+    /// applies too, if it is shorter.
     ///
     /// Defaults to 30 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -115,7 +115,7 @@ impl OffloadBuilder {
         self
     }
 
-    /// Makes the facade for this store.
+    /// Returns a facade of `store`.
     pub fn build<S: Store>(self, store: S) -> Offload<S> {
         let limits = Limits {
             workers: self

@@ -1,4 +1,4 @@
-//! The state that a caller and a worker share: about one call, and about the calls of one batch.
+//! The state that callers and workers share: of one call, and of the calls of one batch.
 
 use std::{
     mem,
@@ -14,10 +14,10 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{Error, deadline::Deadline};
 
-/// A batch that a worker executes, and when it has to end.
+/// The callers of a batch that a worker executes, and its deadline.
 pub(super) struct Round {
     pub(super) deadline: Deadline,
-    /// How many callers wait for it. The worker counts as one while it adds calls.
+    /// The number of callers that wait. The worker counts as one while it adds calls.
     callers: AtomicUsize,
 }
 
@@ -29,12 +29,12 @@ impl Round {
         })
     }
 
-    /// All calls have been added.
+    /// Ends the addition of calls.
     pub(super) fn is_complete(&self) {
         self.leave();
     }
 
-    /// One caller fewer waits. If none is left, the work is ended.
+    /// Counts one caller fewer. If none is left, the deadline passes now.
     fn leave(&self) {
         if self.callers.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.deadline.expire();
@@ -99,7 +99,7 @@ impl Claim {
     }
 }
 
-/// A caller that waits. If it is dropped before there is an answer, the caller has gone.
+/// A caller that waits. Dropped before it is answered, it cancels its call.
 pub(super) struct Caller {
     pub(super) claim: Arc<Claim>,
     pub(super) is_answered: bool,
@@ -116,7 +116,7 @@ impl Drop for Caller {
 /// The result of a call, or the panic that it ended in.
 pub(super) type Answer<T> = thread::Result<Result<T, Error>>;
 
-/// How a caller and its call are connected.
+/// The connection between a call and its caller.
 pub(super) struct Ticket<T> {
     pub(super) claim: Arc<Claim>,
     pub(super) reply: oneshot::Sender<Answer<T>>,
@@ -134,7 +134,7 @@ impl<T> Ticket<T> {
             }),
             result => result,
         });
-        // A caller that has gone wants no answer.
+        // If the caller is gone, the answer is dropped.
         let _ = self.reply.send(answer);
     }
 

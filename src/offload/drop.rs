@@ -24,7 +24,7 @@ impl<S: Send + 'static> Deref for DroppedOnThread<S> {
     fn deref(&self) -> &S {
         match &self.0 {
             Some(store) => store,
-            None => unreachable!("it is taken only when it is dropped"),
+            None => unreachable!("the store is taken only in drop"),
         }
     }
 }
@@ -40,7 +40,7 @@ impl<S: Send + 'static> Drop for DroppedOnThread<S> {
             let moved = store.clone();
             let thread = thread::Builder::new().name("session-drop".to_owned());
             if thread.spawn(move || drop(take(&moved))).is_err() {
-                // The system has no thread. To drop it here would panic, because a client blocks.
+                // There is no thread. Dropping the store here would panic, because a client blocks.
                 mem::forget(take(&store));
             }
         }

@@ -1,22 +1,27 @@
-//! The async facade, in the order of a call: one of the [`verbs`] makes it, it waits in the [`queue`] of its
-//! [`verb`], and a [`worker`], which is a closure on tokio's blocking pool, executes it on the store, in a
-//! [`batch`] with others of that verb. [`call`] decides between a worker that takes a call and a caller that
-//! gives up.
+//! The async facade. The path of a call:
 //!
-//! This is the only place that knows tokio.
+//! 1. [`mod@async_store`] makes it with one of the methods of [`AsyncStore`](crate::AsyncStore).
+//! 2. It waits in one of the [`queues`]. The [`queue`] counts the calls and the workers.
+//! 3. A [`worker`], which is one closure on tokio's blocking pool, takes all waiting calls of one [`verb`].
+//! 4. The worker executes them as a [`job`] on the store.
+//! 5. Each caller gets its own answer; see [`call`].
+//!
+//! Imports point from the top of this list to the bottom.
 
-mod batch;
+mod async_store;
 mod builder;
 mod call;
 mod drop;
+mod history;
+mod job;
 #[cfg(all(test, shuttle))]
 mod model;
 mod queue;
+mod queues;
 mod stats;
 #[cfg(not(all(test, shuttle)))]
 mod sync;
 mod verb;
-mod verbs;
 mod worker;
 
 use std::{
@@ -31,39 +36,49 @@ use tokio::sync::oneshot;
 
 #[cfg(all(test, shuttle))]
 use self::model::sync;
+pub use self::{builder::OffloadBuilder, stats::Stats};
 use self::{
-    batch::{Work, long},
     call::{Caller, Claim, Ticket},
     drop::DroppedOnThread,
-    queue::{Calls, Limits, Queue, Queues, Waiting},
+    history::History,
+    job::{Job, Waiting, alone},
+    queue::{Limits, Queue},
+    queues::{Calls, Queues},
+    worker::Shared,
 };
-pub use self::{builder::OffloadBuilder, stats::Stats};
 #[cfg(doc)]
 use crate::AsyncStore;
 use crate::{Error, Store, deadline::Deadline};
 
-/// Calls a blocking [`Store`] from async code, on the threads that tokio has for what blocks.
+/// An async facade of a blocking [`Store`]. It executes every call on a thread of tokio's blocking pool.
 ///
-/// It is a handle: clones share one store, one queue and its limits, and may be used from several runtimes at
-/// once. A call waits in a queue until a worker is free. A worker is a thread that executes calls on the store;
-/// there are at most as many as the store has connections. A free worker takes all waiting calls of one verb
-/// and executes them in one statement. No call is delayed to fill a batch: a free worker takes a single call at
-/// once, and up to eight calls are each executed alone if there is a worker for each. With
-/// [`max_batch(1)`](OffloadBuilder::max_batch), every call is one statement in one thread.
+/// It is a handle. Clones share one store, one queue and its limits, and may be used from several runtimes.
+///
+/// # Batches
+///
+/// A call waits in a queue until a worker is free. A worker is a thread that executes calls on the store. There
+/// are at most as many workers as the store has connections. While all workers are busy, waiting calls are
+/// combined: the next free worker takes all waiting calls of one verb and executes them in one statement. No
+/// call is delayed to fill a batch. A free worker takes a single call at once, and up to eight calls are each
+/// executed alone if there is a worker for each. With [`max_batch(1)`](OffloadBuilder::max_batch), every call
+/// is one statement in one thread.
 ///
 /// The `_many` verbs, [`rotate`](AsyncStore::rotate), [`update`](AsyncStore::update) and [`run`](Offload::run)
-/// are executed alone. They may take long, and so may a write to a session that another transaction keeps
-/// locked, which is executed alone after the others of its batch have been answered. If there are at least two
-/// workers, one of them executes no call that may take long.
+/// are executed alone, because they may take long. So is a write to a session that another transaction keeps
+/// locked, after the other calls of its batch have been answered. If there are at least two workers, one of them
+/// executes no call that may take long.
 ///
 /// # Errors
 ///
-/// Beside those of the store: [`Error::Overloaded`] at once if too many calls wait, [`Error::Cancelled`] if the
-/// runtime shuts down before the call was taken, and [`Error::NoRuntime`] outside of a tokio runtime.
+/// Those of the store, and:
 ///
-/// At its [`timeout`](OffloadBuilder::timeout), a call that no worker has taken is [`Error::TimedOut`]. It is
-/// never executed. One that a worker has taken waits for up to a second longer, while the store stops it and
-/// returns its result. If there is no result by then, the call is [`Error::StillRunning`].
+/// - [`Error::Overloaded`], at once, if too many calls wait.
+/// - [`Error::TimedOut`] at the [`timeout`](OffloadBuilder::timeout), if no worker has taken the call. It is
+///   never executed.
+/// - [`Error::StillRunning`] a second after the timeout, if a worker has taken the call and the store has not
+///   stopped it.
+/// - [`Error::Cancelled`] if the runtime shuts down before a worker has taken the call.
+/// - [`Error::NoRuntime`] outside of a tokio runtime.
 ///
 /// # Panics
 ///
@@ -73,17 +88,17 @@ use crate::{Error, Store, deadline::Deadline};
 ///
 /// # Deadlines
 ///
-/// A [`PostgresStore`](crate::PostgresStore) has the server cancel a batch at the earliest deadline of its
-/// calls. Those that have time left are sent again. Another store goes on until it is done.
+/// A [`PostgresStore`](crate::PostgresStore) asks the server to cancel a batch at the earliest deadline of its
+/// calls. Calls that have time left are sent again. Other stores continue until they are done.
 ///
-/// A call that a worker takes with less time left than calls have taken lately is [`Error::TimedOut`] and not
-/// sent, if it has waited for most of its time.
+/// If a call has waited for most of its time and less time is left than batches have taken lately, it is
+/// [`Error::TimedOut`] and not sent.
 ///
 /// # Cancel safety
 ///
 /// A call whose future is dropped before a worker has taken it is never executed. After that it may be
-/// executed or not. If the futures of all calls of a batch are dropped, a `PostgresStore` has the server cancel
-/// it.
+/// executed or not. If the futures of all calls of a batch are dropped, a `PostgresStore` asks the server to
+/// cancel it.
 ///
 /// # Dropping
 ///
@@ -113,20 +128,14 @@ pub struct Offload<S: Store> {
     shared: Arc<Shared<S>>,
 }
 
-/// How long a call waits after its deadline for its result, while the store stops it.
+/// The time after its deadline in which a call waits for the store to stop it.
 const CONFIRMATION: Duration = Duration::from_secs(1);
 
-/// How long a call that no worker has taken waits after its deadline to learn why.
+/// The time after its deadline in which a call that no worker has taken waits for the reason.
 const CAUSE: Duration = Duration::from_millis(100);
 
-struct Shared<S: Store> {
-    store: DroppedOnThread<S>,
-    queue: Queue<S>,
-    timeout: Duration,
-}
-
 impl<S: Store> Offload<S> {
-    /// A facade for the store, with the default options.
+    /// Returns a facade of `store` with the default options.
     pub fn new(store: S) -> Offload<S> {
         OffloadBuilder::default().build(store)
     }
@@ -136,15 +145,16 @@ impl<S: Store> Offload<S> {
             shared: Arc::new(Shared {
                 store: DroppedOnThread::new(store),
                 queue: Queue::new(limits),
+                history: History::default(),
                 timeout,
             }),
         }
     }
 
-    /// Executes any blocking work on the store.
+    /// Executes blocking work on the store, and returns its result.
     ///
-    /// A statement that `work` executes through a [`PostgresStore`](crate::PostgresStore) is cancelled at the
-    /// timeout. If `work` does not return within a second then, the call is [`Error::StillRunning`].
+    /// At the timeout, the running statement of a [`PostgresStore`](crate::PostgresStore) is cancelled. If `work`
+    /// does not return within another second, the call is [`Error::StillRunning`].
     ///
     /// # Errors
     ///
@@ -176,7 +186,7 @@ impl<S: Store> Offload<S> {
         work: impl FnOnce(&S) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let work = |store: &S| Ok(work(store));
-        self.call(|queues| &mut queues.long, 0, |ticket| long(work, ticket))
+        self.call(|queues| &mut queues.long, 0, |ticket| alone(work, ticket))
             .await
     }
 
@@ -184,13 +194,13 @@ impl<S: Store> Offload<S> {
         Kept(self.shared.clone())
     }
 
-    /// How the calls do, as of now.
+    /// Returns the counters of this facade.
     pub fn stats(&self) -> Stats {
         self.shared.queue.stats()
     }
 
-    /// Every call waits here, in a queue and then for its answer.
-    async fn call<J: Work<S>, T>(
+    /// Lets a call wait in a queue and then for its answer. Every call goes through here.
+    async fn call<J: Job<S>, T>(
         &self,
         queue: impl FnOnce(&mut Queues<S>) -> &mut Calls<J>,
         bytes: usize,
@@ -205,7 +215,7 @@ impl<S: Store> Offload<S> {
             claim: claim.clone(),
             is_answered: false,
         };
-        // If the runtime has no timers this panics, before anything is done.
+        // This panics if the runtime has no timers, so nothing may be done before it.
         let in_time = sync::timeout(timeout, &mut answer);
         let ticket = Ticket {
             claim,
@@ -220,16 +230,16 @@ impl<S: Store> Offload<S> {
             .queue
             .enter(queue, Waiting { job, home, bytes })?;
         worker::start(&self.shared, entered);
-        let mut told = in_time.await;
-        if told.is_none() {
+        let mut answered = in_time.await;
+        if answered.is_none() {
             if caller.claim.withdraw() {
                 return Err(self.too_late(begun).await);
             }
-            // A worker has taken it, and the store stops it.
-            told = sync::timeout(CONFIRMATION, &mut answer).await;
+            // A worker has taken the call, and the store is about to stop it.
+            answered = sync::timeout(CONFIRMATION, &mut answer).await;
         }
-        caller.is_answered = told.is_some();
-        let result = match told {
+        caller.is_answered = answered.is_some();
+        let result = match answered {
             Some(Ok(Ok(result))) => result,
             Some(Ok(Err(panic))) => resume_unwind(panic),
             Some(Err(_)) => Err(Error::Cancelled),
@@ -246,22 +256,22 @@ impl<S: Store> Offload<S> {
         result
     }
 
-    /// The error of a call that no worker has taken in time.
+    /// Returns the error of a call that no worker has taken in time.
     async fn too_late(&self, begun: Instant) -> Error {
-        let queue = &self.shared.queue;
+        let Shared { queue, history, .. } = &*self.shared;
         queue.timed_out();
-        if queue.cause().is_none() {
-            // The calls that workers have taken learn just now why they are late.
+        if !history.has_cause() {
+            // The calls that workers have taken are about to time out, too, with a reason.
             sync::timeout(CAUSE, future::pending::<()>()).await;
         }
         Error::TimedOut {
             waited: begun.elapsed(),
-            reason: queue.too_late(),
+            reason: history.too_late(),
         }
     }
 }
 
-/// Keeps the store of a facade while a thread uses it.
+/// Keeps the store of a facade alive while a thread uses it.
 pub(crate) struct Kept<S: Store>(Arc<Shared<S>>);
 
 impl<S: Store> Deref for Kept<S> {

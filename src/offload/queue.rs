@@ -1,154 +1,46 @@
-//! The calls that wait, and how many workers there are. Nothing here starts a worker or executes a call: the
-//! queue says when a worker is to be started, and on which runtime.
+//! The waiting calls and the number of workers. It decides when a worker is woken or started, and on which
+//! runtime. It starts no worker itself and executes no call.
 //!
-//! A worker executes calls, is idle, was told of a call and is about to wake up, or has not begun yet. While
-//! calls wait, one worker is on its way to them, if any is free, and it sends the next before it sets to
-//! work. So a call that comes while a thread wakes up joins its batch, and no caller pays for waking two.
+//! A worker has not begun yet, executes calls, is idle, or was notified and is about to wake up. While calls
+//! wait, at most one worker is about to wake up. It notifies the next one before it executes its batch. So a
+//! call that arrives while a thread wakes up joins its batch, and no caller pays for waking two threads.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    mem,
-    sync::PoisonError,
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
 use tokio::runtime::{self, Handle};
 
 use super::{
-    Stats,
-    batch::{Call, Work},
+    job::{Job, Waiting, Work},
+    queues::{Batch, Calls, Queues},
+    stats::Stats,
     sync::{Condvar, Mutex, has_passed},
-    verb::{Clear, Generate, Get, Insert, Set, Touch},
-    worker::Context,
 };
-use crate::{Error, Store, recent::Recent};
+use crate::{Error, Store};
 
-/// How long a worker stays without work. A call that comes within this time finds the thread of the call
-/// before it. A new worker would not, because that thread is not free again at once.
+/// How long an idle worker waits for calls before it ends. A call within this time uses the thread of the call
+/// before it. A new worker would need another thread, because tokio does not free a thread at once.
 const LINGER: Duration = Duration::from_millis(10);
 
-/// How long a worker may take to begin before another call has one started.
+/// How long a worker may take to begin. After that, another call has another worker started.
 const START: Duration = Duration::from_millis(50);
 
-/// So few calls are each executed alone, if there are workers for them. Side by side they are done sooner
-/// than together, and from about twice as many on, later.
+/// Up to this many calls are each executed alone, if there are workers for them. They are done sooner in
+/// parallel than in a batch. From about twice as many on, a batch is faster.
 const FEW: usize = 8;
 
-/// How many bytes of values the reads of a batch may be expected to return.
+/// The largest number of bytes that the reads of a batch are expected to return.
 const MAX_BYTES: usize = 16 << 20;
 
-/// A queue for each verb, and one for the calls that may take long.
-pub(super) struct Queues<S: Store> {
-    pub(super) get: Calls<Call<Get>>,
-    pub(super) set: Calls<Call<Set>>,
-    pub(super) touch: Calls<Call<Touch>>,
-    pub(super) generate: Calls<Call<Generate>>,
-    pub(super) insert: Calls<Call<Insert>>,
-    pub(super) clear: Calls<Call<Clear>>,
-    /// Each is executed alone.
-    pub(super) long: Calls<Long<S>>,
-}
-
-/// A call that may take long: an update, a closure of the caller, or a write that waits for a lock.
-pub(super) type Long<S> = Box<dyn FnOnce(&Context<'_, S>) + Send>;
-
-pub(super) type Calls<J> = VecDeque<Waiting<J>>;
-
-/// A call that waits.
-pub(super) struct Waiting<J> {
-    pub(super) job: J,
-    /// The runtime of its caller.
-    pub(super) home: Handle,
-    /// The size of the values that it holds.
-    pub(super) bytes: usize,
-}
-
-/// The calls that a worker executes together.
-pub(super) struct Batch<S: Store> {
-    pub(super) work: Long<S>,
-    pub(super) calls: usize,
-    pub(super) is_long: bool,
-    bytes: usize,
-}
-
-/// A queue of any verb.
-trait AnyCalls<S: Store> {
-    fn first(&self) -> Option<&Handle>;
-
-    fn take(&mut self, most: usize) -> Option<Batch<S>>;
-
-    /// Takes out the calls of one runtime.
-    fn take_from(&mut self, home: runtime::Id) -> Option<Batch<S>>;
-}
-
-impl<J: Work<S>, S: Store> AnyCalls<S> for Calls<J> {
-    fn first(&self) -> Option<&Handle> {
-        self.front().map(|call| &call.home)
-    }
-
-    fn take(&mut self, most: usize) -> Option<Batch<S>> {
-        Batch::of(self.drain(..most.min(self.len())).collect())
-    }
-
-    fn take_from(&mut self, home: runtime::Id) -> Option<Batch<S>> {
-        let all = mem::take(self).into_iter();
-        let (taken, rest): (Vec<_>, Vec<_>) = all.partition(|call| call.home.id() == home);
-        *self = rest.into();
-        Batch::of(taken)
-    }
-}
-
-impl<S: Store> Batch<S> {
-    fn of<J: Work<S>>(calls: Vec<Waiting<J>>) -> Option<Batch<S>> {
-        (!calls.is_empty()).then(|| Batch {
-            calls: calls.len(),
-            bytes: calls.iter().map(|call| call.bytes).sum(),
-            is_long: J::IS_LONG,
-            work: Box::new(|context| {
-                J::carry_out(calls.into_iter().map(|call| call.job).collect(), context);
-            }),
-        })
-    }
-}
-
-/// How many queues there are for verbs.
-const VERBS: usize = 6;
-
-/// The place of the queue of [`Get`].
-const GET: usize = 0;
-
-impl<S: Store> Queues<S> {
-    fn new() -> Queues<S> {
-        Queues {
-            get: VecDeque::new(),
-            set: VecDeque::new(),
-            touch: VecDeque::new(),
-            generate: VecDeque::new(),
-            insert: VecDeque::new(),
-            clear: VecDeque::new(),
-            long: VecDeque::new(),
-        }
-    }
-
-    fn of_verbs(&mut self) -> [&mut dyn AnyCalls<S>; VERBS] {
-        [
-            &mut self.get,
-            &mut self.set,
-            &mut self.touch,
-            &mut self.generate,
-            &mut self.insert,
-            &mut self.clear,
-        ]
-    }
-}
-
-/// The next step of a worker. If this names a runtime, it first starts another worker there.
+/// The next step of a worker. If it contains a runtime, the worker first starts another one there.
 pub(super) enum Next<S: Store> {
     Work(Batch<S>, Option<Handle>),
     Close(Option<Handle>),
 }
 
-/// How much there may be at the same time.
+/// The limits of a facade.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) workers: usize,
@@ -158,7 +50,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// How many workers may execute calls that may take long: not the last one, if there are several.
+    /// The largest number of workers that execute calls which may take long: all but one, or the only one.
     fn long(&self) -> usize {
         (self.workers - 1).max(1)
     }
@@ -167,20 +59,12 @@ impl Limits {
 pub(super) struct Queue<S: Store> {
     limits: Limits,
     state: Mutex<State<S>>,
-    /// Wakes an idle worker that was told of a call.
-    told: Condvar,
-    /// The sizes of the values that were read lately, in bytes.
-    pub(super) sizes: Recent,
-    /// How long batches have taken lately, in microseconds.
-    pub(super) durations: Recent,
-    /// Why the store has not done the calls of late in time.
-    cause: std::sync::Mutex<Option<String>>,
+    /// Wakes an idle worker.
+    notify: Condvar,
 }
 
 struct State<S: Store> {
     queues: Queues<S>,
-    /// The queue whose turn is next: one after another, so that many calls of one verb delay no other.
-    turn: usize,
     workers: Workers,
     waiting_bytes: usize,
     stats: Stats,
@@ -188,15 +72,15 @@ struct State<S: Store> {
 
 #[derive(Default)]
 struct Workers {
-    /// Those that have begun and not ended.
+    /// The workers that have begun and not ended.
     running: usize,
-    /// Of these, those that execute a call that may take long.
+    /// The running workers that execute a call which may take long.
     long: usize,
-    /// Of these, those that sleep and were told of no call.
+    /// The running workers that sleep and were not notified.
     idle: usize,
-    /// Of these, those that were told of a call and do not know it yet.
-    told: usize,
-    /// How many have not begun yet, by the runtime that they are to begin on, and when the last was started.
+    /// The running workers that were notified and are about to wake up.
+    notified: usize,
+    /// The workers that have not begun yet: how many, and when the last one was started, by runtime.
     starting: HashMap<runtime::Id, (usize, Instant)>,
 }
 
@@ -212,51 +96,31 @@ impl Workers {
 }
 
 impl<S: Store> State<S> {
-    /// The runtime of one of the first calls that a worker may take now.
-    fn first(&mut self, limits: &Limits) -> Option<Handle> {
-        let of_verb = self
-            .queues
-            .of_verbs()
-            .into_iter()
-            .find_map(|calls| calls.first().cloned());
-        let takes_long = self.workers.long < limits.long();
-        of_verb.or_else(|| {
-            self.queues
-                .long
-                .front()
-                .filter(|_| takes_long)
-                .map(|call| call.home.clone())
-        })
+    /// Whether a worker may take a call that may take long.
+    fn takes_long(&self, limits: &Limits) -> bool {
+        self.workers.long < limits.long()
     }
 
-    /// Takes a batch out of the queue whose turn it is, or of the next one that has calls.
-    fn take(&mut self, limits: &Limits, sizes: &Recent) -> Option<Batch<S>> {
+    /// The runtime of one of the first calls that a worker may take now.
+    fn first(&mut self, limits: &Limits) -> Option<Handle> {
+        let takes_long = self.takes_long(limits);
+        self.queues.first(takes_long)
+    }
+
+    fn take(&mut self, limits: &Limits, value_size: usize) -> Option<Batch<S>> {
         let calls = self.stats.waiting + self.stats.running;
         let most = if calls <= limits.workers.min(FEW) {
             1
         } else {
             limits.max_batch
         };
-        for _ in 0..=VERBS {
-            let turn = self.turn;
-            self.turn = (turn + 1) % (VERBS + 1);
-            let batch = match turn {
-                GET => self
-                    .queues
-                    .get
-                    .take(most.min(MAX_BYTES / sizes.typical().max(1)).max(1)),
-                VERBS if self.workers.long >= limits.long() => None,
-                VERBS => self.queues.long.take(1),
-                verb => self.queues.of_verbs()[verb].take(most),
-            };
-            if let Some(batch) = batch {
-                self.stats.taken(batch.calls);
-                self.waiting_bytes -= batch.bytes;
-                self.workers.long += usize::from(batch.is_long);
-                return Some(batch);
-            }
-        }
-        None
+        let most_reads = most.min(MAX_BYTES / value_size.max(1)).max(1);
+        let takes_long = self.takes_long(limits);
+        let batch = self.queues.take(most, most_reads, takes_long)?;
+        self.stats.taken(batch.calls);
+        self.waiting_bytes -= batch.bytes;
+        self.workers.long += usize::from(batch.is_long);
+        Some(batch)
     }
 }
 
@@ -266,20 +130,16 @@ impl<S: Store> Queue<S> {
             limits,
             state: Mutex::new(State {
                 queues: Queues::new(),
-                turn: 0,
                 workers: Workers::default(),
                 waiting_bytes: 0,
                 stats: Stats::default(),
             }),
-            told: Condvar::new(),
-            sizes: Recent::default(),
-            durations: Recent::default(),
-            cause: std::sync::Mutex::default(),
+            notify: Condvar::new(),
         }
     }
 
-    /// Lets a call wait. If this names a runtime, a worker is to be started there.
-    pub(super) fn enter<J: Work<S>>(
+    /// Lets a call wait. If this returns a runtime, the caller must start a worker there.
+    pub(super) fn enter<J: Job<S>>(
         &self,
         queue: impl FnOnce(&mut Queues<S>) -> &mut Calls<J>,
         call: Waiting<J>,
@@ -298,34 +158,36 @@ impl<S: Store> Queue<S> {
         state.stats.waiting += 1;
         state.waiting_bytes = bytes;
         queue(&mut state.queues).push_back(call);
-        Ok(self.summon(&mut state, Some(home)))
+        Ok(self.notify_worker(&mut state, Some(home)))
     }
 
-    /// Lets a call wait again, among those that may take long.
-    pub(super) fn enter_again(&self, call: Waiting<Long<S>>) -> Option<Handle> {
+    /// Lets a call wait again, among those that may take long. If this returns a runtime, the caller must start a
+    /// worker there.
+    pub(super) fn enter_again(&self, call: Waiting<Work<S>>) -> Option<Handle> {
         let mut state = self.state.lock();
         state.stats.waiting += 1;
         state.waiting_bytes += call.bytes;
         state.queues.long.push_back(call);
-        self.summon(&mut state, None)
+        self.notify_worker(&mut state, None)
     }
 
-    /// Has a worker come for the calls that wait, if there are any. If none is left to be told, and another
-    /// may be started, this names the runtime to start it on.
+    /// Notifies an idle worker if calls wait. If none is idle and another one may be started, returns the runtime
+    /// to start it on.
     ///
-    /// That is the caller's own, or one where a call waits. Callers on others do not wait for one whose
-    /// threads are all taken, so that a worker does not begin there. If no worker runs and the last one has not
-    /// begun soon, a call has another one started, because the system may not have had a thread for it.
-    fn summon(&self, state: &mut State<S>, caller: Option<Handle>) -> Option<Handle> {
+    /// That is the caller's runtime, or else that of a waiting call. A runtime may have no free thread, so that a
+    /// worker does not begin there. Therefore workers that have not begun are counted by runtime, and calls on
+    /// another runtime start their own. If no worker runs and the last one has not begun within [`START`],
+    /// another one is started, because the system may have had no thread for it.
+    fn notify_worker(&self, state: &mut State<S>, caller: Option<Handle>) -> Option<Handle> {
         let first = state.first(&self.limits)?;
         let workers = &mut state.workers;
-        if workers.told > 0 {
+        if workers.notified > 0 {
             return None;
         }
         if workers.idle > 0 {
             workers.idle -= 1;
-            workers.told += 1;
-            self.told.notify_one();
+            workers.notified += 1;
+            self.notify.notify_one();
             return None;
         }
         if workers.running >= self.limits.workers {
@@ -342,7 +204,7 @@ impl<S: Store> Queue<S> {
         Some(home)
     }
 
-    /// A worker has begun on this runtime. Returns whether it is needed.
+    /// Counts a worker that has begun on this runtime. Returns whether it is needed.
     pub(super) fn begin(&self, home: runtime::Id) -> bool {
         let mut state = self.state.lock();
         let workers = &mut state.workers;
@@ -352,53 +214,52 @@ impl<S: Store> Queue<S> {
         is_needed
     }
 
-    /// A worker has executed a batch of so many calls.
+    /// Counts a batch that a worker has executed.
     pub(super) fn done(&self, calls: usize, was_long: bool) {
         let mut state = self.state.lock();
         state.stats.running -= calls;
         state.workers.long -= usize::from(was_long);
     }
 
-    /// The next step of a worker. With `only_while_for` it goes on only while a call of that runtime is first.
-    pub(super) fn next(&self, only_while_for: Option<runtime::Id>) -> Next<S> {
+    /// Returns the next step of a worker. With `only_while_for`, the worker continues only while a call of that
+    /// runtime is first. `value_size` is the typical size of a value that a call reads, in bytes.
+    pub(super) fn next(&self, only_while_for: Option<runtime::Id>, value_size: usize) -> Next<S> {
         let mut state = self.state.lock();
         loop {
             let first = state.first(&self.limits).map(|home| home.id());
             if only_while_for.is_some() && first.is_some() && first != only_while_for {
                 state.workers.running -= 1;
-                return Next::Close(self.summon(&mut state, None));
+                return Next::Close(self.notify_worker(&mut state, None));
             }
-            if let Some(batch) = state.take(&self.limits, &self.sizes) {
-                return Next::Work(batch, self.summon(&mut state, None));
+            if let Some(batch) = state.take(&self.limits, value_size) {
+                return Next::Work(batch, self.notify_worker(&mut state, None));
             }
             state.workers.idle += 1;
             state = self
-                .told
-                .wait_timeout_while(state, LINGER, |state| state.workers.told == 0);
-            if state.workers.told == 0 {
+                .notify
+                .wait_timeout_while(state, LINGER, |state| state.workers.notified == 0);
+            if state.workers.notified == 0 {
                 state.workers.idle -= 1;
                 state.workers.running -= 1;
                 return Next::Close(None);
             }
-            // The caller that told it has counted it out of the idle. Another worker may have been faster.
-            state.workers.told -= 1;
+            // The notifier has counted it as not idle. Another worker may have taken the calls.
+            state.workers.notified -= 1;
         }
     }
 
-    /// A worker was dropped that had not begun: its runtime has shut down. Names the runtime to start another
-    /// on, and returns the calls of the one that has shut down. Their callers learn that there will be no
-    /// answer when these are dropped.
+    /// Counts a worker that was dropped before it had begun, because its runtime has shut down. Returns the
+    /// runtime to start another worker on, and the calls of the runtime that has shut down. When they are
+    /// dropped, their callers get an error.
     pub(super) fn lost(&self, home: runtime::Id) -> (Option<Handle>, Vec<Batch<S>>) {
         let mut state = self.state.lock();
         state.workers.no_longer_starting(home);
-        let of_verbs = state.queues.of_verbs().into_iter();
-        let mut lost: Vec<_> = of_verbs.filter_map(|calls| calls.take_from(home)).collect();
-        lost.extend(state.queues.long.take_from(home));
+        let lost = state.queues.take_from(home);
         for batch in &lost {
             state.stats.waiting -= batch.calls;
             state.waiting_bytes -= batch.bytes;
         }
-        (self.summon(&mut state, None), lost)
+        (self.notify_worker(&mut state, None), lost)
     }
 
     pub(super) fn timed_out(&self) {
@@ -407,25 +268,5 @@ impl<S: Store> Queue<S> {
 
     pub(super) fn stats(&self) -> Stats {
         self.state.lock().stats
-    }
-
-    /// Why the store has not done the last calls in time, until it does one.
-    pub(super) fn cause(&self) -> Option<String> {
-        let cause = self.cause.lock();
-        cause.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Why a call is late that no worker has taken.
-    pub(super) fn too_late(&self) -> String {
-        match self.cause() {
-            Some(cause) => {
-                format!("no worker was free; the calls before it waited too long: {cause}")
-            }
-            None => "no worker was free".to_owned(),
-        }
-    }
-
-    pub(super) fn set_cause(&self, cause: Option<String>) {
-        *self.cause.lock().unwrap_or_else(PoisonError::into_inner) = cause;
     }
 }

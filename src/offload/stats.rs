@@ -1,27 +1,27 @@
 //! The counters of a facade.
 
-/// What [`Offload::stats`](crate::Offload::stats) counts.
+/// The counters of a facade. Returned by [`Offload::stats`](crate::Offload::stats).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Calls that wait for a worker now.
+    /// The number of calls that wait for a worker now.
     pub waiting: usize,
-    /// Calls that workers execute now.
+    /// The number of calls that workers execute now.
     pub running: usize,
-    /// Calls that workers have taken so far. One that waits for a lock is taken twice.
+    /// The number of calls that workers have taken. A call that waits for a lock counts twice.
     pub calls: u64,
-    /// Batches that those were executed in.
+    /// The number of batches in which `calls` were executed.
     pub batches: u64,
     /// The largest number of calls in a batch.
     pub largest_batch: usize,
-    /// Calls that were `TimedOut` or `StillRunning`.
+    /// The number of calls that were `TimedOut` or `StillRunning`.
     pub timeouts: u64,
-    /// Calls that were turned away because too many waited.
+    /// The number of calls that were `Overloaded`.
     pub overloads: u64,
 }
 
 impl Stats {
-    /// A worker took so many calls that waited, in one batch.
+    /// Counts waiting calls that a worker has taken in one batch.
     pub(super) fn taken(&mut self, calls: usize) {
         self.waiting -= calls;
         self.running += calls;

@@ -1,5 +1,5 @@
-//! Locks, threads, time and runtimes as the facade uses them. Under `--cfg shuttle` the tests put
-//! `model/sync.rs` in its place.
+//! Locks, threads, time and runtimes as the facade uses them. Under `--cfg shuttle`, `model/sync.rs` replaces
+//! it.
 
 use std::{
     future::Future,
@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 pub(super) use std::sync::MutexGuard;
 
-/// A mutex that takes no notice of panics: nothing that is done under it panics half way.
+/// A mutex without poisoning, because no code panics while it holds the lock.
 pub(super) struct Mutex<T>(sync::Mutex<T>);
 
 impl<T> Mutex<T> {
@@ -49,19 +49,19 @@ impl Condvar {
     }
 }
 
-/// The runtime that this is called from, if any.
+/// Returns the current runtime, if any.
 pub(super) fn current_runtime() -> Option<Handle> {
     Handle::try_current().ok()
 }
 
-/// Executes `work` on a thread that may block, or drops it if the runtime has shut down.
+/// Executes `work` on a thread that may block. If the runtime has shut down, drops it.
 pub(super) fn spawn_blocking(runtime: &Handle, work: impl FnOnce() + Send + 'static) {
-    // If the system has no thread, tokio panics, or says nothing if it has another. It keeps `work` for the next
-    // thread that it has.
+    // If the system has no thread, tokio panics, or does nothing if the pool has another thread. It keeps
+    // `work` for the next free thread.
     let _ = catch_unwind(AssertUnwindSafe(|| runtime.spawn_blocking(work)));
 }
 
-/// Returns the output of `work`, if it is done within this time. It is tokio's time, which tests may pause.
+/// Returns the output of `work`, if it is done within this time of tokio, which tests can pause.
 ///
 /// Panics if the runtime has no timers.
 pub(super) fn timeout<T>(
@@ -72,7 +72,7 @@ pub(super) fn timeout<T>(
     async { timeout.await.ok() }
 }
 
-/// Whether so much time has passed since then.
+/// Returns whether more than `time` has passed since then.
 pub(super) fn has_passed(time: Duration, since: Instant) -> bool {
     since.elapsed() > time
 }

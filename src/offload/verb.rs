@@ -1,9 +1,5 @@
 //! The verbs whose calls can be executed together.
 
-use super::{
-    batch::Call,
-    queue::{Calls, Queues},
-};
 use crate::{Error, Key, Period, Session, Store};
 
 /// A verb whose calls can be executed together.
@@ -11,8 +7,6 @@ pub(super) trait Verb: Sized + Send + 'static {
     /// The arguments of a call, owned, because they cross threads.
     type Args: Send + 'static;
     type Output: Send + 'static;
-
-    fn queue<S: Store>(queues: &mut Queues<S>) -> &mut Calls<Call<Self>>;
 
     /// Executes calls. If they do not wait for locks, those with a lock in the way are [`Error::Locked`].
     fn many<S: Store>(
@@ -39,10 +33,6 @@ impl Verb for Generate {
     type Args = (Option<String>, Option<Period>);
     type Output = Key;
 
-    fn queue<S: Store>(queues: &mut Queues<S>) -> &mut Calls<Call<Self>> {
-        &mut queues.generate
-    }
-
     fn many<S: Store>(store: &S, args: &[&Self::Args], _: bool) -> Vec<Result<Key, Error>> {
         let calls = args
             .iter()
@@ -62,10 +52,6 @@ impl Verb for Clear {
     type Args = Key;
     type Output = ();
 
-    fn queue<S: Store>(queues: &mut Queues<S>) -> &mut Calls<Call<Self>> {
-        &mut queues.clear
-    }
-
     fn many<S: Store>(store: &S, keys: &[&Key], waits: bool) -> Vec<Result<(), Error>> {
         match waits {
             true => store.clear_many(keys),
@@ -80,10 +66,6 @@ pub(super) struct Get;
 impl Verb for Get {
     type Args = Key;
     type Output = Session;
-
-    fn queue<S: Store>(queues: &mut Queues<S>) -> &mut Calls<Call<Self>> {
-        &mut queues.get
-    }
 
     fn many<S: Store>(store: &S, keys: &[&Key], _: bool) -> Vec<Result<Session, Error>> {
         store.get_many(keys)
@@ -100,10 +82,6 @@ pub(super) struct Set;
 impl Verb for Set {
     type Args = (Key, String, Option<Period>);
     type Output = ();
-
-    fn queue<S: Store>(queues: &mut Queues<S>) -> &mut Calls<Call<Self>> {
-        &mut queues.set
-    }
 
     fn many<S: Store>(store: &S, args: &[&Self::Args], waits: bool) -> Vec<Result<(), Error>> {
         let calls = args
@@ -128,10 +106,6 @@ impl Verb for Insert {
     type Args = (Key, Option<String>, Option<Period>);
     type Output = ();
 
-    fn queue<S: Store>(queues: &mut Queues<S>) -> &mut Calls<Call<Self>> {
-        &mut queues.insert
-    }
-
     fn many<S: Store>(store: &S, args: &[&Self::Args], waits: bool) -> Vec<Result<(), Error>> {
         let calls = args
             .iter()
@@ -154,10 +128,6 @@ pub(super) struct Touch;
 impl Verb for Touch {
     type Args = (Key, Option<Period>);
     type Output = ();
-
-    fn queue<S: Store>(queues: &mut Queues<S>) -> &mut Calls<Call<Self>> {
-        &mut queues.touch
-    }
 
     fn many<S: Store>(store: &S, args: &[&Self::Args], waits: bool) -> Vec<Result<(), Error>> {
         let calls = args.iter().map(|(key, expiry)| (key, *expiry));

@@ -1,4 +1,4 @@
-//! A worker: one closure on tokio's blocking pool, which executes calls as long as some wait.
+//! A worker: one closure on tokio's blocking pool that executes batches as long as calls wait.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -9,30 +9,28 @@ use std::{
 use tokio::runtime::{self, Handle};
 
 use super::{
-    Shared,
-    queue::{Long, Next, Waiting},
+    drop::DroppedOnThread,
+    history::History,
+    job::Context,
+    queue::{Next, Queue},
     sync::{has_passed, spawn_blocking},
 };
 use crate::Store;
 
-/// How long a worker takes calls of all runtimes. After that it goes on only while a call of its own runtime
-/// is first: a runtime that shuts down waits for its workers, and must not wait as long as callers on others
-/// have work.
+/// How long a worker takes calls of all runtimes. After that, it continues only while a call of its own runtime
+/// is first. A runtime that shuts down waits for its workers, and must not wait until other runtimes have no
+/// more calls.
 const SHIFT: Duration = Duration::from_millis(100);
 
-/// The means by which a worker executes calls.
-pub(super) struct Context<'a, S: Store> {
-    pub(super) shared: &'a Arc<Shared<S>>,
+/// What the handles and the workers of a facade share.
+pub(super) struct Shared<S: Store> {
+    pub(super) store: DroppedOnThread<S>,
+    pub(super) queue: Queue<S>,
+    pub(super) history: History,
+    pub(super) timeout: Duration,
 }
 
-impl<S: Store> Context<'_, S> {
-    /// Lets a call wait among those that may take long.
-    pub(super) fn enter_again(&self, call: Waiting<Long<S>>) {
-        start(self.shared, self.shared.queue.enter_again(call));
-    }
-}
-
-/// Starts a worker if the queue says so.
+/// Starts a worker on the runtime that the queue has returned, if any.
 pub(super) fn start<S: Store>(shared: &Arc<Shared<S>>, home: Option<Handle>) {
     if let Some(home) = home {
         let worker = Worker {
@@ -59,17 +57,20 @@ impl<S: Store> Worker<S> {
             return;
         }
         let context = Context {
-            shared: &self.shared,
+            store: &*self.shared.store,
+            history: &self.shared.history,
+            timeout: self.shared.timeout,
+            enter_again: &|call| start(&self.shared, queue.enter_again(call)),
         };
         let begun = Instant::now();
         loop {
             let only_while_for = has_passed(SHIFT, begun).then_some(self.home);
-            match queue.next(only_while_for) {
+            match queue.next(only_while_for, context.history.typical_size()) {
                 Next::Work(batch, another) => {
                     start(&self.shared, another);
                     let (calls, is_long) = (batch.calls, batch.is_long);
-                    // Callers have been told of their panics. What is left is an answer without a caller
-                    // that panics when it is dropped.
+                    // The callers have their panics. Only an answer without a caller can panic here, when it is
+                    // dropped.
                     let _ = catch_unwind(AssertUnwindSafe(|| (batch.work)(&context)));
                     queue.done(calls, is_long);
                 }

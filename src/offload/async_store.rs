@@ -1,8 +1,9 @@
-//! The verbs, as async calls.
+//! The methods of [`AsyncStore`] for a facade.
 
 use super::{
     Offload,
-    batch::{Call, long},
+    job::{Call, alone},
+    queues::{Calls, Queues},
     verb::{Clear, Generate, Get, Insert, Set, Touch, Verb},
 };
 use crate::{AsyncStore, Error, Key, Period, Session, Store};
@@ -17,21 +18,27 @@ impl<S: Store> AsyncStore for Offload<S> {
     }
 
     async fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {
-        self.one::<Generate>((value.map(str::to_owned), expiry))
-            .await
+        self.one(
+            |queues| &mut queues.generate,
+            (value.map(str::to_owned), expiry),
+        )
+        .await
     }
 
     async fn clear(&self, key: &Key) -> Result<(), Error> {
-        self.one::<Clear>(key.clone()).await
+        self.one(|queues| &mut queues.clear, key.clone()).await
     }
 
     async fn get(&self, key: &Key) -> Result<Session, Error> {
-        self.one::<Get>(key.clone()).await
+        self.one(|queues| &mut queues.get, key.clone()).await
     }
 
     async fn set(&self, key: &Key, value: &str, expiry: Option<Period>) -> Result<(), Error> {
-        self.one::<Set>((key.clone(), value.to_owned(), expiry))
-            .await
+        self.one(
+            |queues| &mut queues.set,
+            (key.clone(), value.to_owned(), expiry),
+        )
+        .await
     }
 
     async fn insert(
@@ -40,12 +47,16 @@ impl<S: Store> AsyncStore for Offload<S> {
         value: Option<&str>,
         expiry: Option<Period>,
     ) -> Result<(), Error> {
-        self.one::<Insert>((key.clone(), value.map(str::to_owned), expiry))
-            .await
+        self.one(
+            |queues| &mut queues.insert,
+            (key.clone(), value.map(str::to_owned), expiry),
+        )
+        .await
     }
 
     async fn touch(&self, key: &Key, expiry: Option<Period>) -> Result<(), Error> {
-        self.one::<Touch>((key.clone(), expiry)).await
+        self.one(|queues| &mut queues.touch, (key.clone(), expiry))
+            .await
     }
 
     async fn rotate(&self, key: &Key) -> Result<Key, Error> {
@@ -108,14 +119,18 @@ impl<S: Store> AsyncStore for Offload<S> {
 }
 
 impl<S: Store> Offload<S> {
-    /// A call that may be executed together with others of its verb.
-    async fn one<V: Verb>(&self, args: V::Args) -> Result<V::Output, Error> {
+    /// Makes a call that may be executed together with others of its verb.
+    async fn one<V: Verb>(
+        &self,
+        queue: impl FnOnce(&mut Queues<S>) -> &mut Calls<Call<V>>,
+        args: V::Args,
+    ) -> Result<V::Output, Error> {
         let bytes = V::bytes(&args);
-        self.call(V::queue, bytes, |ticket| Call { args, ticket })
+        self.call(queue, bytes, |ticket| Call { args, ticket })
             .await
     }
 
-    /// Many calls that are executed as one.
+    /// Makes many calls that are executed as one.
     async fn many<V: Verb>(&self, args: Vec<V::Args>) -> Vec<Result<V::Output, Error>> {
         let calls = args.len();
         let bytes = args.iter().map(V::bytes).sum();
@@ -123,7 +138,7 @@ impl<S: Store> Offload<S> {
         let done = self.call(
             |queues| &mut queues.long,
             bytes,
-            |ticket| long(work, ticket),
+            |ticket| alone(work, ticket),
         );
         match done.await {
             Ok(results) => results,

@@ -1,0 +1,172 @@
+//! The store of the models: it answers with the key, and counts its callers.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use shuttle::{
+    rand::{Rng, thread_rng},
+    thread,
+};
+
+use crate::{Error, Key, Period, Session, Store, deadline::Deadline};
+
+/// A store that answers with the key and records it.
+#[derive(Default)]
+pub(super) struct Echo {
+    served: Mutex<Vec<String>>,
+    /// How many workers are in the store, and how many were at most.
+    pub(super) busy: Gauge,
+    /// The same of those that execute what may take long.
+    pub(super) long: Gauge,
+    /// Whether the deadline of a batch passes now and then before it is executed, and whether a row is locked
+    /// now and then.
+    pub(super) is_troubled: AtomicBool,
+    /// How many calls were told that a row is locked, and so are taken twice.
+    pub(super) locked: AtomicUsize,
+    pub(super) has_served_the_gone: AtomicBool,
+}
+
+#[derive(Default)]
+pub(super) struct Gauge {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Gauge {
+    pub(super) fn during<T>(&self, work: impl FnOnce() -> T) -> T {
+        let now = self.now.fetch_add(1, SeqCst) + 1;
+        self.most.fetch_max(now, SeqCst);
+        let done = work();
+        self.now.fetch_sub(1, SeqCst);
+        done
+    }
+
+    pub(super) fn most(&self) -> usize {
+        self.most.load(SeqCst)
+    }
+}
+
+impl Echo {
+    pub(super) fn serve<'a>(&self, keys: impl Iterator<Item = &'a str>) {
+        self.busy.during(|| {
+            let mut served = self.served.lock().expect("no thread panics");
+            served.extend(keys.map(str::to_owned));
+            drop(served);
+            thread::yield_now();
+        });
+    }
+
+    pub(super) fn served(&self) -> Vec<String> {
+        let mut served = self.served.lock().expect("no thread panics").clone();
+        served.sort();
+        served
+    }
+
+    /// By chance, if the store is troubled.
+    fn fails(&self) -> bool {
+        self.is_troubled.load(SeqCst) && thread_rng().gen_bool(0.3)
+    }
+
+    /// By chance, the deadline passes while the server is at it, and it does nothing.
+    fn is_cancelled(&self) -> bool {
+        let is_cancelled = self.fails();
+        if is_cancelled {
+            let deadline = Deadline::current().expect("every call has one");
+            self.busy.during(thread::yield_now);
+            deadline.expire();
+        }
+        is_cancelled
+    }
+}
+
+fn too_late() -> Error {
+    Error::TimedOut {
+        waited: Duration::ZERO,
+        reason: String::new(),
+    }
+}
+
+fn answer(key: &Key) -> Result<Session, Error> {
+    Ok(Session {
+        value: key.to_string(),
+        period: Period::MAX,
+    })
+}
+
+impl Store for Echo {
+    fn default_period(&self) -> Period {
+        Period::MAX
+    }
+
+    fn set_default_period(&self, _: Period) {}
+
+    fn generate(&self, _: Option<&str>, _: Option<Period>) -> Result<Key, Error> {
+        unreachable!("no model calls this")
+    }
+
+    fn clear(&self, _: &Key) -> Result<(), Error> {
+        unreachable!("no model calls this")
+    }
+
+    fn get(&self, key: &Key) -> Result<Session, Error> {
+        self.get_many(&[key]).remove(0)
+    }
+
+    fn set(&self, _: &Key, _: &str, _: Option<Period>) -> Result<(), Error> {
+        unreachable!("no model calls this")
+    }
+
+    fn insert(&self, _: &Key, _: Option<&str>, _: Option<Period>) -> Result<(), Error> {
+        unreachable!("no model calls this")
+    }
+
+    /// Waits for the lock, so it may take long.
+    fn touch(&self, key: &Key, _: Option<Period>) -> Result<(), Error> {
+        self.long.during(|| self.serve([key.as_str()].into_iter()));
+        Ok(())
+    }
+
+    fn rotate(&self, _: &Key) -> Result<Key, Error> {
+        unreachable!("no model calls this")
+    }
+
+    fn update(
+        &self,
+        _: &Key,
+        _: Option<Period>,
+        _: &mut dyn FnMut(Option<&str>) -> Option<String>,
+    ) -> Result<Session, Error> {
+        unreachable!("no model calls this")
+    }
+
+    fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
+        if self.is_cancelled() {
+            return keys.iter().map(|_| Err(too_late())).collect();
+        }
+        self.serve(keys.iter().map(|key| key.as_str()));
+        keys.iter().map(|key| answer(key)).collect()
+    }
+
+    fn try_touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
+        if self.is_cancelled() {
+            return calls.iter().map(|_| Err(too_late())).collect();
+        }
+        let results: Vec<_> = calls
+            .iter()
+            .map(|_| match self.fails() {
+                true => Err(Error::Locked),
+                false => Ok(()),
+            })
+            .collect();
+        let locked = results.iter().filter(|result| result.is_err()).count();
+        self.locked.fetch_add(locked, SeqCst);
+        let done = calls.iter().zip(&results).filter(|(_, done)| done.is_ok());
+        self.serve(done.map(|((key, _), _)| key.as_str()));
+        results
+    }
+}

@@ -1,0 +1,151 @@
+//! The queues: one for each verb, and one for calls that are executed alone.
+
+use std::{collections::VecDeque, mem};
+
+use tokio::runtime::{self, Handle};
+
+use super::{
+    job::{Call, Job, Waiting, Work},
+    verb::{Clear, Generate, Get, Insert, Set, Touch},
+};
+use crate::Store;
+
+/// A queue for each verb, and one for the calls that may take long.
+pub(super) struct Queues<S: Store> {
+    pub(super) get: Calls<Call<Get>>,
+    pub(super) set: Calls<Call<Set>>,
+    pub(super) touch: Calls<Call<Touch>>,
+    pub(super) generate: Calls<Call<Generate>>,
+    pub(super) insert: Calls<Call<Insert>>,
+    pub(super) clear: Calls<Call<Clear>>,
+    /// The calls that are executed alone.
+    pub(super) long: Calls<Work<S>>,
+    /// The index of the queue whose turn is next. Each has its turn, so that many calls of one verb delay no
+    /// other.
+    turn: usize,
+}
+
+pub(super) type Calls<J> = VecDeque<Waiting<J>>;
+
+/// The calls that a worker executes together.
+pub(super) struct Batch<S: Store> {
+    pub(super) work: Work<S>,
+    pub(super) calls: usize,
+    pub(super) is_long: bool,
+    /// The size of the values that the calls hold.
+    pub(super) bytes: usize,
+}
+
+/// A queue of any verb.
+trait AnyCalls<S: Store> {
+    fn first(&self) -> Option<&Handle>;
+
+    /// Takes up to `most` calls.
+    fn take(&mut self, most: usize) -> Option<Batch<S>>;
+
+    /// Takes out the calls of one runtime.
+    fn take_from(&mut self, home: runtime::Id) -> Option<Batch<S>>;
+}
+
+impl<J: Job<S>, S: Store> AnyCalls<S> for Calls<J> {
+    fn first(&self) -> Option<&Handle> {
+        self.front().map(|call| &call.home)
+    }
+
+    fn take(&mut self, most: usize) -> Option<Batch<S>> {
+        Batch::of(self.drain(..most.min(self.len())).collect())
+    }
+
+    fn take_from(&mut self, home: runtime::Id) -> Option<Batch<S>> {
+        let all = mem::take(self).into_iter();
+        let (taken, rest): (Vec<_>, Vec<_>) = all.partition(|call| call.home.id() == home);
+        *self = rest.into();
+        Batch::of(taken)
+    }
+}
+
+impl<S: Store> Batch<S> {
+    fn of<J: Job<S>>(calls: Vec<Waiting<J>>) -> Option<Batch<S>> {
+        (!calls.is_empty()).then(|| Batch {
+            calls: calls.len(),
+            bytes: calls.iter().map(|call| call.bytes).sum(),
+            is_long: J::IS_LONG,
+            work: Box::new(|context| {
+                J::execute(calls.into_iter().map(|call| call.job).collect(), context);
+            }),
+        })
+    }
+}
+
+/// The number of queues for verbs.
+const VERBS: usize = 6;
+
+/// The index of the queue of [`Get`].
+const GET: usize = 0;
+
+impl<S: Store> Queues<S> {
+    pub(super) fn new() -> Queues<S> {
+        Queues {
+            get: VecDeque::new(),
+            set: VecDeque::new(),
+            touch: VecDeque::new(),
+            generate: VecDeque::new(),
+            insert: VecDeque::new(),
+            clear: VecDeque::new(),
+            long: VecDeque::new(),
+            turn: 0,
+        }
+    }
+
+    fn all(&mut self) -> [&mut dyn AnyCalls<S>; VERBS + 1] {
+        [
+            &mut self.get,
+            &mut self.set,
+            &mut self.touch,
+            &mut self.generate,
+            &mut self.insert,
+            &mut self.clear,
+            &mut self.long,
+        ]
+    }
+
+    /// Returns the runtime of one of the first calls. Calls that may take long count only if `takes_long`.
+    pub(super) fn first(&mut self, takes_long: bool) -> Option<Handle> {
+        let queues = VERBS + usize::from(takes_long);
+        let all = self.all();
+        all[..queues]
+            .iter()
+            .find_map(|calls| calls.first())
+            .cloned()
+    }
+
+    /// Takes a batch out of the next queue that has calls: at most `most_reads` of [`Get`], `most` of another
+    /// verb, and one that may take long if `takes_long`.
+    pub(super) fn take(
+        &mut self,
+        most: usize,
+        most_reads: usize,
+        takes_long: bool,
+    ) -> Option<Batch<S>> {
+        for _ in 0..=VERBS {
+            let turn = self.turn;
+            self.turn = (turn + 1) % (VERBS + 1);
+            let most = match turn {
+                GET => most_reads,
+                VERBS => usize::from(takes_long),
+                _ => most,
+            };
+            let batch = self.all()[turn].take(most);
+            if batch.is_some() {
+                return batch;
+            }
+        }
+        None
+    }
+
+    /// Takes out all calls of one runtime.
+    pub(super) fn take_from(&mut self, home: runtime::Id) -> Vec<Batch<S>> {
+        let all = self.all().into_iter();
+        all.filter_map(|calls| calls.take_from(home)).collect()
+    }
+}
