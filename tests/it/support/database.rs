@@ -7,7 +7,7 @@ use std::sync::{
 
 use session_postgres::{
     Key, PostgresStore, PostgresStoreBuilder,
-    postgres::{Client, Config, NoTls, Transaction},
+    postgres::{Client, Config, IsolationLevel, NoTls, Transaction},
     r2d2::Pool,
 };
 use throwaway_postgres::Database;
@@ -149,9 +149,14 @@ pub(crate) fn pid(store: &PostgresStore) -> i32 {
     patiently(|| store.with_client(ask)).unwrap().get(0)
 }
 
-/// Locks a session's row, and is not done with it yet.
+/// Locks a session's row until the transaction ends.
+///
+/// The transaction is READ COMMITTED, whichever isolation level is the server's default. In a small
+/// table, serializable transactions conflict even if they lock different rows.
 pub(crate) fn lock<'a>(holder: &'a mut Client, key: &Key) -> Transaction<'a> {
-    let mut transaction = holder.transaction().unwrap();
+    let transaction = holder.build_transaction();
+    let transaction = transaction.isolation_level(IsolationLevel::ReadCommitted);
+    let mut transaction = transaction.start().unwrap();
     let lock = "SELECT FROM session WHERE session_key = $1 FOR UPDATE";
     assert_eq!(transaction.execute(lock, &[&key.as_str()]).unwrap(), 1);
     transaction
