@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
+    thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
@@ -238,32 +238,25 @@ fn of_rows_that_are_renewed_all_the_time_only_the_expired_go() {
     let schema = Schema::new();
     let store = schema.store();
     fill(&schema, 3_000);
-    let is_over = AtomicBool::new(false);
     let renewed: Vec<u32> = thread::scope(|scope| {
-        let renewers: Vec<_> = (0..2)
-            .map(|number| {
-                let mut client = schema.client();
-                scope.spawn(move || {
-                    let renew = "UPDATE session SET expire_date = now() + interval '1 day' \
-                                 WHERE session_key = 'expired' || $1::int";
-                    let renew = client.prepare(renew).unwrap();
-                    // From the end, where the pruning comes last.
-                    let rows = (1..=1_500).rev().map(|i| 2 * i - number);
-                    rows.filter(|row| client.execute(&renew, &[row]).unwrap() == 1)
-                        .map(|row| row as u32)
-                        .collect::<Vec<_>>()
-                })
+        let renewers = [0, 1].map(|number| {
+            let mut client = schema.client();
+            scope.spawn(move || {
+                let renew = "UPDATE session SET expire_date = now() + interval '1 day' \
+                             WHERE session_key = 'expired' || $1::int";
+                let renew = client.prepare(renew).unwrap();
+                // From the end, which pruning reaches last.
+                let rows = (1..=1_500).rev().map(|i| 2 * i - number);
+                rows.filter(|row| client.execute(&renew, &[row]).unwrap() == 1)
+                    .map(|row| row as u32)
+                    .collect::<Vec<_>>()
             })
-            .collect();
-        scope.spawn(|| {
-            while !is_over.load(Ordering::Relaxed) {
-                store.prune(100).unwrap();
-            }
         });
-        let renewed = renewers.into_iter().flat_map(|r| r.join().unwrap());
-        let renewed = renewed.collect();
-        is_over.store(true, Ordering::Relaxed);
-        renewed
+        while !renewers.iter().all(ScopedJoinHandle::is_finished) {
+            store.prune(100).unwrap();
+        }
+        let renewed = renewers.map(|renewer| renewer.join().unwrap());
+        renewed.concat()
     });
     store.prune(u64::MAX).unwrap();
     assert_eq!(schema.count("true"), renewed.len() as i64);
