@@ -1,0 +1,70 @@
+//! Random sequences of calls, on a real table and on a model of the contract side by side.
+//!
+//! The model knows what [`Store`]'s documentation says and nothing of how a store does it. Time does
+//! not race with a test: periods are over at once or long, and hours pass where a step says so.
+
+mod contract;
+mod run;
+mod steps;
+
+use std::cell::RefCell;
+
+use proptest::{
+    collection::vec,
+    test_runner::{Config, TestCaseError, TestError, TestRunner, contextualize_config},
+};
+use session_postgres::{MemoryStore, Store, postgres::Client};
+
+use self::{run::Run, steps::step};
+use crate::support::database::{ORIGINAL, Schema};
+
+#[test]
+fn a_pooled_store_does_as_the_model() {
+    let schema = Schema::new();
+    check(&schema.store(), Some(schema.client()));
+}
+
+#[test]
+fn a_store_on_the_legacy_table_does_as_the_model() {
+    let schema = Schema::new();
+    schema.run(ORIGINAL);
+    let store = schema.builder().from_pool(schema.pool(1));
+    check(&store, Some(schema.client()));
+}
+
+#[test]
+fn an_unprepared_store_does_as_the_model() {
+    let schema = Schema::new();
+    let store = schema.builder().prepared(false).from_pool(schema.pool(1));
+    store.create_table().unwrap();
+    check(&store, Some(schema.client()));
+}
+
+#[test]
+fn a_store_in_memory_does_as_the_model() {
+    check(&MemoryStore::new(), None);
+}
+
+/// Runs random sequences on the store; `table` is a client beside it, where there is a table.
+fn check(store: &dyn Store, table: Option<Client>) {
+    let config = contextualize_config(Config {
+        cases: 96,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let table = RefCell::new(table);
+    let outcome = TestRunner::new(config).run(&vec(step(), 1..40), |steps| {
+        let mut table = table.borrow_mut();
+        let mut run = Run::new(store, table.as_mut());
+        for (place, step) in steps.iter().enumerate() {
+            run.step(step)
+                .map_err(|e| TestCaseError::fail(format!("step {place}: {e}")))?;
+        }
+        run.read_everything().map_err(TestCaseError::fail)
+    });
+    match outcome {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, steps)) => panic!("{reason}\nof these steps: {steps:#?}"),
+        Err(aborted) => panic!("{aborted}"),
+    }
+}
