@@ -1,0 +1,53 @@
+//! What every backend promises.
+//!
+//! A rule is a function over any store. `rules!` makes each a test of each backend.
+
+macro_rules! rules {
+    ($($rule:ident)*) => {
+        rules!(memory: $($rule)*);
+        rules!(pooled: $($rule)*);
+        rules!(single_client: $($rule)*);
+        rules!(legacy_table: $($rule)*);
+        rules!(unprepared: $($rule)*);
+        rules!(offloaded_memory: $($rule)*);
+        rules!(offloaded: $($rule)*);
+        rules!(offloaded_one_by_one: $($rule)*);
+    };
+    ($backend:ident: $($rule:ident)*) => {
+        mod $backend {
+            $(#[test]
+            fn $rule() {
+                super::$rule(&*crate::support::backends::$backend().store);
+            })*
+        }
+    };
+}
+
+mod expiry;
+mod keys_and_values;
+mod many;
+mod sharing;
+mod update;
+mod verbs;
+
+use session_postgres::{Error, Key, Period, Store};
+
+const HOUR: Option<Period> = Some(Period::HOUR);
+const ZERO: Option<Period> = Some(Period::ZERO);
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "so that a call can be its argument"
+)]
+fn is_not_found<T>(result: Result<T, Error>) -> bool {
+    matches!(result, Err(Error::NotFound))
+}
+
+fn value(store: &dyn Store, key: &Key) -> String {
+    store.get(key).unwrap().value
+}
+
+fn is_about(period: Period, expected: Period) -> bool {
+    // The table keeps hundredths of a second, and rounds; a slow machine takes its time.
+    period <= expected + Period::milliseconds(5) && period > expected - Period::MINUTE
+}
