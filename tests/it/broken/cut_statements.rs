@@ -17,9 +17,9 @@ use crate::{
     connect::through,
     support::{
         database::{Manager, Schema},
-        line::Line,
         proxy::{Break, Proxy},
         switch::Switch,
+        tcp_proxy::TcpProxy,
         wait_until,
     },
 };
@@ -239,7 +239,7 @@ fn what_was_cut_while_the_server_was_at_it_does_not_come_through_later() {
          CREATE TRIGGER wait BEFORE INSERT OR UPDATE ON session FOR EACH ROW \
              EXECUTE FUNCTION wait()",
     );
-    let line = Line::to(&schema.config());
+    let proxy = TcpProxy::to(&schema.config());
     let mut holder = schema.client();
     let mut cut = |call: &mut (dyn FnMut() + Send)| {
         let hold = "SELECT pg_advisory_lock('tries'::regclass::oid::bigint)";
@@ -251,7 +251,7 @@ fn what_was_cut_while_the_server_was_at_it_does_not_come_through_later() {
                            AND NOT granted AND objid = 'tries'::regclass";
                 holder.query_one(sql, &[]).unwrap().get::<_, i64>(0) == 1
             });
-            line.cut();
+            proxy.cut();
             call.join().unwrap();
         });
         holder
@@ -270,10 +270,10 @@ fn what_was_cut_while_the_server_was_at_it_does_not_come_through_later() {
         key
     };
     for store in [
-        schema.builder().connect(through(&line, &schema)).unwrap(),
+        schema.builder().connect(through(&proxy, &schema)).unwrap(),
         schema
             .builder()
-            .connect_with(line.config(&schema.config()), NoTls)
+            .connect_with(proxy.config(&schema.config()), NoTls)
             .unwrap(),
     ] {
         let before = schema.count("true");

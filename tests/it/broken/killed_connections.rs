@@ -12,7 +12,7 @@ use std::{
 use session_postgres::{Error, Key, PostgresStore, Store, postgres::NoTls};
 
 use super::{Verb, kill_backends, named_pool};
-use crate::support::{database::Schema, line::Line, wait_until};
+use crate::support::{database::Schema, tcp_proxy::TcpProxy, wait_until};
 
 /// Calls from as many threads as there are connections, at the same time.
 fn on_all(store: &PostgresStore, call: impl Fn() + Sync) {
@@ -91,8 +91,8 @@ fn a_connection_that_broke_while_it_was_idle_costs_no_write() {
     let schema = Schema::new();
     let key = schema.store().generate(Some("lobster"), None).unwrap();
     // Over a Unix socket, the client learns at once that a connection was closed.
-    let line = Line::to(&schema.config());
-    let mut config = line.config(&schema.config());
+    let proxy = TcpProxy::to(&schema.config());
+    let mut config = proxy.config(&schema.config());
     config.application_name(schema.name());
     let store = schema
         .builder()

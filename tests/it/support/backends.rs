@@ -1,4 +1,4 @@
-//! A store of every kind, each on a table of its own.
+//! A store of every kind, each with its own table.
 
 use session_postgres::{MemoryStore, Offload, OffloadBuilder, Store};
 
@@ -7,7 +7,7 @@ use super::{
     database::{ORIGINAL, Schema},
 };
 
-/// A store, and what has to live as long.
+/// A store, and the schema that must live as long.
 pub(crate) struct Backend {
     pub(crate) store: Box<dyn Store>,
     _schema: Option<Schema>,

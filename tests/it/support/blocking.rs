@@ -1,11 +1,11 @@
-//! An async store as a blocking one, so that the rules of blocking stores hold it too.
+//! The async facade as a blocking store, so that the tests of blocking stores cover it.
 
 use std::{future::Future, sync::mpsc};
 
 use session_postgres::{AsyncStore, Error, Key, Offload, Period, Session, Store};
 use tokio::runtime::{Builder, Runtime};
 
-/// Waits for each call's future on a runtime of its own.
+/// Waits for the future of each call on its own runtime.
 pub(crate) struct Blocking<S: Store> {
     store: Offload<S>,
     runtime: Runtime,
@@ -66,7 +66,8 @@ impl<S: Store> Store for Blocking<S> {
         self.wait(self.store.rotate(key))
     }
 
-    /// `edit` stays on this thread: the lane sends it what it is to edit, and waits for what it made.
+    /// `edit` cannot be sent to a worker. The worker sends the old value to this thread, and waits for
+    /// the new one.
     fn update(
         &self,
         key: &Key,

@@ -1,22 +1,22 @@
-//! Tests that need a process to themselves.
+//! Tests that need their own process.
 
 use std::{env, process::Command};
 
-/// Names the test that a child process is for.
+/// The environment variable with the name of the test that a child process runs.
 const CHILD: &str = "SESSION_POSTGRES_CHILD";
 
-/// Runs this program's test of that name in a process of its own, in which it is not skipped. What it
+/// Runs the test with this name in a child process, where [`is_for`] is true. Returns what the child
 /// wrote to its standard error.
 pub(crate) fn run(test: &str) -> String {
     run_with(test, &[])
 }
 
-/// As [`run`], with these environment variables.
+/// Like [`run`], with these environment variables.
 pub(crate) fn run_with(test: &str, variables: &[(&str, &str)]) -> String {
     run_under(&["env"], test, variables)
 }
 
-/// As [`run_with`], by a program that runs others.
+/// Like [`run_with`]. `runner` is the command that starts the child, such as `env`.
 pub(crate) fn run_under(runner: &[&str], test: &str, variables: &[(&str, &str)]) -> String {
     let output = Command::new(runner[0])
         .args(&runner[1..])
@@ -31,7 +31,7 @@ pub(crate) fn run_under(runner: &[&str], test: &str, variables: &[(&str, &str)])
     text
 }
 
-/// Whether this process was made for that test.
+/// Whether this process was started to run this test.
 pub(crate) fn is_for(test: &str) -> bool {
     env::var(CHILD).is_ok_and(|child| child == test)
 }

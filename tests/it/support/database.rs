@@ -1,4 +1,4 @@
-//! The server that the tests share, and a schema of it for each test.
+//! The server that the tests share, and a schema for each test.
 
 use std::sync::{
     OnceLock,
@@ -16,17 +16,18 @@ use super::patiently;
 
 pub(crate) type Manager = r2d2_postgres::PostgresConnectionManager<NoTls>;
 
-/// The original's table, and the recommended one.
+/// The table of OCaml's session-postgresql.
 pub(crate) const ORIGINAL: &str = include_str!("../../../sql/original.sql");
+/// Turns the table of OCaml's session-postgresql into the recommended one.
 pub(crate) const UPGRADE: &str = include_str!("../../../sql/upgrade.sql");
 
-/// How to connect to the server of all tests.
+/// The connection string of the server that the tests share.
 pub(crate) fn url() -> &'static str {
     static DATABASE: OnceLock<Database> = OnceLock::new();
     DATABASE.get_or_init(|| Database::open().unwrap()).url()
 }
 
-/// A schema of a test's own, whose name needs quotes; dropped with the test.
+/// A schema for one test. It is dropped with the test. Its name needs quotes.
 pub(crate) struct Schema {
     name: String,
     url: String,
@@ -37,7 +38,7 @@ impl Schema {
         Schema::on(url())
     }
 
-    /// A schema on the server behind this connection string.
+    /// A schema on the server with this connection string.
     pub(crate) fn on(url: &str) -> Schema {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -62,7 +63,7 @@ impl Schema {
         format!("\"{}\"", self.name.replace('"', "\"\""))
     }
 
-    /// How to connect so that plain table names mean this schema's.
+    /// A configuration whose `search_path` is this schema.
     pub(crate) fn config(&self) -> Config {
         let mut config: Config = self.url.parse().unwrap();
         let path = self.quoted().replace('\\', "\\\\").replace(' ', "\\ ");
@@ -70,7 +71,7 @@ impl Schema {
         config
     }
 
-    /// The same as a connection string, for other programs.
+    /// The same as [`Schema::config`], as a connection string for other programs.
     pub(crate) fn url(&self) -> String {
         let config = self.config();
         let options = config.get_options().unwrap();
@@ -88,12 +89,12 @@ impl Schema {
         self.config().connect(NoTls).unwrap()
     }
 
-    /// Runs SQL in which plain table names mean this schema's.
+    /// Runs SQL. Its `search_path` is this schema.
     pub(crate) fn run(&self, sql: &str) {
         self.client().batch_execute(sql).unwrap();
     }
 
-    /// The recommended table, or the original's.
+    /// Creates the recommended table, or that of OCaml's session-postgresql.
     pub(crate) fn create_table(&self, legacy: bool) {
         if legacy {
             self.run(ORIGINAL);
@@ -102,13 +103,14 @@ impl Schema {
         }
     }
 
-    /// How many rows match.
+    /// The number of sessions that match.
     pub(crate) fn count(&self, condition: &str) -> i64 {
         let sql = format!("SELECT count(*) FROM session WHERE {condition}");
         self.client().query_one(&sql, &[]).unwrap().get(0)
     }
 
-    /// How many statements that name this schema the server has at work, or waiting.
+    /// The number of statements that name this schema and that the server executes now. A statement that
+    /// waits for a lock counts.
     pub(crate) fn active(&self) -> i64 {
         let sql = "SELECT count(*) FROM pg_stat_activity \
                    WHERE state = 'active' AND pid <> pg_backend_pid() AND strpos(query, $1) > 0";
@@ -120,7 +122,7 @@ impl Schema {
         self.pool_to(self.config(), size)
     }
 
-    /// A pool that connects so, for example through a proxy.
+    /// A pool with this configuration, for example one that connects through a proxy.
     pub(crate) fn pool_to(&self, config: Config, size: u32) -> Pool<Manager> {
         let manager = Manager::new(config, NoTls);
         Pool::builder()
@@ -130,12 +132,12 @@ impl Schema {
             .unwrap()
     }
 
-    /// A builder of stores whose table is in this schema, however they connect.
+    /// A builder of stores whose table is in this schema. They may connect in any way.
     pub(crate) fn builder(&self) -> PostgresStoreBuilder {
         PostgresStore::builder().schema(&self.name).unwrap()
     }
 
-    /// A pooled store with the recommended table.
+    /// A store with the recommended table and a pool of 4 connections.
     pub(crate) fn store(&self) -> PostgresStore {
         let store = self.builder().from_pool(self.pool(4));
         store.create_table().unwrap();
@@ -143,7 +145,7 @@ impl Schema {
     }
 }
 
-/// The server's process behind a store with one connection.
+/// The ID of the server process of a store with one connection.
 pub(crate) fn pid(store: &PostgresStore) -> i32 {
     let ask = |client: &mut Client| client.query_one("SELECT pg_backend_pid()", &[]);
     patiently(|| store.with_client(ask)).unwrap().get(0)
@@ -151,7 +153,7 @@ pub(crate) fn pid(store: &PostgresStore) -> i32 {
 
 /// Locks a session's row until the transaction ends.
 ///
-/// The transaction is READ COMMITTED, whichever isolation level is the server's default. In a small
+/// The transaction is READ COMMITTED even if the server's default is another isolation level. In a small
 /// table, serializable transactions conflict even if they lock different rows.
 pub(crate) fn lock<'a>(holder: &'a mut Client, key: &Key) -> Transaction<'a> {
     let transaction = holder.build_transaction();
@@ -164,7 +166,7 @@ pub(crate) fn lock<'a>(holder: &'a mut Client, key: &Key) -> Transaction<'a> {
 
 impl Drop for Schema {
     fn drop(&mut self) {
-        // A test that stopped its server for good took the schema along.
+        // If the test has stopped its server, the schema is gone.
         if let Ok(mut client) = Client::connect(&self.url, NoTls) {
             let _ = client.batch_execute(&format!("DROP SCHEMA {} CASCADE", self.quoted()));
         }

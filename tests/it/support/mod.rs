@@ -1,14 +1,19 @@
-//! What the tests stand on: a database, stores of every kind, and a proxy that breaks connections.
+//! Helpers of the tests: a database, a store of every kind, and proxies that break connections.
 
 pub(crate) mod backends;
 pub(crate) mod blocking;
 pub(crate) mod child;
 pub(crate) mod database;
-pub(crate) mod line;
 pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod role;
 pub(crate) mod switch;
+pub(crate) mod tcp_proxy;
+
+/// The former name of [`tcp_proxy`].
+pub(crate) mod line {
+    pub(crate) use super::tcp_proxy::TcpProxy as Line;
+}
 
 use std::{
     thread,
@@ -17,20 +22,22 @@ use std::{
 
 use session_postgres::{Error, Key};
 
-/// A condition that does not come true within this is a failure.
+/// How long a test waits for a condition before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits until the condition holds.
+/// Waits until the condition is true. Panics if it is still false after [`PATIENCE`].
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        assert!(begun.elapsed() < PATIENCE, "timed out waiting for: {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// What a call comes to that is to succeed, of a store whose time is short: on a slow machine it may have
-/// to be made again.
+/// Returns the result of a call on a store with a short time limit.
+///
+/// A slow machine may exceed the limit, so a call that times out or loses its connection is repeated.
+/// Panics on every other error.
 pub(crate) fn patiently<T>(mut call: impl FnMut() -> Result<T, Error>) -> T {
     let begun = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! A proxy between client and server that counts what is said, and breaks connections on demand.
+//! A proxy that counts round trips and statements, and that breaks a connection at a chosen statement.
 
 use std::{
     fs,
@@ -15,22 +15,23 @@ use std::{
 
 use session_postgres::postgres::{Config, config::Host};
 
-/// Where a connection breaks, the next time the client sends such a request.
+/// The request at which a connection breaks, and whether the server executes it.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Break {
-    /// Before the server gets a statement with parameters.
+    /// Before the server receives a statement with parameters.
     BeforeStatement,
-    /// After the server has carried out a statement with parameters, before the client knows.
+    /// After the server has executed a statement with parameters, before the client gets the result.
     AfterStatement,
-    /// Before the server gets this text.
+    /// Before the server receives a simple query that begins with this text.
     BeforeText(&'static str),
-    /// After the server has carried out this text, before the client knows.
+    /// After the server has executed a simple query that begins with this text, before the client gets
+    /// the result.
     AfterText(&'static str),
 }
 
-/// Listens in a folder of its own, on a Unix socket: there is no port to be had by somebody else.
+/// Listens on a Unix socket in its own directory. Unlike a TCP port, it cannot be taken by another program.
 pub(crate) struct Proxy {
-    folder: PathBuf,
+    directory: PathBuf,
     shared: Arc<Shared>,
 }
 
@@ -46,24 +47,24 @@ impl Proxy {
     pub(crate) fn to(server: &Config) -> Proxy {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("sp-{}-{count}", std::process::id()));
-        fs::create_dir(&folder).unwrap();
-        let listener = UnixListener::bind(folder.join(".s.PGSQL.5432")).unwrap();
+        let directory = std::env::temp_dir().join(format!("sp-{}-{count}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let listener = UnixListener::bind(directory.join(".s.PGSQL.5432")).unwrap();
         let shared = Arc::new(Shared::default());
-        let (server, conversation) = (server.clone(), shared.clone());
+        let (server, counted) = (server.clone(), shared.clone());
         thread::spawn(move || {
             for client in listener.incoming() {
-                let shared = conversation.clone();
+                let shared = counted.clone();
                 relay(client.unwrap(), connect(&server), shared);
             }
         });
-        Proxy { folder, shared }
+        Proxy { directory, shared }
     }
 
-    /// The configuration that leads through the proxy.
+    /// A configuration that connects through the proxy.
     pub(crate) fn config(&self, server: &Config) -> Config {
         let mut config = Config::new();
-        config.host_path(&self.folder).port(5432);
+        config.host_path(&self.directory).port(5432);
         config.user(server.get_user().unwrap());
         server
             .get_password()
@@ -73,7 +74,7 @@ impl Proxy {
         config
     }
 
-    /// How often the client waited for an answer, and how many statements it sent, since last asked.
+    /// The numbers of round trips and of statements since this was last called.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let take = |count: &AtomicUsize| count.swap(0, Ordering::SeqCst);
         (
@@ -82,7 +83,7 @@ impl Proxy {
         )
     }
 
-    /// How many bytes the client sent since last asked.
+    /// The number of bytes that the client has sent since this was last called.
     pub(crate) fn bytes(&self) -> usize {
         self.shared.bytes.swap(0, Ordering::SeqCst)
     }
@@ -92,7 +93,7 @@ impl Proxy {
         *self.shared.breaks.lock().unwrap() = Some(what);
     }
 
-    /// Whether the break that was ordered has happened.
+    /// Whether the connection has been broken as requested.
     pub(crate) fn has_broken(&self) -> bool {
         self.shared.breaks.lock().unwrap().is_none()
     }
@@ -100,17 +101,17 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
+        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
 pub(super) trait Stream: Read + Write + Send {
-    fn again(&self) -> Box<dyn Stream>;
+    fn duplicate(&self) -> Box<dyn Stream>;
     fn cut(&self);
 }
 
 impl Stream for UnixStream {
-    fn again(&self) -> Box<dyn Stream> {
+    fn duplicate(&self) -> Box<dyn Stream> {
         Box::new(self.try_clone().unwrap())
     }
 
@@ -120,7 +121,7 @@ impl Stream for UnixStream {
 }
 
 impl Stream for TcpStream {
-    fn again(&self) -> Box<dyn Stream> {
+    fn duplicate(&self) -> Box<dyn Stream> {
         Box::new(self.try_clone().unwrap())
     }
 
@@ -133,13 +134,14 @@ pub(super) fn connect(server: &Config) -> Box<dyn Stream> {
     let port = server.get_ports().first().copied().unwrap_or(5432);
     match &server.get_hosts()[0] {
         Host::Tcp(host) => Box::new(TcpStream::connect((host.as_str(), port)).unwrap()),
-        Host::Unix(folder) => {
-            Box::new(UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).unwrap())
+        Host::Unix(directory) => {
+            Box::new(UnixStream::connect(directory.join(format!(".s.PGSQL.{port}"))).unwrap())
         }
     }
 }
 
-/// One message: its type, 0 for the first of a connection, and all its bytes.
+/// Reads one message. Returns its type and all its bytes. The first message of a connection has no type,
+/// which is returned as 0.
 fn message(stream: &mut dyn Stream, has_type: bool) -> io::Result<(u8, Vec<u8>)> {
     let head = if has_type { 5 } else { 4 };
     let mut bytes = vec![0; head];
@@ -152,11 +154,11 @@ fn message(stream: &mut dyn Stream, has_type: bool) -> io::Result<(u8, Vec<u8>)>
 
 fn relay(client: UnixStream, server: Box<dyn Stream>, shared: Arc<Shared>) {
     let swallow = Arc::new(AtomicBool::new(false));
-    let (mut to_client, mut from_server) = (client.again(), server.again());
+    let (mut to_client, mut from_server) = (client.duplicate(), server.duplicate());
     let answers = swallow.clone();
     thread::spawn(move || {
         while let Ok((kind, bytes)) = message(&mut *from_server, true) {
-            // The server is ready for the next request: what was asked is done.
+            // `ReadyForQuery`: the server has executed the request.
             if kind == b'Z' && answers.load(Ordering::SeqCst) {
                 break;
             }
@@ -168,7 +170,7 @@ fn relay(client: UnixStream, server: Box<dyn Stream>, shared: Arc<Shared>) {
         from_server.cut();
     });
     thread::spawn(move || {
-        let (mut client, mut server) = (client.again(), server);
+        let (mut client, mut server) = (client.duplicate(), server);
         let mut has_type = false;
         while let Ok((kind, bytes)) = message(&mut *client, has_type) {
             has_type = true;

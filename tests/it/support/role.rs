@@ -1,10 +1,10 @@
-//! A role of a test's own.
+//! A database role for one test.
 
 use session_postgres::{PostgresStore, postgres::NoTls};
 
 use super::database::Schema;
 
-/// May use the schema, and what it is granted; gone with the test.
+/// A role that may use the schema, and what it is granted. It is dropped with the test.
 pub(crate) struct Role<'s> {
     schema: &'s Schema,
     name: String,
@@ -20,17 +20,18 @@ impl<'s> Role<'s> {
         Role { schema, name }
     }
 
+    /// Runs SQL, in which `TO web` stands for this role.
     pub(crate) fn grant(&self, sql: &str) {
         self.schema
             .run(&sql.replace("TO web", &format!("TO \"{}\"", self.name)));
     }
 
-    /// What makes a connection this role's.
+    /// The SQL that makes a connection use this role.
     pub(crate) fn settings(&self) -> String {
         format!("SET ROLE \"{}\"", self.name)
     }
 
-    /// A store whose connection is this role's.
+    /// A store whose connection uses this role.
     pub(crate) fn store(&self) -> PostgresStore {
         let mut client = self.schema.config().connect(NoTls).unwrap();
         client.batch_execute(&self.settings()).unwrap();

@@ -1,4 +1,4 @@
-//! A manager of connections that a test leads to one server after another.
+//! A connection manager that a test can direct to another server.
 
 use std::{
     sync::{
@@ -15,7 +15,7 @@ use session_postgres::{
 
 use super::wait_until;
 
-/// As if a name led to another server after a failover.
+/// Connects to one server after another, like a host name whose address changes at a failover.
 #[derive(Clone)]
 pub(crate) struct Switch(Arc<Shared>);
 
@@ -36,24 +36,24 @@ impl Switch {
         }))
     }
 
-    /// A pool that connects as this says, and has all its connections.
+    /// A pool that uses this manager. All its connections are open.
     pub(crate) fn pool(&self, size: u32) -> Pool<Switch> {
         let pool = Pool::builder().max_size(size).test_on_check_out(false);
         pool.build(self.clone()).unwrap()
     }
 
-    /// Holds up new connections, until they lead to the next server.
+    /// Delays new connections until [`Switch::to_next`] is called.
     pub(crate) fn hold(&self) {
         self.0.is_held.store(true, Ordering::SeqCst);
     }
 
-    /// Leads new connections to the next server.
+    /// Directs new connections to the next server.
     pub(crate) fn to_next(&self) {
         self.0.current.fetch_add(1, Ordering::SeqCst);
         self.0.is_held.store(false, Ordering::SeqCst);
     }
 
-    /// How often a connection was asked for.
+    /// The number of attempts to connect so far.
     pub(crate) fn connected(&self) -> usize {
         self.0.connected.load(Ordering::SeqCst)
     }

@@ -1,4 +1,4 @@
-//! A TCP line to a server that can fall silent, be slow, or be cut.
+//! A TCP proxy that can stall, delay or cut its connections.
 
 use std::{
     io::{Read, Write},
@@ -15,47 +15,47 @@ use session_postgres::postgres::Config;
 
 use super::proxy;
 
-/// Listens at a port that the system chose, and passes on what comes.
-pub(crate) struct Line {
+/// Listens on a port that the system chose, and forwards bytes in both directions.
+pub(crate) struct TcpProxy {
     port: u16,
     shared: Arc<Shared>,
 }
 
 #[derive(Default)]
 struct Shared {
-    /// Nothing is passed on, in neither direction, while this is true.
+    /// While this is true, nothing is forwarded in either direction.
     is_silent: Mutex<bool>,
-    speaks: Condvar,
+    resumed: Condvar,
     delay: Mutex<Duration>,
-    ends: Mutex<Vec<TcpStream>>,
-    /// New connections wait for this.
+    clients: Mutex<Vec<TcpStream>>,
+    /// Held while no new connections are accepted.
     accepts: Mutex<()>,
     open: AtomicUsize,
     accepted: AtomicUsize,
 }
 
-impl Line {
-    /// To the server that this configuration names.
-    pub(crate) fn to(server: &Config) -> Line {
+impl TcpProxy {
+    /// A proxy to the server of this configuration.
+    pub(crate) fn to(server: &Config) -> TcpProxy {
         let server = server.clone();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared::default());
-        let relayed = shared.clone();
+        let accepting = shared.clone();
         thread::spawn(move || {
             for client in listener.incoming() {
-                drop(relayed.accepts.lock());
-                relay(client.unwrap(), server.clone(), &relayed);
+                drop(accepting.accepts.lock());
+                relay(client.unwrap(), server.clone(), &accepting);
             }
         });
-        Line { port, shared }
+        TcpProxy { port, shared }
     }
 
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// How to reach through this line what the configuration, that of a database on the line's server, names.
+    /// A configuration that connects through the proxy, with the user, database and options of `server`.
     pub(crate) fn config(&self, server: &Config) -> Config {
         let mut config = Config::new();
         config
@@ -67,20 +67,22 @@ impl Line {
         config
     }
 
-    /// Swallows all that is said, and accepts connections that get no answer.
+    /// Forwards nothing until [`TcpProxy::speak_again`] is called. New connections are accepted, but get no
+    /// answer.
     pub(crate) fn fall_silent(&self) {
         *self.shared.is_silent.lock().unwrap() = true;
     }
 
+    /// Forwards again, first the bytes that have arrived meanwhile.
     pub(crate) fn speak_again(&self) {
         *self.shared.is_silent.lock().unwrap() = false;
-        self.shared.speaks.notify_all();
+        self.shared.resumed.notify_all();
     }
 
-    /// Accepts no connections as long as the result lives, as a server whose queue of new connections is full.
+    /// Accepts no connections while the result lives, like a server whose queue of new connections is full.
     pub(crate) fn accept_none(&self) -> impl Sized + '_ {
         let accepts = self.shared.accepts.lock().unwrap();
-        // The system keeps some connections ready. When it has no room left, it ignores new ones.
+        // The system accepts a few connections in advance. If its queue is full, it ignores new ones.
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
         let mut queue = Vec::new();
         while let Ok(waiting) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
@@ -89,31 +91,31 @@ impl Line {
         (queue, accepts)
     }
 
-    /// Passes on what comes from now on only after so much time.
+    /// Delays everything by so much from now on.
     pub(crate) fn delay(&self, delay: Duration) {
         *self.shared.delay.lock().unwrap() = delay;
     }
 
-    /// Cuts every connection that there is.
+    /// Cuts all open connections.
     pub(crate) fn cut(&self) {
-        for end in self.shared.ends.lock().unwrap().drain(..) {
-            let _ = end.shutdown(Shutdown::Both);
+        for client in self.shared.clients.lock().unwrap().drain(..) {
+            let _ = client.shutdown(Shutdown::Both);
         }
     }
 
-    /// How many connections there have been.
+    /// The number of connections accepted so far.
     pub(crate) fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
     }
 
-    /// How many connections are open from the client's side.
+    /// The number of connections that clients have open.
     pub(crate) fn open(&self) -> usize {
         self.shared.open.load(Ordering::SeqCst)
     }
 }
 
-/// Whoever waits for an answer learns that there is none.
-impl Drop for Line {
+/// Cuts all connections, so that no client waits for an answer.
+impl Drop for TcpProxy {
     fn drop(&mut self) {
         self.cut();
         self.speak_again();
@@ -122,7 +124,7 @@ impl Drop for Line {
 
 fn relay(client: TcpStream, server: Config, shared: &Arc<Shared>) {
     shared
-        .ends
+        .clients
         .lock()
         .unwrap()
         .push(client.try_clone().unwrap());
@@ -131,25 +133,25 @@ fn relay(client: TcpStream, server: Config, shared: &Arc<Shared>) {
     let up = shared.clone();
     thread::spawn(move || {
         let mut from = client.try_clone().unwrap();
-        // The server does not learn of a client whose first word is swallowed.
-        if let Some(first) = up.heard(&mut from) {
+        // The proxy connects to the server only when the client's first bytes may be forwarded.
+        if let Some(first) = up.read(&mut from) {
             let mut server = proxy::connect(&server);
-            let (mut answers, mut to_client) = (server.again(), client);
+            let (mut answers, mut to_client) = (server.duplicate(), client);
             let down = up.clone();
             thread::spawn(move || {
-                while let Some(bytes) = down.heard(&mut answers) {
+                while let Some(bytes) = down.read(&mut answers) {
                     if to_client.write_all(&bytes).is_err() {
                         break;
                     }
                 }
                 let _ = to_client.shutdown(Shutdown::Both);
             });
-            let mut said = Some(first);
-            while let Some(bytes) = said {
+            let mut next = Some(first);
+            while let Some(bytes) = next {
                 if server.write_all(&bytes).is_err() {
                     break;
                 }
-                said = up.heard(&mut from);
+                next = up.read(&mut from);
             }
             server.cut();
         }
@@ -158,13 +160,14 @@ fn relay(client: TcpStream, server: Config, shared: &Arc<Shared>) {
 }
 
 impl Shared {
-    /// What comes from there, once it may be passed on; none at the end.
-    fn heard(&self, from: &mut impl Read) -> Option<Vec<u8>> {
+    /// Reads the next bytes, and returns them once they may be forwarded. `None` means that the stream has
+    /// ended.
+    fn read(&self, from: &mut impl Read) -> Option<Vec<u8>> {
         let mut bytes = vec![0; 65_536];
         let count = from.read(&mut bytes).ok().filter(|count| *count > 0)?;
         bytes.truncate(count);
         let is_silent = self.is_silent.lock().unwrap();
-        drop(self.speaks.wait_while(is_silent, |is_silent| *is_silent));
+        drop(self.resumed.wait_while(is_silent, |is_silent| *is_silent));
         let delay = *self.delay.lock().unwrap();
         thread::sleep(delay);
         Some(bytes)
