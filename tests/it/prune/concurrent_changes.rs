@@ -1,4 +1,4 @@
-//! Rows that other transactions lock or change meanwhile.
+//! Rows that other transactions lock or change at the same time.
 
 use std::thread::{self, ScopedJoinHandle};
 
@@ -8,10 +8,9 @@ use super::fill;
 use crate::support::{database::Schema, role::Role, wait_until};
 
 #[test]
-fn rows_that_others_have_locked_are_left_and_nobody_waits() {
+fn locked_rows_are_skipped_without_waiting() {
     for lock in ["UPDATE", "NO KEY UPDATE", "SHARE", "KEY SHARE"] {
         let schema = Schema::new();
-        // Waiting would end in an error.
         let store = schema.builder().from_client(schema.client());
         store.create_table().unwrap();
         fill(&schema, 2_000);
@@ -25,10 +24,10 @@ fn rows_that_others_have_locked_are_left_and_nobody_waits() {
     }
 }
 
-/// What becomes of rows between the look at the table and the look at them: a policy of the table makes
-/// the statement stop at its first row, until the others are changed.
+/// Rows change after the statement has taken its snapshot and before it reaches them. A policy of the
+/// table stops the statement at its first row until they have changed.
 #[test]
-fn a_row_that_is_renewed_meanwhile_survives() {
+fn rows_that_are_renewed_during_the_statement_are_kept() {
     for legacy in [false, true] {
         let schema = Schema::new();
         schema.create_table(legacy);
@@ -72,7 +71,7 @@ fn a_row_that_is_renewed_meanwhile_survives() {
                  UPDATE session SET session_key = 'renamed', expire_date = now() + interval '1 day' \
                      WHERE session_key = 'expired6'",
             );
-            // Not for all to see yet.
+            // Renewed, but not committed yet.
             let renew = "UPDATE session SET expire_date = now() + interval '1 day' \
                          WHERE session_key = 'expired7'";
             transaction.execute(renew, &[]).unwrap();
@@ -84,7 +83,7 @@ fn a_row_that_is_renewed_meanwhile_survives() {
         let left = schema
             .count("session_key IN ('expired1', 'expired2', 'expired3', 'renamed', 'expired7')");
         assert_eq!(left, 5, "legacy: {legacy}");
-        // The one that was changed and had expired all the same is for this or the next time.
+        // The row that was changed but is still expired may be left to the next call.
         let last = store.prune(u64::MAX).unwrap();
         assert_eq!(removed + last, 50 + 1 - 6, "legacy: {legacy}");
         assert_eq!(schema.count("true"), 5);
@@ -92,7 +91,7 @@ fn a_row_that_is_renewed_meanwhile_survives() {
 }
 
 #[test]
-fn of_rows_that_are_renewed_all_the_time_only_the_expired_go() {
+fn no_row_that_was_renewed_is_removed() {
     let schema = Schema::new();
     let store = schema.store();
     fill(&schema, 3_000);
@@ -125,7 +124,7 @@ fn of_rows_that_are_renewed_all_the_time_only_the_expired_go() {
 }
 
 #[test]
-fn two_calls_at_once_remove_each_row_once() {
+fn two_concurrent_calls_remove_each_row_once() {
     let schema = Schema::new();
     let stores = [(); 2].map(|()| schema.store());
     let living = stores[0].generate(Some("lobster"), None).unwrap();

@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 #[test]
-fn only_what_has_expired_is_removed() {
+fn only_expired_rows_are_removed() {
     for legacy in [false, true] {
         let schema = Schema::new();
         schema.create_table(legacy);
@@ -50,7 +50,7 @@ fn only_what_has_expired_is_removed() {
 }
 
 #[test]
-fn no_more_than_the_limit_is_removed() {
+fn at_most_the_limit_is_removed() {
     let schema = Schema::new();
     let store = schema.store();
     fill(&schema, 3_000);
@@ -63,18 +63,17 @@ fn no_more_than_the_limit_is_removed() {
     assert_eq!(schema.count("true"), 0);
 }
 
-/// Wherever the last call has ended, the next finds what there is, on either side.
 #[test]
-fn each_call_goes_once_around_the_whole_table() {
+fn each_call_scans_the_whole_table_once() {
     let schema = Schema::new();
     let store = schema.store();
-    // Some 700 blocks, of which one statement looks at 128.
+    // About 700 blocks. One statement scans 128 of them.
     schema.run("ALTER TABLE session SET (autovacuum_enabled = false)");
     fill_with_living(&schema, 300 * 27);
     fill(&schema, 10);
     fill_with_living(&schema, 400 * 27);
     assert_eq!(store.prune(5).unwrap(), 5);
-    // Behind where that has ended, there, and ahead of it.
+    // Rows before, at and after the place where that call stopped.
     schema.run(
         "WITH numbered AS (SELECT session_key, row_number() OVER (ORDER BY ctid) AS place FROM session) \
          UPDATE session SET expire_date = now() FROM numbered \
@@ -87,7 +86,7 @@ fn each_call_goes_once_around_the_whole_table() {
     assert_eq!(schema.count(expired), 0);
     assert_eq!(schema.count("true"), 700 * 27 - 6);
 
-    // A table that has become smaller than where the last call has ended.
+    // A table that now ends before the place where the last call stopped.
     fill(&schema, 10);
     assert_eq!(store.prune(5).unwrap(), 5);
     schema.run("TRUNCATE session");
@@ -96,11 +95,11 @@ fn each_call_goes_once_around_the_whole_table() {
 }
 
 #[test]
-fn each_call_goes_on_where_the_last_one_has_ended() {
+fn each_call_continues_where_the_last_one_stopped() {
     let schema = Schema::new();
     let store = schema.store();
     schema.run("INSERT INTO session VALUES ('front', now(), 'x')");
-    // More blocks than one statement looks at.
+    // More blocks than one statement scans.
     fill_with_living(&schema, 300 * 27);
     fill(&schema, 10);
     let mut holder = schema.client();
@@ -113,7 +112,7 @@ fn each_call_goes_on_where_the_last_one_has_ended() {
 }
 
 #[test]
-fn a_table_in_partitions_is_pruned_too() {
+fn a_partitioned_table_is_pruned() {
     let schema = Schema::new();
     schema.run(
         "CREATE TABLE session (session_key char(40) PRIMARY KEY, \
@@ -123,15 +122,15 @@ fn a_table_in_partitions_is_pruned_too() {
     );
     let store = schema.builder().from_pool(schema.pool(2));
     fill(&schema, 10_000);
-    // Of each two blocks one has living rows, and of expired ones there is one in the same place of the
-    // other partition.
+    // In one partition, every second block has only rows that have not expired. The other partition has
+    // expired rows in the blocks of the same numbers.
     schema.run(
         "UPDATE session_1 SET expire_date = now() + interval '1 day' \
          WHERE (ctid::text::point)[0]::int % 2 = 0",
     );
     let living = schema.count("expire_date > now()");
     assert_eq!(store.prune(500).unwrap(), 500);
-    // None of the other partition is looked at a second time, or waited for.
+    // The call neither waits for locked rows nor scans the other partition twice.
     let mut holder = schema.client();
     let mut transaction = holder.transaction().unwrap();
     transaction
@@ -155,12 +154,14 @@ fn a_table_on_the_search_path_is_found() {
     let store = Arc::new(PostgresStore::from_client(schema.client()));
     assert_eq!(store.prune(4).unwrap(), 4);
     let pruner = often().start(store);
-    wait_until("the rest to go", || pruner.stats().removed == 6);
+    wait_until("the other rows to be removed", || {
+        pruner.stats().removed == 6
+    });
     assert_eq!(schema.count("true"), 0);
 }
 
 #[test]
-fn a_missing_table_and_a_missing_privilege_are_told() {
+fn a_missing_table_and_a_missing_privilege_are_reported() {
     let schema = Schema::new();
     let store = schema.builder().from_client(schema.client());
     let error = store.prune(1).unwrap_err();
@@ -176,7 +177,7 @@ fn a_missing_table_and_a_missing_privilege_are_told() {
     let code = error.sqlstate();
     assert_eq!(code, Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{error}");
     role.grant("GRANT DELETE ON session TO web");
-    wait_until("it to go on", || pruner.stats().removed == 10);
+    wait_until("the pruner to succeed", || pruner.stats().removed == 10);
     wait_until("the pass to end", || pruner.stats().last_error.is_none());
     drop(pruner);
 }

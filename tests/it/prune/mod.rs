@@ -1,4 +1,4 @@
-//! Rows of expired sessions, removed by call and in the background.
+//! Pruning: removing the rows of expired sessions, by a call or in the background.
 
 mod concurrent_changes;
 mod expired_rows;
@@ -12,7 +12,7 @@ use session_postgres::{Pruner, PrunerBuilder};
 
 use crate::support::database::Schema;
 
-/// So many rows that have expired.
+/// Adds rows of expired sessions.
 fn fill(schema: &Schema, rows: u64) {
     schema.run(&format!(
         "INSERT INTO session \
@@ -21,7 +21,7 @@ fn fill(schema: &Schema, rows: u64) {
     ));
 }
 
-/// So many rows that have not.
+/// Adds rows of sessions that have not expired.
 fn fill_with_living(schema: &Schema, rows: u64) {
     schema.run(&format!(
         "INSERT INTO session SELECT gen_random_uuid()::text, now() + interval '1 day', \
@@ -29,12 +29,12 @@ fn fill_with_living(schema: &Schema, rows: u64) {
     ));
 }
 
-/// A pruner that does not rest for long between its passes.
+/// A pruner with a short interval.
 fn often() -> PrunerBuilder {
     Pruner::builder().interval(Duration::from_millis(10))
 }
 
-/// Has each statement that removes rows take a while.
+/// Makes each statement that removes rows take 50 ms longer.
 fn slow_down(schema: &Schema) {
     schema.run(
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \

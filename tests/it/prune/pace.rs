@@ -1,4 +1,4 @@
-//! How fast rows are removed, and what other programs notice.
+//! How fast rows are removed, and how long other programs wait.
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{fill, slow_down};
 use crate::support::{database::Schema, patiently, wait_until};
 
 #[test]
-fn a_call_that_cannot_begin_is_over_in_time() {
+fn a_call_that_waits_for_a_table_lock_times_out() {
     let schema = Schema::new();
     let store = schema
         .builder()
@@ -29,7 +29,7 @@ fn a_call_that_cannot_begin_is_over_in_time() {
 }
 
 #[test]
-fn a_call_in_the_facade_answers_before_its_time_is_up() {
+fn a_call_in_the_facade_returns_before_its_deadline() {
     let schema = Schema::new();
     let store = schema.store();
     slow_down(&schema);
@@ -39,7 +39,7 @@ fn a_call_in_the_facade_answers_before_its_time_is_up() {
         .build(store);
     let runtime = Runtime::new().unwrap();
     let (before, removed) = patiently(|| {
-        wait_until("no call is under way", || store.stats().running == 0);
+        wait_until("the last call to end", || store.stats().running == 0);
         let before = schema.count("true") as u64;
         let prune = store.run(|store| store.prune(u64::MAX));
         Ok((before, runtime.block_on(prune)??))
@@ -48,17 +48,19 @@ fn a_call_in_the_facade_answers_before_its_time_is_up() {
     assert_eq!(schema.count("true") as u64, before - removed);
 }
 
-/// Who wants one of its rows waits for no more than the statement under way, and gets in between two.
+/// A transaction that needs the table waits only for the current statement, not for the whole call.
 #[test]
-fn others_get_in_between_two_statements() {
+fn other_transactions_can_lock_the_table_between_two_statements() {
     let schema = Schema::new();
     let store = schema.store();
     slow_down(&schema);
     fill(&schema, 5_000);
     thread::scope(|scope| {
         let call = scope.spawn(|| store.prune(u64::MAX).unwrap());
-        wait_until("the first to be removed", || schema.count("true") < 5_000);
-        // As strong as a lock can be.
+        wait_until("the first rows to be removed", || {
+            schema.count("true") < 5_000
+        });
+        // The strongest lock that there is.
         schema.run("BEGIN; LOCK TABLE session IN ACCESS EXCLUSIVE MODE; COMMIT");
         assert!(schema.count("true") > 0);
         assert_eq!(call.join().unwrap(), 5_000);
@@ -66,7 +68,7 @@ fn others_get_in_between_two_statements() {
 }
 
 #[test]
-fn the_server_is_left_alone_between_two_statements() {
+fn there_is_a_pause_between_two_statements() {
     let schema = Schema::new();
     let store = Arc::new(schema.store());
     schema.run(
@@ -80,7 +82,7 @@ fn the_server_is_left_alone_between_two_statements() {
          END $$; \
          CREATE TRIGGER note BEFORE DELETE ON session EXECUTE FUNCTION note()",
     );
-    // A pause is of 100 ms here, by another clock.
+    // The store pauses for 100 ms. The server's clock may measure less.
     let assert_pauses = |what: &str| {
         let sql = "SELECT count(*), coalesce(min(pause) >= interval '50 ms', false) FROM ( \
                        SELECT begun - lag(ended) OVER (ORDER BY begun) AS pause FROM statement \
@@ -134,9 +136,9 @@ fn statements_get_larger_while_they_are_fast_and_smaller_while_they_are_slow() {
     assert!(after_slow.clone().all(|pair| pair[1] < pair[0]), "{rows:?}");
 }
 
-/// A commit of the store's that waits for a standby would wait for ever, here.
+/// No standby is connected, so a commit that waits for one would never end.
 #[test]
-fn no_standby_is_waited_for() {
+fn pruning_does_not_wait_for_a_standby() {
     let server = Server::start().unwrap();
     let schema = Schema::on(server.url());
     schema.store();
@@ -145,6 +147,6 @@ fn no_standby_is_waited_for() {
     waits.options(&options);
     let store = schema.builder().connect_with(waits, NoTls).unwrap();
     fill(&schema, 10);
-    server.set("synchronous_standby_names", "nobody").unwrap();
+    server.set("synchronous_standby_names", "absent").unwrap();
     assert_eq!(store.prune(10).unwrap(), 10);
 }

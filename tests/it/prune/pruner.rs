@@ -1,4 +1,4 @@
-//! `Pruner`: a thread that prunes again and again.
+//! `Pruner`: a thread that prunes at intervals.
 
 use std::{
     sync::{
@@ -25,15 +25,15 @@ use crate::support::{
 };
 
 #[test]
-fn a_pruner_removes_what_expires_again_and_again() {
+fn a_pruner_removes_expired_rows_in_every_pass() {
     let schema = Schema::new();
     let store = Arc::new(schema.store());
     let living = store.generate(Some("lobster"), None).unwrap();
     let pruner = often().limit(150).start(store.clone());
     for round in 1..=3 {
         fill(&schema, 1_000);
-        wait_until("all to be removed", || schema.count("true") == 1);
-        wait_until("that to be counted", || {
+        wait_until("all rows to be removed", || schema.count("true") == 1);
+        wait_until("the rows to be counted", || {
             pruner.stats().removed == round * 1_000
         });
     }
@@ -45,22 +45,22 @@ fn a_pruner_removes_what_expires_again_and_again() {
     assert!(format!("{pruner:?}").contains("removed: 3000"));
 }
 
-/// Takes the turn of a table, as the documentation says that it is known to the server.
-const TAKE_TURN: &str = "SELECT pg_advisory_lock(1936028531, 'session'::regclass::oid::int4)";
+/// Takes the advisory lock of a pruner on the table. Its key is documented.
+const TAKE_LOCK: &str = "SELECT pg_advisory_lock(1936028531, 'session'::regclass::oid::int4)";
 
-/// How many have it.
-fn holders_of_turn(client: &mut Client) -> i64 {
+/// The number of connections that hold this lock.
+fn lock_holders(client: &mut Client) -> i64 {
     let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' \
                AND classid = 1936028531 AND objid = 'session'::regclass AND objsubid = 2";
     client.query_one(sql, &[]).unwrap().get(0)
 }
 
 #[test]
-fn a_pruner_leaves_the_table_to_another_that_is_at_it() {
+fn a_pruner_yields_while_another_one_prunes_the_table() {
     let schema = Schema::new();
     let store = schema.store();
     let mut other = schema.client();
-    other.execute(TAKE_TURN, &[]).unwrap();
+    other.execute(TAKE_LOCK, &[]).unwrap();
     fill(&schema, 1_000);
     let pruner = often().start(Arc::new(store));
     wait_until("some passes", || pruner.stats().yields >= 3);
@@ -68,21 +68,23 @@ fn a_pruner_leaves_the_table_to_another_that_is_at_it() {
     assert_eq!((stats.removed, stats.passes, stats.failures), (0, 0, 0));
     assert_eq!(schema.count("true"), 1_000);
 
-    // Another table has another turn, and a call of one's own needs none.
+    // Another table has another lock, and `prune` takes none.
     let elsewhere = Schema::new();
     let other_store = elsewhere.store();
     fill(&elsewhere, 10);
     let other_pruner = often().start(Arc::new(other_store));
-    wait_until("those to be removed", || other_pruner.stats().removed == 10);
+    wait_until("the rows to be removed", || {
+        other_pruner.stats().removed == 10
+    });
     assert_eq!(schema.store().prune(100).unwrap(), 100);
 
     drop(other);
-    wait_until("all to be removed", || pruner.stats().removed == 900);
+    wait_until("all rows to be removed", || pruner.stats().removed == 900);
     assert_eq!(schema.count("true"), 0);
 }
 
 #[test]
-fn of_two_pruners_only_one_is_at_it_at_a_time() {
+fn only_one_of_two_pruners_works_at_a_time() {
     let schema = Schema::new();
     let stores = [(); 2].map(|()| Arc::new(schema.store()));
     slow_down(&schema);
@@ -91,9 +93,9 @@ fn of_two_pruners_only_one_is_at_it_at_a_time() {
     let pruners = stores.each_ref().map(|store| often().start(store.clone()));
     let sum = || pruners.iter().map(|p| p.stats().removed).sum::<u64>();
     let mut busy = 0;
-    wait_until("all to be removed", || {
-        let holders = holders_of_turn(&mut client);
-        assert!(holders <= 1, "{holders} have the turn");
+    wait_until("all rows to be removed", || {
+        let holders = lock_holders(&mut client);
+        assert!(holders <= 1, "{holders} pruners at a time");
         busy += holders;
         sum() == 6_000
     });
@@ -102,13 +104,11 @@ fn of_two_pruners_only_one_is_at_it_at_a_time() {
     let yields = pruners.iter().map(|p| p.stats().yields).sum::<u64>();
     assert!(yields > 0);
     drop(pruners);
-    wait_until("nobody to have the turn", || {
-        holders_of_turn(&mut client) == 0
-    });
+    wait_until("the lock to be released", || lock_holders(&mut client) == 0);
 }
 
 #[test]
-fn a_pruner_outlives_kills_and_a_restart() {
+fn a_pruner_survives_killed_connections_and_restarts() {
     let server = Server::start().unwrap();
     let schema = Schema::on(server.url());
     let store = schema
@@ -117,30 +117,32 @@ fn a_pruner_outlives_kills_and_a_restart() {
         .from_pool(schema.pool(2));
     patiently(|| store.create_table());
     let pruner = often().start(Arc::new(store));
-    let goes_on = || {
+    let removes_rows = || {
         let before = pruner.stats().removed;
         fill(&schema, 100);
-        wait_until("all to be removed", || {
+        wait_until("all rows to be removed", || {
             pruner.stats().removed == before + 100
         });
     };
-    goes_on();
+    removes_rows();
     schema.run(
         "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
          WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'",
     );
-    goes_on();
+    removes_rows();
     server.restart().unwrap();
-    goes_on();
+    removes_rows();
     server.stop().unwrap();
-    wait_until("it to fail", || pruner.stats().last_error.is_some());
+    wait_until("a failed pass", || pruner.stats().last_error.is_some());
     server.start_again().unwrap();
-    goes_on();
-    wait_until("it to be well", || pruner.stats().last_error.is_none());
+    removes_rows();
+    wait_until("a pass without an error", || {
+        pruner.stats().last_error.is_none()
+    });
     assert!(pruner.stats().failures > 0);
 }
 
-/// A pool's manager that panics in the pruner's thread, as long as it is told to.
+/// A connection manager that panics once in the pruner's thread if `panics` is set.
 struct Panicking {
     inner: Manager,
     panics: Arc<AtomicBool>,
@@ -168,7 +170,7 @@ impl ManageConnection for Panicking {
 }
 
 #[test]
-fn a_pruner_outlives_a_panic_and_tells_of_it() {
+fn a_pruner_survives_a_panic_and_reports_it() {
     let schema = Schema::new();
     let panics = Arc::new(AtomicBool::new(true));
     let manager = Panicking {
@@ -189,32 +191,32 @@ fn a_pruner_outlives_a_panic_and_tells_of_it() {
     let error = pruner.stats().last_error.unwrap();
     assert!(error.to_string().contains("no file descriptors"), "{error}");
     fill(&schema, 10);
-    wait_until("those to be removed", || pruner.stats().removed == 10);
+    wait_until("the rows to be removed", || pruner.stats().removed == 10);
 }
 
 #[test]
-fn a_pruner_that_is_dropped_ends_soon_whatever_it_does() {
+fn a_dropped_pruner_stops_soon_in_any_state() {
     let schema = Schema::new();
     schema.store();
-    // By itself none of them ends in the time that a test has.
+    // Without being dropped, none of these pruners would stop within `PATIENCE`.
     let builder = schema.builder().timeout(PATIENCE * 10);
     let store = Arc::new(builder.from_pool(schema.pool(2)));
     let ends = |what: &str, pruner: Pruner, store: &Arc<PostgresStore>| {
         let begun = Instant::now();
         drop(pruner);
         assert!(begun.elapsed() < PATIENCE, "{what}");
-        wait_until(what, || Arc::strong_count(store) == 1);
+        wait_until(&format!("{what} to stop"), || Arc::strong_count(store) == 1);
     };
 
     let pruner = Pruner::builder()
         .interval(Duration::MAX)
         .start(store.clone());
     wait_until("the first pass", || pruner.stats().passes == 1);
-    ends("one that waits for its next pass", pruner, &store);
+    ends("a pruner that waits for its next pass", pruner, &store);
 
-    // Right away, whether or not its thread has begun.
+    // Its thread may not even have begun.
     ends(
-        "one that has just begun",
+        "a pruner that was just started",
         Pruner::start(store.clone()),
         &store,
     );
@@ -222,25 +224,25 @@ fn a_pruner_that_is_dropped_ends_soon_whatever_it_does() {
     slow_down(&schema);
     fill(&schema, 10_000);
     let pruner = Pruner::start(store.clone());
-    wait_until("some to be removed", || pruner.stats().removed > 0);
-    ends("one in the middle of a pass", pruner, &store);
+    wait_until("some rows to be removed", || pruner.stats().removed > 0);
+    ends("a pruner in the middle of a pass", pruner, &store);
     assert!(schema.count("true") > 0);
 
     let mut holder = schema.client();
     let mut transaction = holder.transaction().unwrap();
     transaction.batch_execute("LOCK TABLE session").unwrap();
     let pruner = Pruner::start(store.clone());
-    wait_until("its statement", || schema.active() == 1);
-    ends("one whose statement waits for a lock", pruner, &store);
-    wait_until("the server is done", || schema.active() == 0);
+    wait_until("its statement to wait", || schema.active() == 1);
+    ends("a pruner whose statement waits for a lock", pruner, &store);
+    wait_until("the server to end the statement", || schema.active() == 0);
     transaction.rollback().unwrap();
 
-    // The thread that is gone has left the store as it was.
+    // The store still works.
     assert!(store.prune(10).unwrap() == 10);
 }
 
 #[test]
-fn a_pruner_of_a_facade_may_be_dropped_last_on_a_worker() {
+fn a_pruner_with_the_last_handle_may_be_dropped_in_an_async_task() {
     let schema = Schema::new();
     let mut config = schema.config();
     config.application_name(schema.name());

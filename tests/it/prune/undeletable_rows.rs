@@ -7,7 +7,7 @@ use session_postgres::postgres::error::SqlState;
 use super::{fill, fill_with_living, often};
 use crate::support::{database::Schema, wait_until};
 
-/// Has each row whose value is `kept` refuse to be removed.
+/// A trigger that raises an error if a row with the value `kept` is removed.
 const RAISE: &str = "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
          IF OLD.session_data = 'kept' THEN RAISE 'kept'; END IF; \
          RETURN OLD; \
@@ -15,7 +15,7 @@ const RAISE: &str = "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 
      CREATE TRIGGER keep BEFORE DELETE ON session FOR EACH ROW EXECUTE FUNCTION keep()";
 
 #[test]
-fn rows_that_cannot_be_removed_are_passed_over_and_told() {
+fn rows_that_cannot_be_removed_are_skipped_and_reported() {
     let refer = "CREATE TABLE device (session_key char(40) REFERENCES session); \
                  INSERT INTO device SELECT session_key FROM session WHERE session_data = 'kept'";
     let refer_later = refer.replace("session)", "session DEFERRABLE INITIALLY DEFERRED)");
@@ -37,7 +37,7 @@ fn rows_that_cannot_be_removed_are_passed_over_and_told() {
         let store = Arc::new(schema.store());
         fill(&schema, 5_000);
         fill_with_living(&schema, 10);
-        // At both ends, in the middle, and next to each other.
+        // Rows at both ends, in the middle, and next to each other.
         let kept =
             "session_key IN ('expired1', 'expired2', 'expired3', 'expired2500', 'expired5000')";
         schema.run(&format!(
@@ -55,7 +55,7 @@ fn rows_that_cannot_be_removed_are_passed_over_and_told() {
         schema.run(
             "INSERT INTO session SELECT 'new' || i, now(), 'x' FROM generate_series(1, 100) AS i",
         );
-        wait_until("the new ones to be removed", || {
+        wait_until("the new rows to be removed", || {
             pruner.stats().removed == 100
         });
         let failures = pruner.stats().failures;
@@ -68,14 +68,18 @@ fn rows_that_cannot_be_removed_are_passed_over_and_told() {
         assert_eq!(error.sqlstate(), Some(&code), "{error}");
 
         schema.run(allow);
-        wait_until("the last to be removed", || pruner.stats().removed == 105);
-        wait_until("it to be well", || pruner.stats().last_error.is_none());
+        wait_until("the last rows to be removed", || {
+            pruner.stats().removed == 105
+        });
+        wait_until("a pass without an error", || {
+            pruner.stats().last_error.is_none()
+        });
         assert_eq!(schema.count("true"), 10);
     }
 }
 
 #[test]
-fn a_row_that_cannot_be_removed_keeps_none_of_another_partition() {
+fn a_row_that_cannot_be_removed_does_not_keep_rows_of_another_partition() {
     let schema = Schema::new();
     schema.run(
         "CREATE TABLE session (session_key char(40), expire_date timestamptz, session_data text) \
@@ -91,9 +95,9 @@ fn a_row_that_cannot_be_removed_keeps_none_of_another_partition() {
     assert_eq!(schema.count("session_data = 'kept'"), 10);
 }
 
-/// A trigger that keeps rows without an error: more of them than one statement looks at come first.
+/// The table begins with more of these rows than one statement scans.
 #[test]
-fn rows_that_stay_without_an_error_are_passed_over() {
+fn rows_that_a_trigger_keeps_without_an_error_are_skipped() {
     let schema = Schema::new();
     let store = schema.store();
     schema.run(
@@ -107,7 +111,7 @@ fn rows_that_stay_without_an_error_are_passed_over() {
 }
 
 #[test]
-fn an_error_that_is_not_about_rows_is_not_met_row_by_row() {
+fn an_error_that_no_row_causes_is_not_retried_row_by_row() {
     let failures = [
         (
             "FOR EACH STATEMENT",
@@ -126,7 +130,7 @@ fn an_error_that_is_not_about_rows_is_not_met_row_by_row() {
         let schema = Schema::new();
         schema.create_table(false);
         fill(&schema, 20);
-        // What has been counted by a sequence is not rolled back.
+        // A rollback does not reset a sequence.
         schema.run(&format!(
             "CREATE SEQUENCE begun; \
              CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
@@ -147,9 +151,9 @@ fn an_error_that_is_not_about_rows_is_not_met_row_by_row() {
     }
 }
 
-/// If more rows cannot be removed than one call passes over, the next call goes on behind them.
+/// A call skips a limited number of rows. If there are more, the next call continues behind them.
 #[test]
-fn many_rows_that_cannot_be_removed_are_passed_over_in_several_calls() {
+fn many_rows_that_cannot_be_removed_are_skipped_in_several_calls() {
     let schema = Schema::new();
     let store = schema.store();
     schema.run(
