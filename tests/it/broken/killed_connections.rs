@@ -14,7 +14,7 @@ use session_postgres::{Error, Key, PostgresStore, Store, postgres::NoTls};
 use super::{Verb, kill_backends, named_pool};
 use crate::support::{database::Schema, tcp_proxy::TcpProxy, wait_until};
 
-/// Calls from as many threads as there are connections, at the same time.
+/// Runs `call` at the same time in as many threads as the store has connections.
 fn on_all(store: &PostgresStore, call: impl Fn() + Sync) {
     let threads = store.parallelism().get();
     let barrier = Barrier::new(threads);
@@ -29,7 +29,7 @@ fn on_all(store: &PostgresStore, call: impl Fn() + Sync) {
 }
 
 #[test]
-fn no_call_fails_when_the_server_kills_every_connection() {
+fn no_call_fails_if_the_server_kills_every_connection() {
     let schema = Schema::new();
     let store = schema.builder().from_pool(named_pool(&schema, 8));
     store.create_table().unwrap();
@@ -37,7 +37,7 @@ fn no_call_fails_when_the_server_kills_every_connection() {
     for round in 0..3 {
         let barrier = Barrier::new(8);
         on_all(&store, || {
-            // Each has a connection of its own.
+            // Each thread has its own connection.
             store.with_client(|_| barrier.wait()).unwrap();
         });
         let killed = kill_backends(&schema);
@@ -48,15 +48,15 @@ fn no_call_fails_when_the_server_kills_every_connection() {
 }
 
 #[test]
-fn connections_that_broke_together_cost_one_write_at_most() {
+fn connections_that_broke_together_fail_at_most_one_write() {
     let schema = Schema::new();
     schema.store();
-    // Without preparing, the write itself is the first that is sent.
+    // Without prepared statements, the write is the first request on each connection.
     let builder = schema.builder().prepared(false);
     let store = builder.from_pool(named_pool(&schema, 8));
     let barrier = Barrier::new(8);
     on_all(&store, || {
-        // Each has a connection of its own, and has used it just now.
+        // Each thread has its own connection, and has just used it.
         let key = store.generate(Some("lobster"), None).unwrap();
         let edit = &mut |_: Option<&str>| {
             barrier.wait();
@@ -66,13 +66,13 @@ fn connections_that_broke_together_cost_one_write_at_most() {
     });
     let key = store.generate(Some("lobster"), None).unwrap();
     assert_eq!(kill_backends(&schema), 8);
-    // This one finds out.
+    // This call notices that connections have broken.
     store.get(&key).unwrap();
     on_all(&store, || store.set(&key, "crab", None).unwrap());
 }
 
 #[test]
-fn a_connection_that_broke_while_it_was_idle_costs_no_write() {
+fn a_connection_that_broke_while_it_was_idle_fails_no_write() {
     /// After this long, a connection is tested before a write.
     const IDLE: Duration = Duration::from_millis(500);
     type Expected = fn(&Result<(), Error>) -> bool;
@@ -90,7 +90,7 @@ fn a_connection_that_broke_while_it_was_idle_costs_no_write() {
     ];
     let schema = Schema::new();
     let key = schema.store().generate(Some("lobster"), None).unwrap();
-    // Over a Unix socket, the client learns at once that a connection was closed.
+    // Through TCP: on a Unix socket, the client would notice at once that the connection was closed.
     let proxy = TcpProxy::to(&schema.config());
     let mut config = proxy.config(&schema.config());
     config.application_name(schema.name());
@@ -103,7 +103,7 @@ fn a_connection_that_broke_while_it_was_idle_costs_no_write() {
         store.get(&key).unwrap();
         let last_used = Instant::now();
         assert!(kill_backends(&schema) > 0);
-        wait_until("the connection to be idle for long", || {
+        wait_until("the connection to be idle for a while", || {
             last_used.elapsed() > IDLE
         });
         let result = write(&store, &key);
@@ -112,7 +112,7 @@ fn a_connection_that_broke_while_it_was_idle_costs_no_write() {
 }
 
 #[test]
-fn the_users_own_code_gets_a_living_connection() {
+fn with_client_gets_a_working_connection() {
     let schema = Schema::new();
     let store = schema.builder().from_pool(named_pool(&schema, 4));
     store.create_table().unwrap();
@@ -120,7 +120,7 @@ fn the_users_own_code_gets_a_living_connection() {
     let ran = AtomicBool::new(false);
     let one: i32 = store
         .with_client(|client| {
-            assert!(!ran.swap(true, Ordering::Relaxed), "it runs once");
+            assert!(!ran.swap(true, Ordering::Relaxed), "the closure ran twice");
             client.query_one("SELECT 1", &[]).unwrap().get(0)
         })
         .unwrap();
@@ -140,7 +140,7 @@ fn on_killed_client() -> (Schema, PostgresStore, Key) {
 }
 
 #[test]
-fn a_single_client_that_broke_says_so_each_time_and_nothing_panics() {
+fn every_call_on_a_broken_single_client_fails_without_a_panic() {
     let (_schema, store, key) = on_killed_client();
     for _ in 0..3 {
         let edit = &mut |_: Option<&str>| None;
@@ -166,9 +166,8 @@ fn a_single_client_that_broke_says_so_each_time_and_nothing_panics() {
     }
 }
 
-/// Only the write that meets the break was perhaps carried out.
 #[test]
-fn a_write_on_a_single_client_that_broke_has_an_unknown_outcome_once() {
+fn only_the_first_write_on_a_broken_single_client_can_have_an_unknown_outcome() {
     let (_schema, store, key) = on_killed_client();
     let first = store.set(&key, "crab", None);
     let is_known = matches!(first, Err(Error::Disconnected(_) | Error::Database(_)));

@@ -14,7 +14,8 @@ use crate::support::{
 
 type Verb = fn(&PostgresStore, &Key) -> Result<(), Error>;
 
-/// Ends every server process that serves this schema's connections, but the caller's own.
+/// Kills the server process of every connection whose `application_name` is the schema's name. Returns
+/// how many there were.
 fn kill_backends(schema: &Schema) -> usize {
     let mut client = schema.client();
     let path: String = client.query_one("SHOW search_path", &[]).unwrap().get(0);
@@ -30,14 +31,14 @@ fn kill_backends(schema: &Schema) -> usize {
         )
         .unwrap();
     let killed: Vec<i32> = killed.iter().map(|row| row.get(0)).collect();
-    wait_until("all of them to end", || {
+    wait_until("the server processes to end", || {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY ($1)";
         client.query_one(sql, &[&killed]).unwrap().get::<_, i64>(0) == 0
     });
     killed.len()
 }
 
-/// A pool whose connections are known to the server by the schema's name.
+/// A pool whose connections have the schema's name as `application_name`.
 fn named_pool(schema: &Schema, size: u32) -> Pool<Manager> {
     let mut config = schema.config();
     config.application_name(schema.name());

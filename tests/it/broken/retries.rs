@@ -1,4 +1,4 @@
-//! What the store tries again, and how often.
+//! Which statements the store sends again, and how often.
 
 use std::{
     sync::{
@@ -18,7 +18,7 @@ use super::Verb;
 use crate::support::{database::Schema, proxy::Proxy};
 
 #[test]
-fn statements_that_somebody_discarded_are_prepared_again() {
+fn discarded_statements_are_prepared_again() {
     let schema = Schema::new();
     let store = schema.builder().from_client(schema.client());
     store.create_table().unwrap();
@@ -30,14 +30,14 @@ fn statements_that_somebody_discarded_are_prepared_again() {
     assert_eq!(store.get(&key).unwrap().value, "lobster");
     store.set(&key, "crab", None).unwrap();
 
-    // A column that changed its type under a prepared statement.
+    // The column of a prepared statement has another type.
     schema.run("ALTER TABLE session ALTER COLUMN session_data TYPE varchar");
     assert_eq!(store.get(&key).unwrap().value, "crab");
 }
 
-/// As of many who write to few rows of a table in partitions by the expiry date.
+/// Many writers of few rows cause such errors if the table is partitioned by expiry date.
 #[test]
-fn conflicts_of_transactions_are_tried_again_for_as_long_as_there_is_time() {
+fn serialization_failures_are_retried_while_there_is_time() {
     let schema = Schema::new();
     let store = schema.store();
     let key = store.generate(None, None).unwrap();
@@ -55,7 +55,7 @@ fn conflicts_of_transactions_are_tried_again_for_as_long_as_there_is_time() {
 }
 
 #[test]
-fn a_statement_whose_feature_is_not_supported_is_sent_twice_at_most() {
+fn a_statement_that_fails_with_feature_not_supported_is_sent_at_most_twice() {
     let schema = Schema::new();
     schema.store();
     let proxy = Proxy::to(&schema.config());
@@ -86,7 +86,7 @@ fn a_statement_whose_feature_is_not_supported_is_sent_twice_at_most() {
     assert_eq!(store.get(&keys[0]).unwrap().value, "crab");
 }
 
-/// Connections that are closed before their first statement.
+/// Opens connections that the server closes before their first statement.
 struct Dying {
     config: Config,
     connected: Arc<AtomicUsize>,

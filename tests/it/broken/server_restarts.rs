@@ -1,4 +1,4 @@
-//! Servers that restart, or stay down.
+//! Servers that restart or are down.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -12,10 +12,9 @@ use throwaway_postgres::Server;
 use super::{kill_backends, named_pool};
 use crate::support::{database::Schema, patiently, wait_until};
 
-/// The whole story: every backend is killed and the server restarted, while 8 threads call.
 #[test]
-fn a_thousand_calls_from_8_threads_outlive_kills_and_a_restart() {
-    // Else a crash may lose what was committed.
+fn calls_from_8_threads_survive_killed_connections_and_restarts() {
+    // Otherwise a crash may lose committed transactions.
     let server = Server::builder()
         .setting("synchronous_commit", "on")
         .start()
@@ -38,7 +37,7 @@ fn a_thousand_calls_from_8_threads_outlive_kills_and_a_restart() {
                         (0..125)
                             .map(|i| {
                                 let first = format!("{thread}.{i}");
-                                let key = a_life(store, counter, &first, unknown);
+                                let key = call_every_verb(store, counter, &first, unknown);
                                 done.fetch_add(1, Ordering::Relaxed);
                                 key
                             })
@@ -46,7 +45,7 @@ fn a_thousand_calls_from_8_threads_outlive_kills_and_a_restart() {
                     })
                 })
                 .collect();
-            // More of the same while they are at it.
+            // The same again, while calls are running.
             wait_until("some calls", || done.load(Ordering::Relaxed) > 200);
             kill_backends(&schema);
             wait_until("more calls", || done.load(Ordering::Relaxed) > 400);
@@ -60,12 +59,12 @@ fn a_thousand_calls_from_8_threads_outlive_kills_and_a_restart() {
                 .collect()
         });
 
-        // Nothing is lost, nothing is doubled.
+        // No session is lost or duplicated.
         assert_eq!(kept.len(), 1000);
         for key in &kept {
             assert_eq!(store.get(key).unwrap().value, format!("final {key}"));
         }
-        // An update whose outcome nothing proves has counted, or has not.
+        // An update with an unknown outcome was counted or not.
         let unknown = unknown.into_inner();
         let counted: usize = store.get(&counter).unwrap().value.parse().unwrap();
         assert!((1000 - unknown..=1000).contains(&counted), "{counted}");
@@ -73,9 +72,15 @@ fn a_thousand_calls_from_8_threads_outlive_kills_and_a_restart() {
     }
 }
 
-/// One session through every verb. The outcome of a set, touch or clear may be unknown. It is the caller who
-/// repeats these, because here that does no harm.
-fn a_life(store: &PostgresStore, counter: &Key, first: &str, unknown: &AtomicUsize) -> Key {
+/// Calls every verb. Returns the key of a session whose value is `final` and the key.
+///
+/// A set, touch or clear with an unknown outcome is repeated, because here that is harmless.
+fn call_every_verb(
+    store: &PostgresStore,
+    counter: &Key,
+    first: &str,
+    unknown: &AtomicUsize,
+) -> Key {
     let key = store.generate(Some(first), None).unwrap();
     assert_eq!(store.get(&key).unwrap().value, first);
     until_known(|| store.touch(&key, None));
@@ -87,7 +92,7 @@ fn a_life(store: &PostgresStore, counter: &Key, first: &str, unknown: &AtomicUsi
     });
     match counted {
         Ok(_) => {}
-        // The others have changed the counter since.
+        // Other threads change the counter, so the outcome cannot be read from it.
         Err(Error::Disconnected(_)) => drop(unknown.fetch_add(1, Ordering::Relaxed)),
         Err(error) => panic!("{error:?}"),
     }
@@ -98,7 +103,7 @@ fn a_life(store: &PostgresStore, counter: &Key, first: &str, unknown: &AtomicUsi
     key
 }
 
-/// Repeats a write until its outcome is known, which then is success.
+/// Repeats a write until its outcome is known. Panics if it failed.
 fn until_known(mut write: impl FnMut() -> Result<(), Error>) {
     loop {
         match write() {
@@ -109,7 +114,7 @@ fn until_known(mut write: impl FnMut() -> Result<(), Error>) {
 }
 
 #[test]
-fn a_server_that_stays_away_is_an_error_in_time() {
+fn calls_time_out_while_the_server_is_down_and_succeed_when_it_is_back() {
     let server = Server::start().unwrap();
     let schema = Schema::on(server.url());
     let store = schema
@@ -119,19 +124,19 @@ fn a_server_that_stays_away_is_an_error_in_time() {
     patiently(|| store.create_table());
     let key = patiently(|| store.generate(Some("lobster"), None));
     server.stop().unwrap();
-    // The first calls may have sent something; then there is nothing to send it with.
-    wait_until("the dead connections to be found out", || {
-        match store.set(&key, "crab", None) {
+    // The first calls may still find connections to send their statements on.
+    wait_until(
+        "the store to notice its broken connections",
+        || match store.set(&key, "crab", None) {
             Err(Error::Disconnected(_)) => false,
             Err(Error::TimedOut { .. }) => true,
             other => panic!("{other:?}"),
-        }
-    });
+        },
+    );
     assert!(matches!(
         store.with_client(|_| ()),
         Err(Error::TimedOut { .. })
     ));
-    // It comes back by itself.
     server.start_again().unwrap();
     assert_eq!(patiently(|| store.get(&key)).value, "lobster");
 }
