@@ -1,16 +1,15 @@
-//! The model: what a call may answer, and what it leaves.
+//! The model: what a call may return, and the session that it leaves.
 
 use session_postgres::{Error, MAX_PERIOD, MIN_PERIOD, Period, Session};
 
 use super::steps::{Edit, Text, Verb};
 
-/// A session as the contract knows it: absent, or a value that may be unset and what is left of its
-/// life.
+/// The session of a key: absent, or its value, which may be unset, and its remaining period.
 pub(super) type State = Option<(Option<Text>, Period)>;
 
-/// An error, by its kind.
+/// The kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Fault {
+pub(super) enum Failure {
     NotFound,
     NotSet,
     KeyExists,
@@ -18,36 +17,36 @@ pub(super) enum Fault {
     PeriodOutOfRange,
 }
 
-/// What a call says.
+/// The result of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Answer {
     Done,
     Found(Text, Period),
-    Failed(Fault),
+    Failed(Failure),
 }
 
-/// What a call on the store said, and what the closure of an update was given, if it ran.
+/// What a call on the store returned, and the value that the closure of an update got if it ran.
 #[derive(Clone, Debug)]
-pub(super) struct Said {
+pub(super) struct Returned {
     pub(super) answer: Answer,
     pub(super) seen: Option<Option<Text>>,
 }
 
-impl Said {
+impl Returned {
     pub(super) fn of<T>(
         result: Result<T, Error>,
         answer: impl FnOnce(T) -> Answer,
-    ) -> Result<Said, String> {
+    ) -> Result<Returned, String> {
         let answer = match result {
             Ok(done) => answer(done),
-            Err(Error::NotFound) => Answer::Failed(Fault::NotFound),
-            Err(Error::NotSet) => Answer::Failed(Fault::NotSet),
-            Err(Error::KeyExists) => Answer::Failed(Fault::KeyExists),
-            Err(Error::InvalidValue(_)) => Answer::Failed(Fault::InvalidValue),
-            Err(Error::PeriodOutOfRange { .. }) => Answer::Failed(Fault::PeriodOutOfRange),
-            Err(other) => return Err(format!("no call may fail so: {other}")),
+            Err(Error::NotFound) => Answer::Failed(Failure::NotFound),
+            Err(Error::NotSet) => Answer::Failed(Failure::NotSet),
+            Err(Error::KeyExists) => Answer::Failed(Failure::KeyExists),
+            Err(Error::InvalidValue(_)) => Answer::Failed(Failure::InvalidValue),
+            Err(Error::PeriodOutOfRange { .. }) => Answer::Failed(Failure::PeriodOutOfRange),
+            Err(other) => return Err(format!("no call may fail like this: {other}")),
         };
-        Ok(Said { answer, seen: None })
+        Ok(Returned { answer, seen: None })
     }
 }
 
@@ -63,42 +62,44 @@ fn state(value: Option<Text>, period: Period) -> State {
     period.is_positive().then_some((value, period))
 }
 
-/// Why a write is refused whatever the session is.
-fn faults_of_write(value: Option<&Text>, period: Period) -> Vec<Fault> {
-    let mut faults = Vec::new();
+/// The errors of any write with this value and period.
+fn failures_of_write(value: Option<&Text>, period: Period) -> Vec<Failure> {
+    let mut failures = Vec::new();
     if value.is_some_and(|value| value.0.contains('\0')) {
-        faults.push(Fault::InvalidValue);
+        failures.push(Failure::InvalidValue);
     }
     if !(MIN_PERIOD..=MAX_PERIOD).contains(&period) {
-        faults.push(Fault::PeriodOutOfRange);
+        failures.push(Failure::PeriodOutOfRange);
     }
-    faults
+    failures
 }
 
-/// Why a call must fail on such a session. Where there are several reasons, it may give any of them.
-fn faults(verb: &Verb, before: &State, default: Period) -> Vec<Fault> {
-    let mut faults = match verb {
+/// The errors with which a call on this session may fail. If there are any, it must return one of them.
+fn failures(verb: &Verb, before: &State, default: Period) -> Vec<Failure> {
+    let mut failures = match verb {
         Verb::Clear | Verb::Get | Verb::Rotate => Vec::new(),
-        Verb::Touch(expiry) => faults_of_write(None, expiry.unwrap_or(default)),
-        Verb::Set(value, expiry) => faults_of_write(Some(value), expiry.unwrap_or(default)),
-        Verb::Insert(value, expiry) => faults_of_write(value.as_ref(), expiry.unwrap_or(default)),
+        Verb::Touch(expiry) => failures_of_write(None, expiry.unwrap_or(default)),
+        Verb::Set(value, expiry) => failures_of_write(Some(value), expiry.unwrap_or(default)),
+        Verb::Insert(value, expiry) => failures_of_write(value.as_ref(), expiry.unwrap_or(default)),
         Verb::Update(edit, expiry) => {
             let old = before.as_ref().map(|(value, _)| value.as_ref());
             let new = old.and_then(|old| edit.of(old.map(|old| old.0.as_str())));
-            faults_of_write(new.map(Text).as_ref(), expiry.unwrap_or(default))
+            failures_of_write(new.map(Text).as_ref(), expiry.unwrap_or(default))
         }
     };
     match (verb, before) {
         (Verb::Clear | Verb::Insert(..), None) => {}
-        (_, None) => faults.push(Fault::NotFound),
-        (Verb::Insert(..), Some(_)) => faults.push(Fault::KeyExists),
-        (Verb::Get | Verb::Update(Edit::Keep, _), Some((None, _))) => faults.push(Fault::NotSet),
+        (_, None) => failures.push(Failure::NotFound),
+        (Verb::Insert(..), Some(_)) => failures.push(Failure::KeyExists),
+        (Verb::Get | Verb::Update(Edit::Keep, _), Some((None, _))) => {
+            failures.push(Failure::NotSet)
+        }
         _ => {}
     }
-    faults
+    failures
 }
 
-/// What a call that must not fail answers, and what it leaves under the key.
+/// The result of a call that must not fail, and the session that it leaves.
 fn effect(verb: &Verb, before: &State, default: Period) -> (Answer, State) {
     let (value, left) = before.clone().unwrap_or_default();
     let found = |value: &Option<Text>, period| {
@@ -121,42 +122,49 @@ fn effect(verb: &Verb, before: &State, default: Period) -> (Answer, State) {
     }
 }
 
-/// What a call leaves under its key, if the contract lets it answer so on such a session.
-pub(super) fn leaves(verb: &Verb, before: &State, default: Period, said: &Said) -> Option<State> {
+/// The session that a call leaves, or `None` if the contract does not allow what it returned.
+pub(super) fn leaves(
+    verb: &Verb,
+    before: &State,
+    default: Period,
+    returned: &Returned,
+) -> Option<State> {
     let old = before.as_ref().map(|(value, _)| value.clone());
-    let faults = faults(verb, before, default);
-    // Only a period that is refused anyway may keep the closure of an update from being run.
+    let failures = failures(verb, before, default);
+    // The closure of an update runs, unless the period is refused anyway.
     let is_update = matches!(verb, Verb::Update(..));
-    let is_early = said.answer == Answer::Failed(Fault::PeriodOutOfRange);
-    match said.seen {
+    let is_early = returned.answer == Answer::Failed(Failure::PeriodOutOfRange);
+    match returned.seen {
         None if is_update && before.is_some() && !is_early => return None,
-        Some(_) if said.seen != old => return None,
+        Some(_) if returned.seen != old => return None,
         _ => {}
     }
-    if !faults.is_empty() {
-        let is_one = faults.iter().any(|f| said.answer == Answer::Failed(*f));
+    if !failures.is_empty() {
+        let is_one = failures
+            .iter()
+            .any(|f| returned.answer == Answer::Failed(*f));
         return is_one.then(|| before.clone());
     }
     let (answer, after) = effect(verb, before, default);
-    let fits = match (&said.answer, &answer) {
+    let fits = match (&returned.answer, &answer) {
         (Answer::Found(value, left), Answer::Found(expected, period)) => {
             value == expected && is_about(*left, *period)
         }
-        (said, expected) => said == expected,
+        (returned, expected) => returned == expected,
     };
     fits.then_some(after)
 }
 
-/// The table keeps hundredths of a second, and rounds; a sequence takes its time.
+/// The table rounds to hundredths of a second, and a sequence takes time.
 fn is_about(left: Period, expected: Period) -> bool {
     left <= expected + Period::SECOND && left > expected - Period::MINUTE
 }
 
-/// All that can be left once these calls on one key have run, in whichever order gives what they
-/// said.
+/// The sessions that these calls on one key can leave. There is one for each order of the calls that
+/// explains what they returned.
 pub(super) fn after_some_order(
     before: &State,
-    calls: &[(&Verb, &Said)],
+    calls: &[(&Verb, &Returned)],
     default: Period,
 ) -> Vec<State> {
     if calls.is_empty() {
@@ -165,8 +173,8 @@ pub(super) fn after_some_order(
     let mut possible = Vec::new();
     for first in 0..calls.len() {
         let mut rest = calls.to_vec();
-        let (verb, said) = rest.remove(first);
-        if let Some(after) = leaves(verb, before, default, said) {
+        let (verb, returned) = rest.remove(first);
+        if let Some(after) = leaves(verb, before, default, returned) {
             possible.extend(after_some_order(&after, &rest, default));
         }
     }

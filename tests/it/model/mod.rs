@@ -1,7 +1,7 @@
-//! Random sequences of calls, on a real table and on a model of the contract side by side.
+//! Random sequences of calls on a store, whose results must be those of a model.
 //!
-//! The model knows what [`Store`]'s documentation says and nothing of how a store does it. Time does
-//! not race with a test: periods are over at once or long, and hours pass where a step says so.
+//! The model is the contract that [`Store`] documents. A sequence does not depend on how fast it runs:
+//! periods are either over at once or long, and time passes in steps of hours.
 
 mod contract;
 mod run;
@@ -19,13 +19,13 @@ use self::{run::Run, steps::step};
 use crate::support::database::{ORIGINAL, Schema};
 
 #[test]
-fn a_pooled_store_does_as_the_model() {
+fn a_pooled_store_follows_the_model() {
     let schema = Schema::new();
     check(&schema.store(), Some(schema.client()));
 }
 
 #[test]
-fn a_store_on_the_legacy_table_does_as_the_model() {
+fn a_store_on_the_legacy_table_follows_the_model() {
     let schema = Schema::new();
     schema.run(ORIGINAL);
     let store = schema.builder().from_pool(schema.pool(1));
@@ -33,7 +33,7 @@ fn a_store_on_the_legacy_table_does_as_the_model() {
 }
 
 #[test]
-fn an_unprepared_store_does_as_the_model() {
+fn an_unprepared_store_follows_the_model() {
     let schema = Schema::new();
     let store = schema.builder().prepared(false).from_pool(schema.pool(1));
     store.create_table().unwrap();
@@ -41,11 +41,11 @@ fn an_unprepared_store_does_as_the_model() {
 }
 
 #[test]
-fn a_store_in_memory_does_as_the_model() {
+fn a_store_in_memory_follows_the_model() {
     check(&MemoryStore::new(), None);
 }
 
-/// Runs random sequences on the store; `table` is a client beside it, where there is a table.
+/// Runs random sequences on the store. `table` is a connection to its table, if it has one.
 fn check(store: &dyn Store, table: Option<Client>) {
     let config = contextualize_config(Config {
         cases: 96,

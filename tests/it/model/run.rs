@@ -4,12 +4,12 @@ use proptest::sample::Index;
 use session_postgres::{Error, Key, Period, Store, postgres::Client};
 
 use super::{
-    contract::{Said, State, after_some_order, done, found, leaves},
+    contract::{Returned, State, after_some_order, done, found, leaves},
     steps::{Expiry, Step, Text, Verb},
 };
 use crate::support::key;
 
-/// Keys that nothing was made under when a sequence begins.
+/// The known keys at the start of a sequence. They have no sessions.
 const ODD_KEYS: [&str; 8] = [
     "a",
     "A",
@@ -21,13 +21,13 @@ const ODD_KEYS: [&str; 8] = [
     "1234567890123456789012345678901234567890",
 ];
 
-/// A key, and all that may be under it: more than one state where a batch named it twice.
+/// A key and its possible sessions. There are several if a batch had two calls for the key.
 struct Known {
     key: Key,
     possible: Vec<State>,
 }
 
-/// One sequence on its way.
+/// A sequence that is being run.
 pub(super) struct Run<'a> {
     store: &'a dyn Store,
     table: Option<&'a mut Client>,
@@ -77,20 +77,20 @@ impl<'a> Run<'a> {
             }
             Step::One(index, verb) => {
                 let place = index.index(self.known.len());
-                let said = self.call(place, verb)?;
-                self.explain(place, &[(verb, &said)])
+                let returned = self.call(place, verb)?;
+                self.explain(place, &[(verb, &returned)])
             }
             Step::Many(calls) => {
                 let places: Vec<_> = calls
                     .iter()
                     .map(|(index, _)| index.index(self.known.len()))
                     .collect();
-                let said = self.call_many(&places, calls)?;
-                is_one_for_each(said.len(), calls.len())?;
+                let returned = self.call_many(&places, calls)?;
+                is_one_for_each(returned.len(), calls.len())?;
                 for place in 0..self.known.len() {
                     let own: Vec<_> = (0..calls.len())
                         .filter(|call| places[*call] == place)
-                        .map(|call| (&calls[call].1, &said[call]))
+                        .map(|call| (&calls[call].1, &returned[call]))
                         .collect();
                     self.explain(place, &own)?;
                 }
@@ -100,9 +100,9 @@ impl<'a> Run<'a> {
                 self.store.set_default_period(*period);
                 self.default = *period;
                 let kept = self.store.default_period();
-                (kept == *period).then_some(()).ok_or_else(|| {
-                    format!("the default was set to {period}, and is {kept} afterwards")
-                })
+                (kept == *period)
+                    .then_some(())
+                    .ok_or_else(|| format!("the default period was set to {period}, but is {kept}"))
             }
             Step::HoursPass(hours) => {
                 self.hours_pass(*hours);
@@ -111,56 +111,56 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A new session must be under a key that nobody had.
+    /// Checks the result of a generate. Its key must be new.
     fn made(
         &mut self,
         value: Option<&str>,
         expiry: Expiry,
         result: Result<Key, Error>,
     ) -> Result<(), String> {
-        // As if its key had been known, and absent.
+        // The same as an insert with a key that is known to be absent.
         let verb = Verb::Insert(value.map(|value| Text(value.to_owned())), expiry);
         let (result, place) = match result {
             Ok(key) => (Ok(()), Some(self.know(key, vec![None])?)),
             Err(e) => (Err(e), None),
         };
-        let said = Said::of(result, done)?;
+        let returned = Returned::of(result, done)?;
         match place {
-            Some(place) => self.explain(place, &[(&verb, &said)]),
-            None => leaves(&verb, &None, self.default, &said)
+            Some(place) => self.explain(place, &[(&verb, &returned)]),
+            None => leaves(&verb, &None, self.default, &returned)
                 .map(drop)
-                .ok_or_else(|| format!("generating said {:?} to {verb:?}", said.answer)),
+                .ok_or_else(|| format!("generate returned {:?} for {verb:?}", returned.answer)),
         }
     }
 
     fn know(&mut self, key: Key, possible: Vec<State>) -> Result<usize, String> {
         if self.known.iter().any(|known| known.key == key) {
-            return Err(format!("{} was made twice", key.as_str()));
+            return Err(format!("the key {} was generated twice", key.as_str()));
         }
         self.known.push(Known { key, possible });
         Ok(self.known.len() - 1)
     }
 
-    fn call(&mut self, place: usize, verb: &Verb) -> Result<Said, String> {
+    fn call(&mut self, place: usize, verb: &Verb) -> Result<Returned, String> {
         let (store, key) = (self.store, self.known[place].key.clone());
         match verb {
-            Verb::Clear => Said::of(store.clear(&key), done),
-            Verb::Get => Said::of(store.get(&key), found),
-            Verb::Set(value, expiry) => Said::of(store.set(&key, &value.0, *expiry), done),
+            Verb::Clear => Returned::of(store.clear(&key), done),
+            Verb::Get => Returned::of(store.get(&key), found),
+            Verb::Set(value, expiry) => Returned::of(store.set(&key, &value.0, *expiry), done),
             Verb::Insert(value, expiry) => {
                 let value = value.as_ref().map(|value| value.0.as_str());
-                Said::of(store.insert(&key, value, *expiry), done)
+                Returned::of(store.insert(&key, value, *expiry), done)
             }
-            Verb::Touch(expiry) => Said::of(store.touch(&key, *expiry), done),
+            Verb::Touch(expiry) => Returned::of(store.touch(&key, *expiry), done),
             Verb::Rotate => {
                 let moved = store.rotate(&key);
                 if let Ok(new) = &moved {
-                    // All that is under the new key was under the old; `explain` empties that.
+                    // The new key has the session of the old one, which `explain` then removes.
                     let possible = self.known[place].possible.clone();
                     let living = possible.into_iter().filter(Option::is_some);
                     self.know(new.clone(), living.collect())?;
                 }
-                Said::of(moved, done)
+                Returned::of(moved, done)
             }
             Verb::Update(edit, expiry) => {
                 let mut seen = None;
@@ -168,13 +168,17 @@ impl<'a> Run<'a> {
                     seen = Some(old.map(|old| Text(old.to_owned())));
                     edit.of(old)
                 });
-                let said = Said::of(result, found)?;
-                Ok(Said { seen, ..said })
+                let returned = Returned::of(result, found)?;
+                Ok(Returned { seen, ..returned })
             }
         }
     }
 
-    fn call_many(&self, places: &[usize], calls: &[(Index, Verb)]) -> Result<Vec<Said>, String> {
+    fn call_many(
+        &self,
+        places: &[usize],
+        calls: &[(Index, Verb)],
+    ) -> Result<Vec<Returned>, String> {
         let (mut keys, mut sets, mut inserts, mut touches) = (vec![], vec![], vec![], vec![]);
         for (place, (_, verb)) in places.iter().zip(calls) {
             let key = &self.known[*place].key;
@@ -188,7 +192,7 @@ impl<'a> Run<'a> {
             }
         }
         let all_done = |results: Vec<Result<(), Error>>| {
-            results.into_iter().map(|r| Said::of(r, done)).collect()
+            results.into_iter().map(|r| Returned::of(r, done)).collect()
         };
         match calls.first().map(|(_, verb)| verb) {
             None => Ok(Vec::new()),
@@ -198,14 +202,18 @@ impl<'a> Run<'a> {
             Some(Verb::Touch(_)) => all_done(self.store.touch_many(&touches)),
             Some(Verb::Get) => {
                 let results = self.store.get_many(&keys);
-                results.into_iter().map(|r| Said::of(r, found)).collect()
+                results
+                    .into_iter()
+                    .map(|r| Returned::of(r, found))
+                    .collect()
             }
-            Some(Verb::Rotate | Verb::Update(..)) => unreachable!("there are none for many"),
+            Some(Verb::Rotate | Verb::Update(..)) => unreachable!("this verb has no batches"),
         }
     }
 
-    /// Takes over what the calls may have left under the key, or says that no order explains them.
-    fn explain(&mut self, place: usize, calls: &[(&Verb, &Said)]) -> Result<(), String> {
+    /// Computes the possible sessions after these calls. Fails if no order of them explains what they
+    /// returned.
+    fn explain(&mut self, place: usize, calls: &[(&Verb, &Returned)]) -> Result<(), String> {
         let known = &mut self.known[place];
         let mut after: Vec<State> = Vec::new();
         for before in &known.possible {
@@ -226,7 +234,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Does nothing to a store without a table, for its clock cannot be set.
+    /// Has no effect on a store without a table, because its clock cannot be changed.
     fn hours_pass(&mut self, hours: i32) {
         let Some(client) = &mut self.table else {
             return;
@@ -241,18 +249,18 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Compares all sessions, read by one and many; in the table there must be no others.
+    /// Checks all sessions, with `get` and with `get_many`. The table must have no others.
     pub(super) fn read_everything(&mut self) -> Result<(), String> {
         let everything: Vec<_> = (0..self.known.len()).collect();
         for place in &everything {
-            let said = self.call(*place, &Verb::Get)?;
-            self.explain(*place, &[(&Verb::Get, &said)])?;
+            let returned = self.call(*place, &Verb::Get)?;
+            self.explain(*place, &[(&Verb::Get, &returned)])?;
         }
         let keys: Vec<_> = self.known.iter().map(|known| &known.key).collect();
         let found_many = self.store.get_many(&keys);
         is_one_for_each(found_many.len(), keys.len())?;
         for (place, result) in everything.into_iter().zip(found_many) {
-            self.explain(place, &[(&Verb::Get, &Said::of(result, found)?)])?;
+            self.explain(place, &[(&Verb::Get, &Returned::of(result, found)?)])?;
         }
         let Some(client) = &mut self.table else {
             return Ok(());
@@ -262,7 +270,7 @@ impl<'a> Run<'a> {
         let is_living = |known: &&Known| known.possible.iter().all(Option::is_some);
         let living = self.known.iter().filter(is_living).count();
         if rows != living as i64 {
-            return Err(format!("{living} sessions live, in {rows} rows"));
+            return Err(format!("{living} sessions, but {rows} rows"));
         }
         Ok(())
     }

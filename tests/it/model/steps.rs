@@ -1,4 +1,4 @@
-//! The steps of a sequence, and how they are chosen.
+//! The steps of a sequence, chosen at random.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use session_postgres::{MAX_PERIOD, MIN_PERIOD, Period};
 
 pub(super) type Expiry = Option<Period>;
 
-/// A value, shown without the most of it where it is large.
+/// A value. `Debug` shows only the first 100 bytes of a large one.
 #[derive(Clone, PartialEq)]
 pub(super) struct Text(pub(super) String);
 
@@ -22,7 +22,7 @@ impl fmt::Debug for Text {
     }
 }
 
-/// What the closure of an update does.
+/// The closure of an update.
 #[derive(Clone, Debug)]
 pub(super) enum Edit {
     Keep,
@@ -56,12 +56,12 @@ pub(super) enum Verb {
 pub(super) enum Step {
     Generate(Option<Text>, Expiry),
     GenerateMany(Vec<(Option<Text>, Expiry)>),
-    /// On one of the keys known by then.
+    /// A call for one of the known keys.
     One(Index, Verb),
-    /// All of one kind.
+    /// A batch of one verb.
     Many(Vec<(Index, Verb)>),
     SetDefaultPeriod(Period),
-    /// Done to the table, behind the store's back.
+    /// Moves the expiry of all sessions in the table back by so many hours.
     HoursPass(i32),
 }
 
@@ -88,7 +88,8 @@ fn text() -> impl Strategy<Value = Text> {
     .prop_map(Text)
 }
 
-/// Hours pass whole: none of these is ever just about to end.
+/// After any whole number of hours, no session with one of these periods is about to expire. The duration
+/// of a sequence therefore does not matter.
 fn period() -> impl Strategy<Value = Period> {
     prop_oneof![
         6 => Just(SOON),
