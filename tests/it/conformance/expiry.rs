@@ -6,39 +6,32 @@ use super::{HOUR, ZERO, is_about, is_not_found, value};
 use crate::support::wait_until;
 
 rules! {
-    getting_an_expired_unset_session_is_not_found
-    getting_an_expired_session_with_a_value_is_not_found
-    a_session_expires_by_itself
-    what_is_left_is_at_most_what_was_given_and_shrinks
-    reading_does_not_prolong
-    a_negative_expiry_ends_a_session_at_once
+    getting_an_expired_session_is_not_found
+    a_session_expires_even_if_it_is_read
+    the_remaining_period_is_at_most_the_given_one_and_shrinks
+    an_expiry_of_zero_or_less_ends_a_session_at_once
     the_default_period_is_a_week
-    a_changed_default_period_is_used_from_the_next_call_on
-    setting_without_expiry_takes_the_default
+    a_changed_default_period_applies_from_the_next_call
+    setting_without_an_expiry_uses_the_default
     periods_up_to_the_bounds_work
-    periods_beyond_the_bounds_are_refused_and_nothing_changes
+    periods_beyond_the_bounds_are_refused_and_change_nothing
 }
 
-fn getting_an_expired_unset_session_is_not_found(store: &dyn Store) {
-    let zero = store.generate(None, ZERO).unwrap();
-    let negative = store.generate(None, Some(Period::seconds(-1))).unwrap();
-    assert!(is_not_found(store.get(&zero)));
-    assert!(is_not_found(store.get(&negative)));
-}
-
-fn getting_an_expired_session_with_a_value_is_not_found(store: &dyn Store) {
-    for expiry in [
-        ZERO,
-        Some(Period::milliseconds(-1)),
-        Some(Period::seconds(-3600)),
-    ] {
-        let key = store.generate(Some("lobster"), expiry).unwrap();
-        assert!(is_not_found(store.get(&key)), "{expiry:?}");
-        assert!(is_not_found(store.get(&key)), "{expiry:?}, read again");
+fn getting_an_expired_session_is_not_found(store: &dyn Store) {
+    for value in [None, Some("lobster")] {
+        for expiry in [
+            ZERO,
+            Some(Period::milliseconds(-1)),
+            Some(Period::seconds(-3600)),
+        ] {
+            let key = store.generate(value, expiry).unwrap();
+            assert!(is_not_found(store.get(&key)), "{expiry:?}");
+            assert!(is_not_found(store.get(&key)), "{expiry:?}, read again");
+        }
     }
 }
 
-fn a_session_expires_by_itself(store: &dyn Store) {
+fn a_session_expires_even_if_it_is_read(store: &dyn Store) {
     let key = store
         .generate(Some("lobster"), Some(Period::milliseconds(50)))
         .unwrap();
@@ -46,21 +39,14 @@ fn a_session_expires_by_itself(store: &dyn Store) {
     assert!(is_not_found(store.set(&key, "crab", None)));
 }
 
-fn what_is_left_is_at_most_what_was_given_and_shrinks(store: &dyn Store) {
+fn the_remaining_period_is_at_most_the_given_one_and_shrinks(store: &dyn Store) {
     let key = store.generate(Some("lobster"), HOUR).unwrap();
     let first = store.get(&key).unwrap().period;
     assert!(is_about(first, Period::HOUR), "{first}");
     wait_until("time to pass", || store.get(&key).unwrap().period < first);
 }
 
-fn reading_does_not_prolong(store: &dyn Store) {
-    let key = store
-        .generate(Some("lobster"), Some(Period::milliseconds(100)))
-        .unwrap();
-    wait_until("the session to expire", || is_not_found(store.get(&key)));
-}
-
-fn a_negative_expiry_ends_a_session_at_once(store: &dyn Store) {
+fn an_expiry_of_zero_or_less_ends_a_session_at_once(store: &dyn Store) {
     for expiry in [ZERO, Some(Period::milliseconds(-1)), Some(MIN_PERIOD)] {
         let key = store.generate(Some("lobster"), None).unwrap();
         store.touch(&key, expiry).unwrap();
@@ -79,7 +65,7 @@ fn the_default_period_is_a_week(store: &dyn Store) {
     assert!(is_about(store.get(&key).unwrap().period, Period::WEEK));
 }
 
-fn a_changed_default_period_is_used_from_the_next_call_on(store: &dyn Store) {
+fn a_changed_default_period_applies_from_the_next_call(store: &dyn Store) {
     store.set_default_period(Period::DAY);
     assert_eq!(store.default_period(), Period::DAY);
     let key = store.generate(Some("lobster"), None).unwrap();
@@ -91,7 +77,7 @@ fn a_changed_default_period_is_used_from_the_next_call_on(store: &dyn Store) {
     assert_eq!(value(store, &key), "lobster");
 }
 
-fn setting_without_expiry_takes_the_default(store: &dyn Store) {
+fn setting_without_an_expiry_uses_the_default(store: &dyn Store) {
     let key = store.generate(None, HOUR).unwrap();
     store.set(&key, "lobster", None).unwrap();
     assert!(is_about(store.get(&key).unwrap().period, Period::WEEK));
@@ -105,7 +91,7 @@ fn periods_up_to_the_bounds_work(store: &dyn Store) {
     assert!(is_not_found(store.get(&key)));
 }
 
-fn periods_beyond_the_bounds_are_refused_and_nothing_changes(store: &dyn Store) {
+fn periods_beyond_the_bounds_are_refused_and_change_nothing(store: &dyn Store) {
     let key = store.generate(Some("lobster"), HOUR).unwrap();
     let other = Key::generate().unwrap();
     let nano = Period::nanoseconds(1);

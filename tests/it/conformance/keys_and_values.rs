@@ -1,4 +1,4 @@
-//! Keys and values of every kind.
+//! Which keys and values a store accepts and returns.
 
 use session_postgres::{Error, Key, Store};
 
@@ -8,11 +8,11 @@ use crate::support::key;
 rules! {
     two_generated_keys_differ
     a_generated_key_is_40_url_safe_characters
-    keys_of_any_visible_ascii_work
-    keys_differ_in_case
+    keys_of_any_visible_ascii_characters_work
+    keys_are_case_sensitive
     the_empty_string_is_a_value
-    values_come_back_to_the_byte
-    a_value_with_nul_is_refused_and_nothing_changes
+    values_are_returned_unchanged
+    a_value_with_nul_is_refused_and_changes_nothing
 }
 
 fn two_generated_keys_differ(store: &dyn Store) {
@@ -32,7 +32,7 @@ fn a_generated_key_is_40_url_safe_characters(store: &dyn Store) {
     );
 }
 
-fn keys_of_any_visible_ascii_work(store: &dyn Store) {
+fn keys_of_any_visible_ascii_characters_work(store: &dyn Store) {
     let all: String = ('!'..='~').collect();
     for text in all
         .as_bytes()
@@ -52,7 +52,7 @@ fn keys_of_any_visible_ascii_work(store: &dyn Store) {
     }
 }
 
-fn keys_differ_in_case(store: &dyn Store) {
+fn keys_are_case_sensitive(store: &dyn Store) {
     store.insert(&key("lobster"), Some("small"), None).unwrap();
     store.insert(&key("LOBSTER"), Some("large"), None).unwrap();
     store
@@ -71,7 +71,7 @@ fn the_empty_string_is_a_value(store: &dyn Store) {
     assert_eq!(value(store, &key), "");
 }
 
-fn values_come_back_to_the_byte(store: &dyn Store) {
+fn values_are_returned_unchanged(store: &dyn Store) {
     let key = store.generate(None, None).unwrap();
     let large = "0123456789abcdef".repeat(1 << 16);
     for text in [
@@ -93,7 +93,7 @@ fn values_come_back_to_the_byte(store: &dyn Store) {
     }
 }
 
-fn a_value_with_nul_is_refused_and_nothing_changes(store: &dyn Store) {
+fn a_value_with_nul_is_refused_and_changes_nothing(store: &dyn Store) {
     let bad = "lob\0ster";
     let key = store.generate(Some("crab"), None).unwrap();
     assert!(matches!(

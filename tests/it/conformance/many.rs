@@ -1,4 +1,4 @@
-//! The `_many` calls.
+//! Batches: the calls named `_many`.
 
 use session_postgres::{Error, Key, Period, Store};
 
@@ -6,14 +6,14 @@ use super::{HOUR, ZERO, is_about, is_not_found, value};
 use crate::support::key;
 
 rules! {
-    many_give_each_call_its_own_result_in_order
-    many_bad_calls_spoil_no_good_one
-    many_take_the_same_key_twice
-    many_of_none_is_nothing
-    ten_thousand_at_once_work
+    each_call_of_a_batch_gets_its_own_result_in_order
+    an_invalid_call_does_not_affect_the_others_of_its_batch
+    a_batch_may_have_two_calls_for_one_key
+    an_empty_batch_has_no_results
+    a_batch_of_ten_thousand_calls_works
 }
 
-fn many_give_each_call_its_own_result_in_order(store: &dyn Store) {
+fn each_call_of_a_batch_gets_its_own_result_in_order(store: &dyn Store) {
     let lobster = store.generate(Some("lobster"), HOUR).unwrap();
     let unset = store.generate(None, None).unwrap();
     let expired = store.generate(Some("crab"), ZERO).unwrap();
@@ -91,7 +91,7 @@ fn many_give_each_call_its_own_result_in_order(store: &dyn Store) {
     assert!(is_not_found(store.get(made[2].as_ref().unwrap())));
 }
 
-fn many_bad_calls_spoil_no_good_one(store: &dyn Store) {
+fn an_invalid_call_does_not_affect_the_others_of_its_batch(store: &dyn Store) {
     let keys: Vec<_> = (0..4)
         .map(|_| store.generate(Some("old"), None).unwrap())
         .collect();
@@ -127,7 +127,7 @@ fn many_bad_calls_spoil_no_good_one(store: &dyn Store) {
     assert_eq!(value(store, &other), "good");
 }
 
-fn many_take_the_same_key_twice(store: &dyn Store) {
+fn a_batch_may_have_two_calls_for_one_key(store: &dyn Store) {
     let a = store.generate(Some("old"), None).unwrap();
     let b = store.generate(Some("old"), None).unwrap();
 
@@ -143,7 +143,7 @@ fn many_take_the_same_key_twice(store: &dyn Store) {
     assert!(["1", "3"].contains(&value(store, &a).as_str()));
     assert_eq!(value(store, &b), "2");
 
-    // In whichever order, one of the two finds the session ended by the other, or ends it last.
+    // The first call ends the session. The second does not find it, or was executed before the first.
     let ended = store.set_many(&[(&a, "4", ZERO), (&a, "5", None)]);
     match (&ended[0], &ended[1]) {
         (Ok(()), Err(Error::NotFound)) | (Ok(()), Ok(())) => assert!(is_not_found(store.get(&a))),
@@ -164,7 +164,7 @@ fn many_take_the_same_key_twice(store: &dyn Store) {
     assert!(is_not_found(store.get(&b)));
 }
 
-fn many_of_none_is_nothing(store: &dyn Store) {
+fn an_empty_batch_has_no_results(store: &dyn Store) {
     assert!(store.get_many(&[]).is_empty());
     assert!(store.clear_many(&[]).is_empty());
     assert!(store.generate_many(&[]).is_empty());
@@ -173,7 +173,7 @@ fn many_of_none_is_nothing(store: &dyn Store) {
     assert!(store.insert_many(&[]).is_empty());
 }
 
-fn ten_thousand_at_once_work(store: &dyn Store) {
+fn a_batch_of_ten_thousand_calls_works(store: &dyn Store) {
     let values: Vec<_> = (0..10_000).map(|i| i.to_string()).collect();
     let calls: Vec<_> = values
         .iter()

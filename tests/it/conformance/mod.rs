@@ -1,6 +1,6 @@
-//! What every backend promises.
+//! Rules that every backend must follow.
 //!
-//! A rule is a function over any store. `rules!` makes each a test of each backend.
+//! A rule is a function that takes any store. The macro `rules!` makes it a test of every backend.
 
 macro_rules! rules {
     ($($rule:ident)*) => {
@@ -48,6 +48,6 @@ fn value(store: &dyn Store, key: &Key) -> String {
 }
 
 fn is_about(period: Period, expected: Period) -> bool {
-    // The table keeps hundredths of a second, and rounds; a slow machine takes its time.
+    // The table rounds to hundredths of a second, and a slow machine takes longer.
     period <= expected + Period::milliseconds(5) && period > expected - Period::MINUTE
 }

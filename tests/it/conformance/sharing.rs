@@ -7,10 +7,10 @@ use session_postgres::Store;
 use super::value;
 
 rules! {
-    threads_share_a_store
+    threads_can_share_a_store
 }
 
-fn threads_share_a_store(store: &dyn Store) {
+fn threads_can_share_a_store(store: &dyn Store) {
     let key = store.generate(Some("0"), None).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..8 {

@@ -1,4 +1,4 @@
-//! `update`.
+//! The rules of `update`.
 
 use session_postgres::{Error, Key, Period, Store};
 
@@ -6,16 +6,16 @@ use super::{HOUR, ZERO, is_about, is_not_found, value};
 use crate::support::wait_until;
 
 rules! {
-    updating_makes_the_new_value_of_the_old
+    updating_computes_the_new_value_from_the_old
     updating_an_unset_session_starts_from_none
-    updating_to_none_leaves_the_session_as_it_is
+    updating_to_none_leaves_the_session_unchanged
     updating_an_absent_or_expired_session_is_not_found
     updating_with_a_bad_value_or_period_changes_nothing
-    a_panic_in_an_update_changes_nothing_and_blocks_nobody
-    an_update_that_outlives_the_session_is_not_found
+    a_panic_in_an_update_changes_nothing_and_blocks_no_later_call
+    an_update_during_which_the_session_expires_is_not_found
 }
 
-fn updating_makes_the_new_value_of_the_old(store: &dyn Store) {
+fn updating_computes_the_new_value_from_the_old(store: &dyn Store) {
     let key = store.generate(Some("lobster"), None).unwrap();
     let session = store
         .update(&key, HOUR, &mut |value| {
@@ -46,7 +46,7 @@ fn updating_an_unset_session_starts_from_none(store: &dyn Store) {
     assert_eq!(value(store, &key), "lobster");
 }
 
-fn updating_to_none_leaves_the_session_as_it_is(store: &dyn Store) {
+fn updating_to_none_leaves_the_session_unchanged(store: &dyn Store) {
     let key = store.generate(Some("lobster"), HOUR).unwrap();
     let session = store.update(&key, None, &mut |_| None).unwrap();
     assert_eq!(session.value, "lobster");
@@ -63,7 +63,7 @@ fn updating_to_none_leaves_the_session_as_it_is(store: &dyn Store) {
 fn updating_an_absent_or_expired_session_is_not_found(store: &dyn Store) {
     let expired = store.generate(Some("lobster"), ZERO).unwrap();
     for key in [Key::generate().unwrap(), expired] {
-        let result = store.update(&key, None, &mut |_| panic!("there is nothing to edit"));
+        let result = store.update(&key, None, &mut |_| panic!("there is no session to edit"));
         assert!(is_not_found(result));
         assert!(is_not_found(store.get(&key)));
     }
@@ -78,7 +78,7 @@ fn updating_with_a_bad_value_or_period_changes_nothing(store: &dyn Store) {
     assert_eq!(value(store, &key), "lobster");
 }
 
-fn a_panic_in_an_update_changes_nothing_and_blocks_nobody(store: &dyn Store) {
+fn a_panic_in_an_update_changes_nothing_and_blocks_no_later_call(store: &dyn Store) {
     let key = store.generate(Some("lobster"), None).unwrap();
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         store.update(&key, None, &mut |_| panic!("in the middle"))
@@ -92,13 +92,13 @@ fn a_panic_in_an_update_changes_nothing_and_blocks_nobody(store: &dyn Store) {
     assert_eq!(value(store, &key), "shrimp");
 }
 
-fn an_update_that_outlives_the_session_is_not_found(store: &dyn Store) {
+fn an_update_during_which_the_session_expires_is_not_found(store: &dyn Store) {
     let key = store
         .generate(Some("lobster"), Some(Period::milliseconds(300)))
         .unwrap();
     let begun = std::time::Instant::now();
     let result = store.update(&key, None, &mut |_| {
-        wait_until("the session to be over", || {
+        wait_until("the session to expire", || {
             begun.elapsed().as_millis() > 400
         });
         Some("crab".into())

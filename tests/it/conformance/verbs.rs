@@ -1,4 +1,4 @@
-//! What each verb of one session does.
+//! The rules of the other verbs for one session.
 
 use session_postgres::{Error, Key, Period, Session, Store};
 
@@ -7,21 +7,19 @@ use crate::support::key;
 
 rules! {
     generating_with_default_zero_and_negative_expiry_succeeds
-    clearing_works_and_twice_too
+    clearing_works_also_twice_and_for_an_absent_key
     getting_a_cleared_key_is_not_found
-    getting_a_garbage_key_is_not_found
+    getting_an_unknown_key_is_not_found
     getting_an_unexpired_unset_session_is_not_set
-    setting_works_on_a_new_and_on_a_set_session
-    a_value_just_set_comes_back
-    setting_an_absent_key_is_not_found_and_creates_nothing
-    setting_an_expired_session_is_not_found_and_revives_nothing
+    a_value_that_was_set_is_returned
+    setting_an_absent_or_expired_session_is_not_found_and_creates_nothing
     touching_renews_and_keeps_the_value
     touching_an_unset_session_leaves_it_unset
     touching_an_absent_or_expired_session_is_not_found
-    inserting_makes_a_session_under_the_key
-    inserting_a_living_key_is_refused_and_nothing_changes
+    inserting_creates_a_session_with_the_given_key
+    inserting_an_existing_key_is_refused_and_changes_nothing
     inserting_an_expired_or_cleared_key_works
-    rotating_moves_value_and_life_to_a_new_key
+    rotating_moves_value_and_period_to_a_new_key
     rotating_an_unset_session_leaves_it_unset
     rotating_an_absent_or_expired_session_is_not_found
 }
@@ -34,7 +32,7 @@ fn generating_with_default_zero_and_negative_expiry_succeeds(store: &dyn Store) 
     }
 }
 
-fn clearing_works_and_twice_too(store: &dyn Store) {
+fn clearing_works_also_twice_and_for_an_absent_key(store: &dyn Store) {
     let key = store.generate(Some("lobster"), None).unwrap();
     store.clear(&key).unwrap();
     store.clear(&key).unwrap();
@@ -47,7 +45,7 @@ fn getting_a_cleared_key_is_not_found(store: &dyn Store) {
     assert!(is_not_found(store.get(&key)));
 }
 
-fn getting_a_garbage_key_is_not_found(store: &dyn Store) {
+fn getting_an_unknown_key_is_not_found(store: &dyn Store) {
     assert!(is_not_found(store.get(&key("garbage"))));
     assert!(is_not_found(store.get(&key(
         "'; DROP TABLE session; --".replace(' ', "+").as_str()
@@ -60,29 +58,20 @@ fn getting_an_unexpired_unset_session_is_not_set(store: &dyn Store) {
     assert!(matches!(store.get(&key), Err(Error::NotSet)));
 }
 
-fn setting_works_on_a_new_and_on_a_set_session(store: &dyn Store) {
+fn a_value_that_was_set_is_returned(store: &dyn Store) {
     let key = store.generate(None, None).unwrap();
-    store.set(&key, "lobster", None).unwrap();
-    store.set(&key, "crab", HOUR).unwrap();
-    assert_eq!(value(store, &key), "crab");
+    for (text, expiry) in [("lobster", None), ("crab", HOUR)] {
+        store.set(&key, text, expiry).unwrap();
+        assert_eq!(value(store, &key), text);
+    }
 }
 
-fn a_value_just_set_comes_back(store: &dyn Store) {
-    let key = store.generate(None, None).unwrap();
-    store.set(&key, "lobster", None).unwrap();
-    assert_eq!(value(store, &key), "lobster");
-}
-
-fn setting_an_absent_key_is_not_found_and_creates_nothing(store: &dyn Store) {
-    let key = Key::generate().unwrap();
-    assert!(is_not_found(store.set(&key, "lobster", None)));
-    assert!(is_not_found(store.get(&key)));
-}
-
-fn setting_an_expired_session_is_not_found_and_revives_nothing(store: &dyn Store) {
-    let key = store.generate(Some("lobster"), ZERO).unwrap();
-    assert!(is_not_found(store.set(&key, "crab", None)));
-    assert!(is_not_found(store.get(&key)));
+fn setting_an_absent_or_expired_session_is_not_found_and_creates_nothing(store: &dyn Store) {
+    let expired = store.generate(Some("lobster"), ZERO).unwrap();
+    for key in [Key::generate().unwrap(), expired] {
+        assert!(is_not_found(store.set(&key, "crab", None)));
+        assert!(is_not_found(store.get(&key)));
+    }
 }
 
 fn touching_renews_and_keeps_the_value(store: &dyn Store) {
@@ -108,7 +97,7 @@ fn touching_an_absent_or_expired_session_is_not_found(store: &dyn Store) {
     assert!(is_not_found(store.get(&key)));
 }
 
-fn inserting_makes_a_session_under_the_key(store: &dyn Store) {
+fn inserting_creates_a_session_with_the_given_key(store: &dyn Store) {
     let key = Key::generate().unwrap();
     store.insert(&key, Some("lobster"), HOUR).unwrap();
     let session = store.get(&key).unwrap();
@@ -120,7 +109,7 @@ fn inserting_makes_a_session_under_the_key(store: &dyn Store) {
     assert!(matches!(store.get(&unset), Err(Error::NotSet)));
 }
 
-fn inserting_a_living_key_is_refused_and_nothing_changes(store: &dyn Store) {
+fn inserting_an_existing_key_is_refused_and_changes_nothing(store: &dyn Store) {
     let key = store.generate(Some("lobster"), HOUR).unwrap();
     assert!(matches!(
         store.insert(&key, Some("crab"), None),
@@ -142,7 +131,7 @@ fn inserting_an_expired_or_cleared_key_works(store: &dyn Store) {
     assert_eq!(value(store, &key), "prawn");
 }
 
-fn rotating_moves_value_and_life_to_a_new_key(store: &dyn Store) {
+fn rotating_moves_value_and_period_to_a_new_key(store: &dyn Store) {
     let old = store.generate(Some("lobster"), HOUR).unwrap();
     let new = store.rotate(&old).unwrap();
     assert_ne!(old, new);
