@@ -1,4 +1,4 @@
-//! Whether what many threads were told fits some order of their calls.
+//! Checks whether the answers of concurrent calls are linearizable.
 
 mod tests;
 mod unknown;
@@ -7,8 +7,10 @@ use std::{cmp::Reverse, collections::HashSet, fmt};
 
 use self::unknown::Step;
 
-/// A call on one session. Each value that is written is another number, so a read tells its write;
-/// `ends` stands for a period that is over at once.
+/// A call on one session.
+///
+/// Each write has a different value, so that a read shows which write it saw. `ends` means that the
+/// session expires at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Verb {
     Get,
@@ -29,18 +31,18 @@ pub(crate) enum Answer {
     KeyExists,
     /// A value was read.
     Value(u32),
-    /// A value was written in place of the one that was read.
+    /// An update got this value and replaced it.
     Edited(Option<u32>),
-    /// The session is now under the key of this number.
+    /// The session now has the key with this number.
     Moved(usize),
-    /// The caller does not know: the call took effect once, at any time since it began, or never. A
-    /// rotation then moved the session to a key that no caller knows.
+    /// The outcome is unknown: the call took effect once, at any time since it began, or never. If it was
+    /// a rotation, it moved the session to a key that no caller knows.
     Unknown,
     /// The call failed: it had no effect and will have none.
     NoEffect,
 }
 
-/// A call, its answer, and when it began and had ended, by a clock that all threads share.
+/// A call, its answer, and when it began and ended by a clock that all threads share.
 #[derive(Clone, Copy)]
 pub(crate) struct Event {
     pub(crate) thread: usize,
@@ -68,7 +70,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// What is under a key.
+/// The session of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Slot {
     Absent,
@@ -84,7 +86,7 @@ fn slot(value: Option<u32>, ends: bool) -> Slot {
     }
 }
 
-/// What is under all keys after the event, if it can happen now.
+/// The sessions of all keys after the event, or `None` if the call cannot have had this answer now.
 fn after(slots: &[Slot], event: &Event) -> Option<Vec<Slot>> {
     let before = slots[event.key];
     let old = match before {
@@ -112,7 +114,7 @@ fn after(slots: &[Slot], event: &Event) -> Option<Vec<Slot>> {
         },
     };
     slots[event.key] = left;
-    // A call of unknown outcome that changes nothing is as one that took no effect.
+    // If a call of unknown outcome changes nothing, this is the same as if it had no effect.
     let fits = match event.answer {
         Answer::Unknown => left != before,
         known => known == answer,
@@ -120,27 +122,28 @@ fn after(slots: &[Slot], event: &Event) -> Option<Vec<Slot>> {
     fits.then_some(slots)
 }
 
-/// Whether the events can be put in an order that explains all answers, in which no call comes
-/// before one that had ended when it began.
+/// Whether some order of the calls explains all answers. In this order, a call comes after all calls that
+/// ended before it began.
 pub(crate) fn fits_some_order(events: &[Event], keys: usize) -> bool {
     fits_within(events, keys, usize::MAX).expect("at most 128 calls")
 }
 
-/// The same, or `None` if that is not known after so many steps, or if more than 128 calls matter.
+/// Like [`fits_some_order`]. Returns `None` if the search takes more steps than `most`, or if it concerns
+/// more than 128 calls.
 ///
-/// Tries all orders, and remembers what it has tried: which calls were done, and what they left. It is
-/// the search of Wing and Gong, with the memory that Lowe added.
+/// This is the search of Wing and Gong with the cache that Lowe added. It tries all orders, and remembers
+/// which calls it has placed and which sessions they left.
 ///
-/// A call that can come next and whose answer means that it changes nothing comes next, and no other
-/// order is tried, because none would explain more. For the same reason only one is tried of several
-/// calls of unknown outcome that would leave the same.
+/// If a call can come next and changes nothing, no other call is tried in its place, because that could
+/// not explain more. For the same reason, only one of several calls of unknown outcome is tried if they
+/// would leave the same sessions.
 pub(crate) fn fits_within(events: &[Event], keys: usize, most: usize) -> Option<bool> {
     let mut steps = unknown::steps(events);
-    // Each is a bit.
+    // Each step is a bit of `done`.
     if steps.len() > 128 {
         return None;
     }
-    // The last that is found is tried first: let that be the one that ended first.
+    // The last call that is found is tried first. This should be the call that ended first.
     steps.sort_by_key(|step| Reverse(step.due()));
     let mut tried = HashSet::new();
     let mut open = vec![(0_u128, vec![Slot::Absent; keys])];
@@ -148,7 +151,7 @@ pub(crate) fn fits_within(events: &[Event], keys: usize, most: usize) -> Option<
         let is_left = |place: &usize| done & (1 << place) == 0;
         let left: Vec<_> = (0..steps.len()).filter(is_left).collect();
         let first_end = left.iter().map(|place| steps[*place].due()).min();
-        // What is left then may have had no effect.
+        // The remaining calls need not have had an effect.
         let Some(first_end) = first_end.filter(|end| *end < Step::NEVER) else {
             return Some(true);
         };
@@ -162,7 +165,7 @@ pub(crate) fn fits_within(events: &[Event], keys: usize, most: usize) -> Option<
             let Some(left_over) = after(&slots, &step.event) else {
                 continue;
             };
-            // One that clears may change more later.
+            // A clear that changes nothing now may change something later.
             let is_same = left_over == slots && !matches!(step.event.verb, Verb::Clear);
             let is_new = step.due() < Step::NEVER || optional.insert(left_over.clone());
             if is_same {

@@ -1,4 +1,4 @@
-//! Batches that meet each other on the same rows.
+//! Batches that write the same rows at the same time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,8 +14,9 @@ use crate::support::{
     wait_until,
 };
 
-/// A schema in a database of the test's own, for the server counts deadlocks by the database. A role
-/// that may not make one takes a schema in that of all tests.
+/// A schema in its own database, because the server counts deadlocks for each database.
+///
+/// If the role may not create a database, the schema is in the database of all tests.
 struct OwnDatabase {
     schema: Schema,
     name: Option<String>,
@@ -27,7 +28,8 @@ impl OwnDatabase {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("own_{}_{count}", std::process::id());
         let schema = Schema::new();
-        // Unlike the usual template, nobody is ever connected to this one, which would be in the way.
+        // The default template cannot be copied while a client is connected to it. `template0` accepts no
+        // clients.
         let create = format!("CREATE DATABASE {name} TEMPLATE template0");
         let name = match schema.client().batch_execute(&create) {
             Ok(()) => Some(name),
@@ -54,7 +56,7 @@ impl OwnDatabase {
         self.config().connect(NoTls).unwrap()
     }
 
-    /// A store whose connections bear the schema's name.
+    /// A store whose connections have the schema's name as `application_name`.
     fn store(&self, connections: u32) -> PostgresStore {
         let mut config = self.config();
         config.application_name(self.schema.name());
@@ -66,8 +68,10 @@ impl OwnDatabase {
         self.schema.builder().from_pool(pool)
     }
 
-    /// How many deadlocks the server has found, once the store's connections are closed: with the
-    /// end of a connection the server has counted all that was in it.
+    /// The number of deadlocks that the server has found.
+    ///
+    /// Waits until the store's connections are closed, because the server may count a connection's
+    /// deadlocks only when it ends.
     fn deadlocks(&self) -> i64 {
         wait_until("the connections to be closed", || {
             let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1";
@@ -91,9 +95,9 @@ impl Drop for OwnDatabase {
     }
 }
 
-/// Each round, all threads take the same keys at once, every second thread from the last to the
-/// first; in the first half of the rounds they all do the same, in the other each something else.
-fn batches_in_opposite_order_do_not_deadlock(database: &OwnDatabase) {
+/// In each round, all threads write the same keys at the same time, every second thread in reverse order.
+/// In the first half of the rounds they all call the same verb, in the second half different ones.
+fn batches_in_opposite_orders_do_not_deadlock(database: &OwnDatabase) {
     const THREADS: usize = 4;
     const ROUNDS: usize = 60;
 
@@ -112,7 +116,7 @@ fn batches_in_opposite_order_do_not_deadlock(database: &OwnDatabase) {
             let is_mixed = round >= ROUNDS / 2;
             let results = match (round + if is_mixed { thread } else { 0 }) % 5 {
                 choice @ (0 | 1) => {
-                    // First sessions that are over at once, then those that replace them.
+                    // First sessions that expire at once, then sessions that replace them.
                     let period = [Period::ZERO, Period::HOUR][choice];
                     let calls = keys.map(|key| (key, Some("lobster"), Some(period)));
                     store.insert_many(&calls.collect::<Vec<_>>())
@@ -140,15 +144,15 @@ fn batches_in_opposite_order_do_not_deadlock(database: &OwnDatabase) {
 }
 
 #[test]
-fn batches_in_opposite_order_do_not_deadlock_on_the_recommended_table() {
+fn batches_in_opposite_orders_do_not_deadlock_on_the_recommended_table() {
     let database = OwnDatabase::new();
     database.store(1).create_table().unwrap();
-    batches_in_opposite_order_do_not_deadlock(&database);
+    batches_in_opposite_orders_do_not_deadlock(&database);
 }
 
 #[test]
-fn batches_in_opposite_order_do_not_deadlock_on_the_legacy_table() {
+fn batches_in_opposite_orders_do_not_deadlock_on_the_legacy_table() {
     let database = OwnDatabase::new();
     database.client().batch_execute(ORIGINAL).unwrap();
-    batches_in_opposite_order_do_not_deadlock(&database);
+    batches_in_opposite_orders_do_not_deadlock(&database);
 }

@@ -1,8 +1,8 @@
-//! Many threads on one store.
+//! Calls of many threads on one store.
 
 pub(crate) mod checker;
 mod deadlocks;
-mod rounds;
+mod random_calls;
 
 use std::{collections::HashSet, sync::Barrier, thread};
 
@@ -12,7 +12,7 @@ use crate::support::database::Schema;
 
 const THREADS: usize = 8;
 
-/// Runs a closure in each of so many threads, all begun at once, and collects what they return.
+/// Runs `work` in so many threads at the same time. Returns their results.
 fn at_once<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let start = Barrier::new(threads);
     thread::scope(|scope| {
@@ -31,7 +31,7 @@ fn at_once<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> 
 }
 
 #[test]
-fn an_insert_is_won_by_exactly_one_of_many_threads() {
+fn exactly_one_of_many_concurrent_inserts_succeeds() {
     let schema = Schema::new();
     let store = schema.builder().from_pool(schema.pool(THREADS as u32));
     store.create_table().unwrap();
@@ -61,7 +61,7 @@ fn an_insert_is_won_by_exactly_one_of_many_threads() {
 }
 
 #[test]
-fn updates_from_many_threads_lose_nothing() {
+fn no_update_of_many_threads_is_lost() {
     let schema = Schema::new();
     let store = schema.builder().from_pool(schema.pool(THREADS as u32));
     store.create_table().unwrap();

@@ -1,8 +1,9 @@
-//! The checker accepts what can happen, and refuses what cannot.
+//! The checker accepts answers that are possible, and refuses those that are not.
 
 use super::{Answer, Event, Verb, fits_some_order, fits_within};
 
-/// Calls on one key, each with its answer, its beginning and its end; moved sessions go to key 1.
+/// Whether the checker accepts these calls on one key. Each has an answer, a start and an end. A rotation
+/// moves the session to key 1.
 fn is_possible(calls: &[(Verb, Answer, u64, u64)]) -> bool {
     let events: Vec<_> = calls
         .iter()
@@ -37,7 +38,7 @@ const fn update(value: u32) -> Verb {
 fn the_checker_accepts_possible_histories() {
     use Answer::{Done, Edited, KeyExists, Moved, NotFound, Value};
     assert!(is_possible(&[]));
-    // The read is at the same time as the write, and may see it or not.
+    // A read during a write may see it or not.
     for seen in [1, 2] {
         assert!(is_possible(&[
             (insert(1), Done, 0, 1),
@@ -45,7 +46,7 @@ fn the_checker_accepts_possible_histories() {
             (Verb::Get, Value(seen), 3, 4),
         ]));
     }
-    // What ended last came first.
+    // The call that ended last took effect first.
     assert!(is_possible(&[
         (insert(1), Done, 0, 9),
         (insert(2), KeyExists, 1, 2),
@@ -53,13 +54,13 @@ fn the_checker_accepts_possible_histories() {
         (Verb::Get, Value(1), 4, 5),
         (Verb::Get, NotFound, 6, 7),
     ]));
-    // What was cleared while it was being made.
+    // A session was cleared while it was being created.
     assert!(is_possible(&[
         (insert(1), Done, 0, 5),
         (Verb::Clear, Done, 1, 6),
         (Verb::Get, NotFound, 7, 8),
     ]));
-    // The later of two updates at the same time builds on the earlier, whichever that is.
+    // One of two concurrent updates gets the value of the other, in either order.
     assert!(is_possible(&[
         (insert(1), Done, 0, 1),
         (update(2), Edited(Some(3)), 2, 5),
@@ -71,44 +72,44 @@ fn the_checker_accepts_possible_histories() {
 #[test]
 fn the_checker_refuses_impossible_histories() {
     use Answer::{Done, Edited, Moved, NotFound, Value};
-    // A read of what had been overwritten.
+    // A read saw a value that had been overwritten.
     assert!(!is_possible(&[
         (insert(1), Done, 0, 1),
         (set(2), Done, 2, 3),
         (Verb::Get, Value(1), 4, 5),
     ]));
-    // A write seen, and then not.
+    // A write was seen, and later not.
     assert!(!is_possible(&[
         (insert(1), Done, 0, 1),
         (set(2), Done, 2, 7),
         (Verb::Get, Value(2), 3, 4),
         (Verb::Get, Value(1), 5, 6),
     ]));
-    // Two that both made the session.
+    // Two inserts succeeded.
     assert!(!is_possible(&[
         (insert(1), Done, 0, 3),
         (insert(2), Done, 1, 2),
     ]));
-    // An update that was lost.
+    // An update was lost.
     assert!(!is_possible(&[
         (insert(1), Done, 0, 1),
         (update(2), Edited(Some(1)), 2, 5),
         (update(3), Edited(Some(1)), 3, 4),
     ]));
-    // A session that is where it was moved from, and one that was moved from nowhere.
+    // A session was found under its old key, and an absent session was moved.
     assert!(!is_possible(&[
         (insert(1), Done, 0, 1),
         (Verb::Rotate, Moved(1), 2, 3),
         (Verb::Get, Value(1), 4, 5),
     ]));
     assert!(!is_possible(&[(Verb::Rotate, Moved(1), 0, 1)]));
-    // A session that ended at once, and lives.
+    // A session that expired was found.
     assert!(!is_possible(&[
         (insert(1), Done, 0, 1),
         (Verb::Touch { ends: true }, Done, 2, 3),
         (Verb::Get, Value(1), 4, 5),
     ]));
-    // A session that was not there for a moment, although no call ended it.
+    // A session was absent for a moment, although no call ended it.
     assert!(!is_possible(&[
         (insert(1), Done, 0, 1),
         (set(2), Done, 2, 5),
@@ -119,7 +120,7 @@ fn the_checker_refuses_impossible_histories() {
 #[test]
 fn the_checker_accepts_calls_of_unknown_outcome_that_took_effect_once_or_never() {
     use Answer::{Done, KeyExists, NoEffect, NotFound, Unknown, Value};
-    // It took effect, or did not.
+    // The write took effect, or did not.
     for seen in [1, 2] {
         assert!(is_possible(&[
             (insert(1), Done, 0, 1),
@@ -127,14 +128,14 @@ fn the_checker_accepts_calls_of_unknown_outcome_that_took_effect_once_or_never()
             (Verb::Get, Value(seen), 4, 5),
         ]));
     }
-    // It took effect after its answer, and after another read.
+    // The write took effect after its answer and after a read.
     assert!(is_possible(&[
         (insert(1), Done, 0, 1),
         (set(2), Unknown, 2, 3),
         (Verb::Get, Value(1), 4, 5),
         (Verb::Get, Value(2), 6, 7),
     ]));
-    // A session is gone, or gone later.
+    // A call ended the session after its answer.
     let ends = [
         Verb::Clear,
         Verb::Rotate,
@@ -155,20 +156,20 @@ fn the_checker_accepts_calls_of_unknown_outcome_that_took_effect_once_or_never()
             (Verb::Get, Value(1), 4, 5),
             (Verb::Get, NotFound, 6, 7),
         ]));
-        // It began before there was a session.
+        // It began before the session was created.
         assert!(is_possible(&[
             (end, Unknown, 0, 1),
             (insert(1), Done, 2, 3),
             (Verb::Get, NotFound, 4, 5),
         ]));
     }
-    // A failed call.
+    // A call failed and had no effect.
     assert!(is_possible(&[
         (insert(1), Done, 0, 1),
         (Verb::Clear, NoEffect, 2, 3),
         (Verb::Get, Value(1), 4, 5),
     ]));
-    // What was made was never seen, and is in the way.
+    // A session was created, but never seen until another insert failed.
     assert!(is_possible(&[
         (insert(1), Unknown, 0, 1),
         (insert(2), KeyExists, 2, 3),
@@ -180,7 +181,7 @@ fn the_checker_accepts_calls_of_unknown_outcome_that_took_effect_once_or_never()
 #[test]
 fn the_checker_refuses_calls_of_unknown_outcome_that_took_effect_twice_or_too_early() {
     use Answer::{Done, Edited, NoEffect, NotFound, Unknown, Value};
-    // A write seen again after it was overwritten.
+    // A write was seen again after it was overwritten.
     assert!(!is_possible(&[
         (insert(1), Done, 0, 1),
         (set(2), Unknown, 2, 3),
@@ -189,7 +190,7 @@ fn the_checker_refuses_calls_of_unknown_outcome_that_took_effect_twice_or_too_ea
         (Verb::Get, Value(3), 8, 9),
         (Verb::Get, Value(2), 10, 11),
     ]));
-    // A session that was cleared once, and is gone twice.
+    // A session was cleared once, but was absent twice.
     assert!(!is_possible(&[
         (insert(1), Done, 0, 1),
         (Verb::Clear, Unknown, 2, 3),
@@ -197,24 +198,24 @@ fn the_checker_refuses_calls_of_unknown_outcome_that_took_effect_twice_or_too_ea
         (insert(2), Done, 6, 7),
         (Verb::Get, NotFound, 8, 9),
     ]));
-    // A write seen before it began.
+    // A write was seen before it began.
     assert!(!is_possible(&[
         (insert(1), Done, 0, 1),
         (Verb::Get, Value(2), 2, 3),
         (set(2), Unknown, 4, 5),
     ]));
-    // A value under a key that nothing was ever under.
+    // A set created a session.
     assert!(!is_possible(&[
         (set(2), Unknown, 0, 1),
         (Verb::Get, Value(2), 2, 3),
     ]));
-    // A session that is gone before the only call that can have ended it began.
+    // A session was absent before the only call that can have ended it began.
     assert!(!is_possible(&[
         (insert(1), Done, 0, 1),
         (Verb::Get, NotFound, 2, 3),
         (Verb::Rotate, Unknown, 4, 5),
     ]));
-    // A failed write that was seen, or that ended a session.
+    // A failed write was seen, and a failed clear ended a session.
     assert!(!is_possible(&[
         (insert(1), Done, 0, 1),
         (set(2), NoEffect, 2, 3),
@@ -225,7 +226,7 @@ fn the_checker_refuses_calls_of_unknown_outcome_that_took_effect_twice_or_too_ea
         (Verb::Clear, NoEffect, 2, 3),
         (Verb::Get, NotFound, 4, 5),
     ]));
-    // An update that lost another.
+    // An update overwrote another one that it had not seen.
     assert!(!is_possible(&[
         (insert(1), Done, 0, 1),
         (update(2), Unknown, 2, 3),
@@ -235,7 +236,7 @@ fn the_checker_refuses_calls_of_unknown_outcome_that_took_effect_twice_or_too_ea
 }
 
 #[test]
-fn the_checker_gives_up_after_so_many_steps() {
+fn the_checker_gives_up_after_the_given_number_of_steps() {
     let calls = [(insert(1), Answer::Done), (Verb::Get, Answer::Value(1))];
     let event = |(place, (verb, answer)): (u64, (Verb, Answer))| Event {
         thread: 0,

@@ -1,17 +1,17 @@
-//! Calls whose outcome the caller does not know.
+//! Calls whose outcome is unknown to the caller.
 
 use std::collections::HashMap;
 
 use super::{Answer, Event, Verb};
 
-/// An event, and when it must have had its effect.
+/// An event, and the time by which it must have taken effect.
 pub(super) struct Step {
     pub(super) event: Event,
     due: u64,
 }
 
 impl Step {
-    /// When an event is due that need not take effect.
+    /// The time of an event that need not take effect.
     pub(super) const NEVER: u64 = u64::MAX;
 
     pub(super) fn due(&self) -> u64 {
@@ -19,11 +19,11 @@ impl Step {
     }
 }
 
-/// The events that can matter, each with when it is due.
+/// The events that can matter for the answers, each with the time by which it must have taken effect.
 ///
-/// A call of unknown outcome whose value was read took effect before the first call that read it had
-/// ended. If no call read the value, a write of it in place of another value explains nothing and is
-/// left out.
+/// If a call of unknown outcome wrote a value that was read, it took effect before the end of the first
+/// call that read it. If no call read the value, a write that replaced another value explains nothing and
+/// is left out.
 pub(super) fn steps(events: &[Event]) -> Vec<Step> {
     let mut seen: HashMap<u32, u64> = HashMap::new();
     for event in events {

@@ -1,4 +1,4 @@
-//! Random calls of many threads on few keys: every result must fit some order of them.
+//! Random calls of many threads on few keys must be linearizable.
 
 use std::sync::{
     Mutex,
@@ -17,15 +17,17 @@ use crate::support::{
     random::{Random, seed},
 };
 
-/// A key that threads may use, and the one it was rotated from at the very first. A rotation moves a
-/// session only within such a family, so each family has an order of its own.
+/// A key that threads use, and its family.
+///
+/// The keys that result from rotations of one key are a family. No call concerns two families, so each
+/// family is checked separately.
 #[derive(Clone)]
 struct Known {
     key: Key,
     family: usize,
 }
 
-/// One round: all threads at once, each with some calls.
+/// A round of calls of all threads.
 struct Round<'a> {
     store: &'a dyn Store,
     known: Mutex<Vec<Known>>,
@@ -67,7 +69,7 @@ impl<'a> Round<'a> {
         round
     }
 
-    /// Fails with the seed and what happened, if no order explains it.
+    /// Panics with the seed and all calls if no order of them explains the answers.
     fn check(&self, seed: u64) {
         let known = self.known.lock().unwrap();
         for family in 0..KEYS {
@@ -183,12 +185,12 @@ impl<'a> Round<'a> {
         });
     }
 
-    /// The same on many keys: each of the calls took effect at some time of its own.
+    /// Calls one verb for many keys in a batch. The effects of its calls need not be simultaneous.
     fn call_many(&self, thread: usize, keys: &[usize], verb: Verb) {
         let store = self.store;
         let names: Vec<_> = keys.iter().map(|key| self.key(*key)).collect();
         let names: Vec<_> = names.iter().collect();
-        // Each writes a value of its own.
+        // Each call writes another value.
         let verbs: Vec<_> = keys
             .iter()
             .map(|_| match verb {
@@ -242,7 +244,7 @@ impl<'a> Round<'a> {
                 all_done(store.touch_many(&calls))
             }
             Verb::Rotate | Verb::Update { .. } | Verb::UpdateToNone => {
-                unreachable!("there are none for many")
+                unreachable!("this verb has no batches")
             }
         };
         let ended = self.now();
@@ -287,11 +289,11 @@ fn answer(result: Result<Answer, Error>) -> Answer {
         Err(Error::NotFound) => Answer::NotFound,
         Err(Error::NotSet) => Answer::NotSet,
         Err(Error::KeyExists) => Answer::KeyExists,
-        Err(other) => panic!("no call may fail so: {other}"),
+        Err(other) => panic!("no call may fail like this: {other}"),
     }
 }
 
-fn every_result_fits_some_order(store: &dyn Store) {
+fn check_random_calls(store: &dyn Store) {
     let first = seed();
     for seed in (0..150).map(|round| first.wrapping_add(round)) {
         Round::run(store, seed).check(seed);
@@ -299,19 +301,19 @@ fn every_result_fits_some_order(store: &dyn Store) {
 }
 
 #[test]
-fn every_result_fits_some_order_in_a_pooled_store() {
+fn calls_on_a_pooled_store_are_linearizable() {
     let schema = Schema::new();
     let store = schema.builder().from_pool(schema.pool(THREADS as u32));
     store.create_table().unwrap();
-    every_result_fits_some_order(&store);
+    check_random_calls(&store);
 }
 
 #[test]
-fn every_result_fits_some_order_in_a_store_of_one_client() {
-    every_result_fits_some_order(&*backends::single_client().store);
+fn calls_on_a_store_with_a_single_client_are_linearizable() {
+    check_random_calls(&*backends::single_client().store);
 }
 
 #[test]
-fn every_result_fits_some_order_in_memory() {
-    every_result_fits_some_order(&MemoryStore::new());
+fn calls_on_a_store_in_memory_are_linearizable() {
+    check_random_calls(&MemoryStore::new());
 }
