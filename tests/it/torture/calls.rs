@@ -1,4 +1,4 @@
-//! Random calls on few keys.
+//! A task that makes random calls on few keys.
 
 use std::{
     sync::Arc,
@@ -8,24 +8,24 @@ use std::{
 use session_postgres::{AsyncStore, Error, Period, postgres::error::SqlState};
 
 use super::{
-    ask::{Manner, Said, ask, ask_for_new, ask_many},
-    brief::LIFE,
     outcome::{Outcome, Tally, outcome},
     round::{FAMILIES, Round},
+    short_lived::LIFE,
+    verbs::{Returned, Timing, call, call_many, generate},
 };
 use crate::{
     concurrent::checker::{Answer, Event, Verb},
     support::random::Random,
 };
 
-/// One of the tasks of a round.
+/// A task of a round.
 pub(super) struct Task<S> {
     pub(super) store: S,
     pub(super) round: Arc<Round>,
     pub(super) tally: Arc<Tally>,
     pub(super) thread: usize,
     pub(super) random: Random,
-    /// Whether calls are dropped half way, which needs a runtime.
+    /// Whether some calls are dropped before they end. This needs a runtime.
     pub(super) drops: bool,
 }
 
@@ -33,14 +33,14 @@ impl<S: AsyncStore + Clone> Task<S> {
     pub(super) async fn live(mut self, calls: usize) {
         for _ in 0..calls {
             match self.random.below(20) {
-                0..4 => self.call_brief().await,
+                0..4 => self.call_short_lived().await,
                 4 => self.generate().await,
                 _ => self.call().await,
             }
         }
     }
 
-    /// Any verb on keys that are there, or that may be.
+    /// Calls any verb but `generate` for known keys.
     async fn call(&mut self) {
         let round = self.round.clone();
         let keys = round.keys();
@@ -69,20 +69,23 @@ impl<S: AsyncStore + Clone> Task<S> {
             .collect();
         let names: Vec<_> = verbs.iter().map(|(key, _)| round.key(*key)).collect();
 
-        let manner = self.manner(Period::HOUR);
+        let timing = self.timing(Period::HOUR);
         let store = self.store.clone();
         let began = round.now();
         let results = match is_many {
-            true => self.timed(ask_many(&store, &verbs, &names)).await,
-            false => self.timed(ask(&store, verbs[0].1, &names[0], manner)).await,
+            true => self.timed(call_many(&store, &verbs, &names)).await,
+            false => {
+                self.timed(call(&store, verbs[0].1, &names[0], timing))
+                    .await
+            }
         };
         let ended = round.now();
         let is_read = matches!(verbs[0].1, Verb::Get);
         let outcomes = self.outcomes(results, count, is_read);
         for ((key, verb), outcome) in verbs.into_iter().zip(outcomes) {
             let answer = match outcome {
-                Outcome::Known(Said::Answer(answer)) => answer,
-                Outcome::Known(Said::NewKey(new)) => Answer::Moved(round.learn(new, key)),
+                Outcome::Known(Returned::Answer(answer)) => answer,
+                Outcome::Known(Returned::NewKey(new)) => Answer::Moved(round.add_key(new, key)),
                 Outcome::NoEffect => Answer::NoEffect,
                 Outcome::Unknown => Answer::Unknown,
             };
@@ -90,7 +93,7 @@ impl<S: AsyncStore + Clone> Task<S> {
         }
     }
 
-    /// Makes sessions under new keys. One of unknown outcome is under a key that no caller knows.
+    /// Creates sessions with new keys. If the outcome is unknown, no caller knows the key.
     async fn generate(&mut self) {
         let (round, store) = (self.round.clone(), self.store.clone());
         let family = self.random.below(FAMILIES);
@@ -98,12 +101,12 @@ impl<S: AsyncStore + Clone> Task<S> {
         let count = if is_many { 2 } else { 1 };
         let values: Vec<_> = (0..count).map(|_| round.new_value()).collect();
         let began = round.now();
-        let results = self.timed(ask_for_new(&store, &values, is_many)).await;
+        let results = self.timed(generate(&store, &values, is_many)).await;
         let ended = round.now();
         let outcomes = self.outcomes(results, count, false);
         for (value, outcome) in values.into_iter().zip(outcomes) {
-            if let Outcome::Known(Said::NewKey(new)) = outcome {
-                let key = round.learn(new, family);
+            if let Outcome::Known(Returned::NewKey(new)) = outcome {
+                let key = round.add_key(new, family);
                 let value = Some(value);
                 let verb = Verb::Insert { value, ends: false };
                 self.record((key, verb, Answer::Done), began, ended);
@@ -111,10 +114,10 @@ impl<S: AsyncStore + Clone> Task<S> {
         }
     }
 
-    /// A verb on a session that lives briefly.
-    async fn call_brief(&mut self) {
+    /// Calls a verb for a short-lived session.
+    async fn call_short_lived(&mut self) {
         let (round, store) = (self.round.clone(), self.store.clone());
-        let brief = round.brief();
+        let short_lived = round.short_lived();
         let value = round.new_value();
         let verb = match self.random.below(6) {
             0 => Verb::Touch { ends: false },
@@ -123,27 +126,29 @@ impl<S: AsyncStore + Clone> Task<S> {
             _ => Verb::Get,
         };
         let is_read = matches!(verb, Verb::Get);
-        let manner = self.manner(LIFE);
-        let sight = brief.begin();
-        let results = self.timed(ask(&store, verb, &brief.key, manner)).await;
+        let timing = self.timing(LIFE);
+        let observation = short_lived.begin();
+        let results = self
+            .timed(call(&store, verb, &short_lived.key, timing))
+            .await;
         for outcome in self.outcomes(results, 1, is_read) {
             match outcome {
-                Outcome::Known(Said::Answer(Answer::NotFound)) => return sight.absent(),
-                Outcome::Known(_) if is_read => return sight.present(),
-                Outcome::Known(_) => return sight.written(),
+                Outcome::Known(Returned::Answer(Answer::NotFound)) => return observation.absent(),
+                Outcome::Known(_) if is_read => return observation.present(),
+                Outcome::Known(_) => return observation.written(),
                 Outcome::NoEffect | Outcome::Unknown => {}
             }
         }
     }
 
-    /// What is written lives for so long; some edits are slow.
-    fn manner(&mut self, life: Period) -> Manner {
+    /// This period, and an edit that is slow in some calls.
+    fn timing(&mut self, life: Period) -> Timing {
         let longest = [1, 1, 40, 400][self.random.below(4)];
         let edit = Duration::from_millis(self.random.below(longest) as u64);
-        Manner { life, edit }
+        Timing { life, edit }
     }
 
-    /// What a call comes to, unless it is dropped half way.
+    /// Returns the result of a call, or `None` if it was dropped.
     async fn timed<T>(&mut self, call: impl Future<Output = T>) -> Option<T> {
         let begun = Instant::now();
         let done = match self.drops && self.random.one_in(12) {
@@ -157,19 +162,19 @@ impl<S: AsyncStore + Clone> Task<S> {
         done
     }
 
-    /// What the results say of so many calls.
+    /// The outcome of each call.
     fn outcomes(
         &self,
-        results: Option<Vec<Result<Said, Error>>>,
+        results: Option<Vec<Result<Returned, Error>>>,
         calls: usize,
         is_read: bool,
-    ) -> Vec<Outcome<Said>> {
+    ) -> Vec<Outcome<Returned>> {
         let Some(results) = results else {
             self.tally.count_many("dropped", calls);
             return (0..calls).map(|_| Outcome::Unknown).collect();
         };
         assert_eq!(results.len(), calls);
-        let outcome = |result: Result<Said, Error>| match result {
+        let outcome = |result: Result<Returned, Error>| match result {
             Ok(said) => {
                 self.tally.count("Ok");
                 Outcome::Known(said)
@@ -177,15 +182,16 @@ impl<S: AsyncStore + Clone> Task<S> {
             Err(error) => {
                 self.tally.count_error(&error);
                 if is_read && matches!(error, Error::Disconnected(_)) {
-                    self.round.violation(format!("a read returned {error:?}"));
+                    self.round
+                        .add_violation(format!("a read returned {error:?}"));
                 }
-                // A call whose own time is up is told so.
+                // A call that exceeds its own time limit fails with another error.
                 let is_cancelled = error.sqlstate() == Some(&SqlState::QUERY_CANCELED);
                 if is_cancelled && matches!(error, Error::Database(_)) {
                     self.round
-                        .violation(format!("cancelled before its time: {error:?}"));
+                        .add_violation(format!("cancelled before its deadline: {error:?}"));
                 }
-                outcome(&error).map(Said::Answer)
+                outcome(&error).map(Returned::Answer)
             }
         };
         results.into_iter().map(outcome).collect()

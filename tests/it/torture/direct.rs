@@ -1,4 +1,4 @@
-//! A blocking store behind the contract of async ones: each call blocks the thread that polls it.
+//! A blocking store as an `AsyncStore`. Each call blocks the thread that polls it.
 
 use std::{
     future::Future,
@@ -12,11 +12,11 @@ use session_postgres::{AsyncStore, Error, Key, Period, PostgresStore, Session, S
 #[derive(Clone)]
 pub(super) struct Direct(pub(super) Arc<PostgresStore>);
 
-/// Runs a future that never waits.
+/// Runs a future that is ready when it is first polled.
 pub(super) fn run<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
-        Poll::Pending => panic!("a blocking call did not block"),
+        Poll::Pending => panic!("the future was not ready"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What others do to the server during a round.
+//! Failures during a round that other programs cause on the server.
 
 use std::{
     sync::{
@@ -15,7 +15,7 @@ use session_postgres::{
 };
 use throwaway_postgres::Server;
 
-use super::{NAME, brief::Brief, outcome::Tally, round::Round};
+use super::{NAME, outcome::Tally, round::Round, short_lived::ShortLived};
 use crate::support::random::Random;
 
 /// How the server restarts.
@@ -25,14 +25,14 @@ pub(super) enum Restart {
     Crash,
 }
 
-/// Threads that go on until they are stopped.
+/// Threads that cause failures until this is dropped.
 pub(super) struct Faults {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// What every thread needs.
-struct Hand {
+/// One of these threads.
+struct FaultThread {
     config: Config,
     random: Random,
     tally: Arc<Tally>,
@@ -49,7 +49,7 @@ impl Faults {
         seed: u64,
     ) -> Faults {
         let stop = Arc::new(AtomicBool::new(false));
-        let hand = |number: u64| Hand {
+        let worker = |number: u64| FaultThread {
             config: config.clone(),
             random: Random(seed ^ (number << 48)),
             tally: tally.clone(),
@@ -57,22 +57,24 @@ impl Faults {
         };
         let mut threads = Vec::new();
         for number in 0..2 {
-            let (hand, round) = (hand(number), round.clone());
-            threads.push(thread::spawn(move || hand.lock_rows(&round)));
+            let (worker, round) = (worker(number), round.clone());
+            threads.push(thread::spawn(move || worker.lock_rows(&round)));
         }
-        let (brief, locked) = (hand(4), round.clone());
-        threads.push(thread::spawn(move || brief.lock_brief_rows(&locked)));
-        let killer = hand(2);
+        let (short_lived, locked) = (worker(4), round.clone());
+        threads.push(thread::spawn(move || {
+            short_lived.lock_short_lived_rows(&locked)
+        }));
+        let killer = worker(2);
         threads.push(thread::spawn(move || killer.kill_backends()));
         if let Some(restart) = restart {
-            let (mut hand, server) = (hand(3), server.clone());
-            threads.push(thread::spawn(move || hand.restart(&server, restart)));
+            let (mut worker, server) = (worker(3), server.clone());
+            threads.push(thread::spawn(move || worker.restart(&server, restart)));
         }
         Faults { stop, threads }
     }
 }
 
-/// Waits until the last is over; the server runs.
+/// Stops the threads and waits for them. The server runs afterwards.
 impl Drop for Faults {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
@@ -82,32 +84,32 @@ impl Drop for Faults {
     }
 }
 
-impl Hand {
-    /// Another program that keeps rows locked, one at a time.
+impl FaultThread {
+    /// Locks rows, one at a time, like another program.
     fn lock_rows(mut self, round: &Round) {
         let mut client = None;
-        self.until_stopped(80, |hand| {
-            let key = round.key(hand.random.below(round.keys()));
-            let longest = [30, 400][hand.random.below(2)];
-            let client = hand.connected(&mut client)?;
-            hand.lock_row(client, &key, longest)
+        self.until_stopped(80, |worker| {
+            let key = round.key(worker.random.below(round.keys()));
+            let longest = [30, 400][worker.random.below(2)];
+            let client = worker.connected(&mut client)?;
+            worker.lock_row(client, &key, longest)
         });
     }
 
-    /// Another program that makes sessions that live briefly, and keeps them locked at their end.
-    fn lock_brief_rows(mut self, round: &Round) {
+    /// Adds short-lived sessions, and locks them while they expire.
+    fn lock_short_lived_rows(mut self, round: &Round) {
         let mut client = None;
-        self.until_stopped(50, |hand| {
-            let client = hand.connected(&mut client)?;
-            let brief = Brief::stored(client)?;
-            let key = brief.key.clone();
-            round.add_brief(brief);
-            hand.pause(1, 200);
-            hand.lock_row(client, &key, 400)
+        self.until_stopped(50, |worker| {
+            let client = worker.connected(&mut client)?;
+            let short_lived = ShortLived::stored(client)?;
+            let key = short_lived.key.clone();
+            round.add_short_lived(short_lived);
+            worker.pause(1, 200);
+            worker.lock_row(client, &key, 400)
         });
     }
 
-    /// Keeps a row locked, for so many milliseconds at most.
+    /// Locks a row for at most so many milliseconds.
     fn lock_row(
         &mut self,
         client: &mut Client,
@@ -123,15 +125,15 @@ impl Hand {
         transaction.rollback()
     }
 
-    /// An operator who ends the store's connections.
+    /// Kills the server processes of the store's connections, like an operator.
     fn kill_backends(mut self) {
         let mut client = None;
-        self.until_stopped(300, |hand| {
-            let client = hand.connected(&mut client)?;
+        self.until_stopped(300, |worker| {
+            let client = worker.connected(&mut client)?;
             let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                         WHERE application_name = $1 ORDER BY random() LIMIT 1";
             let killed = client.execute(kill, &[&NAME])?;
-            hand.tally.count_many("kills", killed as usize);
+            worker.tally.count_many("kills", killed as usize);
             Ok(())
         });
     }
@@ -148,12 +150,12 @@ impl Hand {
         self.tally.count(&format!("restarts ({how:?})"));
     }
 
-    /// Does it again and again, with pauses of so many milliseconds at most. A connection that fails
-    /// does so because the server restarts.
+    /// Repeats `work` until the threads are stopped, with pauses of at most so many milliseconds. Errors
+    /// are ignored, because the server may be restarting.
     fn until_stopped(
         &mut self,
         longest: usize,
-        mut work: impl FnMut(&mut Hand) -> Result<(), postgres::Error>,
+        mut work: impl FnMut(&mut FaultThread) -> Result<(), postgres::Error>,
     ) {
         while !self.stop.load(Ordering::SeqCst) {
             self.pause(1, longest);

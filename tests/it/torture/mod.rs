@@ -1,21 +1,21 @@
-//! The whole system under random failures: connections that break before, in and after a statement,
-//! backends that are killed, a server that restarts, rows that another program locks, cancel requests
-//! that come late, and futures that are dropped. An order of the calls must explain every answer, and
-//! what is left.
+//! Random calls under random failures must be linearizable, and so must the sessions that they leave.
 //!
-//! `TORTURE_SECONDS` says for how long; `TORTURE_SEED` is the seed of the first round. With
-//! `--nocapture` the test prints what has happened.
+//! The failures: connections break before, during and after a statement, server processes are killed, the
+//! server restarts, another program locks rows, cancel requests arrive late, and futures are dropped.
+//!
+//! `TORTURE_SECONDS` is the duration, default 20. `TORTURE_SEED` is the seed of the first round. With
+//! `--nocapture`, the test prints how often each result occurred.
 
-mod ask;
-mod brief;
 mod calls;
 mod direct;
 mod faults;
 mod outcome;
 mod proxy;
 mod round;
-mod slow;
+mod short_lived;
 mod stores;
+mod uncancellable;
+mod verbs;
 
 use std::{
     env,
@@ -28,11 +28,11 @@ use throwaway_postgres::Server;
 use tokio::runtime::{Builder, Runtime};
 
 use self::{
-    brief::Brief,
     faults::{Faults, Restart},
     outcome::Tally,
     proxy::Proxy,
     round::Round,
+    short_lived::ShortLived,
     stores::{Plan, Subject},
 };
 use crate::support::{
@@ -41,16 +41,16 @@ use crate::support::{
     wait_until,
 };
 
-/// The server knows the connections of the stores by this name.
+/// The `application_name` of the stores' connections.
 const NAME: &str = "tortured";
 
-/// How many rounds a store serves.
+/// The number of rounds for which a store is used.
 const ROUNDS: u64 = 4;
 
 const RESTART_EVERY: Duration = Duration::from_secs(8);
 
-/// One server, and how it is reached.
-struct World {
+/// A server, the proxy through which stores connect to it, and what they share.
+struct Setup {
     server: Arc<Server>,
     schema: Schema,
     proxy: Proxy,
@@ -59,7 +59,7 @@ struct World {
 }
 
 #[test]
-fn an_order_of_the_calls_explains_every_answer_under_random_failures() {
+fn calls_are_linearizable_under_random_failures() {
     let number = |name| env::var(name).ok().map(|text| text.parse().unwrap());
     let seconds = number("TORTURE_SECONDS").unwrap_or(20);
     let first = number("TORTURE_SEED").unwrap_or_else(seed);
@@ -67,49 +67,49 @@ fn an_order_of_the_calls_explains_every_answer_under_random_failures() {
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut rounds = 0;
     let mut undecided = 0;
-    let world = World::new(first);
+    let setup = Setup::new(first);
     let mut restarts = [Restart::Fast, Restart::Crash].into_iter().cycle();
     let mut next_restart = Instant::now() + RESTART_EVERY / 2;
     while Instant::now() < end {
         let era = rounds / ROUNDS;
         let plan = Plan::random(&mut Random(first.wrapping_add(era)));
-        let subject = plan.build(&world.runtime, &world.schema, world.proxy.port());
+        let subject = plan.build(&setup.runtime, &setup.schema, setup.proxy.port());
         for _ in 0..ROUNDS {
             let restart = (Instant::now() > next_restart).then(|| restarts.next().unwrap());
             if restart.is_some() {
                 next_restart = Instant::now() + RESTART_EVERY;
             }
             let seed = first.wrapping_add(rounds);
-            match world.round(&subject, restart, seed).check() {
+            match setup.round(&subject, restart, seed).check() {
                 Ok(families) => undecided += families,
                 Err(what) => panic!(
                     "round {rounds} from seed {first} ({plan:?}, restart: {restart:?}): {what}\n{}",
-                    world.tally
+                    setup.tally
                 ),
             }
             rounds += 1;
         }
     }
-    let (cuts, cancels) = world.proxy.counts();
-    eprintln!("{cuts} cuts, {cancels} cancel requests\n{}", world.tally);
+    let (cuts, cancels) = setup.proxy.counts();
+    eprintln!("{cuts} cuts, {cancels} cancel requests\n{}", setup.tally);
     let families = rounds as usize * round::FAMILIES;
-    eprintln!("{rounds} rounds; of {families} families, {undecided} undecided");
+    eprintln!("{rounds} rounds; {undecided} of {families} families undecided");
     assert!(
         undecided * 20 <= families,
         "{undecided} of {families} undecided"
     );
 }
 
-impl World {
-    fn new(seed: u64) -> World {
-        // Else a crash may lose what was committed.
+impl Setup {
+    fn new(seed: u64) -> Setup {
+        // Otherwise a crash may lose committed transactions.
         let server = Server::builder()
             .setting("synchronous_commit", "on")
             .start()
             .unwrap();
         let schema = Schema::on(server.url());
         schema.create_table(false);
-        World {
+        Setup {
             proxy: Proxy::to(server.socket_dir(), seed),
             server: Arc::new(server),
             schema,
@@ -124,7 +124,7 @@ impl World {
 
     fn round(&self, subject: &Subject, restart: Option<Restart>, seed: u64) -> Round {
         let mut client = self.schema.client();
-        let round = Arc::new(Round::new(Brief::stored(&mut client).unwrap()));
+        let round = Arc::new(Round::new(ShortLived::stored(&mut client).unwrap()));
         let config = self.schema.config();
         let faults = Faults::begin(&config, &self.server, &round, &self.tally, restart, seed);
         self.proxy.set_breaks(true);
@@ -144,7 +144,7 @@ impl World {
         Arc::into_inner(round).expect("all tasks to be over")
     }
 
-    /// Cuts all connections, and waits until the server has ended what they asked for.
+    /// Cuts all connections, and waits until the server has ended their statements.
     fn end_statements(&self, client: &mut Client) {
         let now = client.query_one("SELECT clock_timestamp()", &[]).unwrap();
         let now: SystemTime = now.get(0);

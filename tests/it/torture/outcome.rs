@@ -1,4 +1,4 @@
-//! What a call's result says of its effect, and how often each was seen.
+//! The effect of a call, as far as its result tells it, and a count of all results.
 
 use std::{collections::BTreeMap, fmt, sync::Mutex, time::Duration};
 
@@ -6,14 +6,14 @@ use session_postgres::Error;
 
 use crate::concurrent::checker::Answer;
 
-/// What a result says of the effect of its call.
+/// The effect of a call, as far as its result tells it.
 #[derive(Debug)]
 pub(super) enum Outcome<T> {
-    /// It took effect, and this is the answer.
+    /// The call took effect, and this is its answer.
     Known(T),
-    /// It had no effect and will have none.
+    /// The call had no effect and will have none.
     NoEffect,
-    /// It took effect once, or will, or never.
+    /// The call has taken effect once, or will, or never does.
     Unknown,
 }
 
@@ -27,20 +27,20 @@ impl<T> Outcome<T> {
     }
 }
 
-/// The one place that says what an error means.
+/// The effect of a failed call. No other code decides this.
 pub(super) fn outcome(error: &Error) -> Outcome<Answer> {
     match error {
         Error::NotFound => Outcome::Known(Answer::NotFound),
         Error::NotSet => Outcome::Known(Answer::NotSet),
         Error::KeyExists => Outcome::Known(Answer::KeyExists),
         Error::Disconnected(_) => Outcome::Unknown,
-        // Of a facade over a store that cannot cancel.
+        // From a facade over a store that cannot cancel.
         other if other.to_string().contains("may still run") => Outcome::Unknown,
         _ => Outcome::NoEffect,
     }
 }
 
-/// How often each result was seen.
+/// The number of occurrences of each result, and the duration of the longest call.
 #[derive(Default)]
 pub(super) struct Tally {
     seen: Mutex<BTreeMap<String, usize>>,
@@ -70,7 +70,7 @@ impl Tally {
         }
     }
 
-    /// A call took so long.
+    /// Called with the duration of each call.
     pub(super) fn took(&self, time: Duration) {
         let mut longest = self.longest.lock().unwrap();
         *longest = time.max(*longest);

@@ -1,4 +1,4 @@
-//! A proxy that breaks connections at random, before, in and after a statement, and that delays
+//! A proxy that breaks connections at random, before, during and after a statement, and that delays
 //! cancel requests.
 
 use std::{
@@ -16,13 +16,13 @@ use std::{
 
 use crate::support::random::Random;
 
-/// A statement is broken or delayed once in so many.
+/// One of so many statements is broken, and one is delayed.
 const FAULT_IN: usize = 15;
 
-/// The code in a cancel request.
+/// The code of a cancel request.
 const CANCEL: &[u8] = &80_877_102_u32.to_be_bytes();
 
-/// Listens at a port that the system chose.
+/// Listens on a port that the system chose.
 pub(super) struct Proxy {
     port: u16,
     shared: Arc<Shared>,
@@ -37,18 +37,18 @@ struct Shared {
     ends: Mutex<Vec<Ends>>,
 }
 
-/// What happens to a statement.
+/// A fault of a statement.
 #[derive(Clone, Copy, PartialEq)]
 enum Fault {
-    /// The server never gets it.
+    /// The server does not receive it.
     Before,
-    /// The server gets some of its bytes.
+    /// The server receives only some of its bytes.
     Within,
-    /// The server gets it, and both sides are cut while it is at work.
+    /// The server receives it. Both sides are cut while the server executes it.
     After,
-    /// The server answers, and the client never knows.
+    /// The server executes it. The client does not get the answer.
     AfterAnswer,
-    /// The server gets it later.
+    /// The server receives it late.
     Late,
 }
 
@@ -64,7 +64,7 @@ impl Ends {
         let _ = self.server.shutdown(Shutdown::Both);
     }
 
-    fn again(&self) -> io::Result<Ends> {
+    fn try_clone(&self) -> io::Result<Ends> {
         Ok(Ends {
             client: self.client.try_clone()?,
             server: self.server.try_clone()?,
@@ -73,7 +73,7 @@ impl Ends {
 }
 
 impl Proxy {
-    /// To the server whose socket is in this directory.
+    /// A proxy to the server whose socket is in this directory.
     pub(super) fn to(directory: &Path, seed: u64) -> Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -104,14 +104,14 @@ impl Proxy {
         self.shared.breaks.store(breaks, Ordering::SeqCst);
     }
 
-    /// Cuts every connection: of what has not reached the server yet, nothing will.
+    /// Cuts all connections. Nothing that the server has not received yet will reach it.
     pub(super) fn cut_all(&self) {
         for ends in self.shared.ends.lock().unwrap().drain(..) {
             ends.cut();
         }
     }
 
-    /// How many connections it has broken, and how many cancel requests it has passed on or lost.
+    /// The number of connections that were broken, and of cancel requests.
     pub(super) fn counts(&self) -> (usize, usize) {
         let count = |count: &AtomicUsize| count.load(Ordering::SeqCst);
         (count(&self.shared.cuts), count(&self.shared.cancels))
@@ -119,7 +119,7 @@ impl Proxy {
 }
 
 impl Shared {
-    /// One connection; it ends with an error when a side is cut.
+    /// Serves a connection. Fails when one of its sides is cut.
     fn serve(self: Arc<Shared>, mut client: TcpStream) -> io::Result<()> {
         client.set_nodelay(true)?;
         let mut random = Random(self.seed.fetch_add(1, Ordering::SeqCst) << 8);
@@ -128,20 +128,20 @@ impl Shared {
             return self.cancel(&client, &first, &mut random);
         }
         let ends = {
-            // Held, so that each connection is cut, or made after all others were.
+            // Locked, so that `cut_all` cuts each connection unless it is opened afterwards.
             let mut all = self.ends.lock().unwrap();
             let server = UnixStream::connect(&self.socket)?;
             let ends = Ends { client, server };
-            all.push(ends.again()?);
+            all.push(ends.try_clone()?);
             ends
         };
         let swallows = Arc::new(AtomicBool::new(false));
-        let (mut answers, swallowing) = (ends.again()?, swallows.clone());
+        let (mut answers, swallowing) = (ends.try_clone()?, swallows.clone());
         thread::spawn(move || {
             let _ = pass_answers(&mut answers, &swallowing);
             answers.cut();
         });
-        let mut statements = ends.again()?;
+        let mut statements = ends.try_clone()?;
         let passed = self.pass_statements(&mut statements, &first, &swallows, &mut random);
         if !swallows.load(Ordering::SeqCst) {
             ends.cut();
@@ -149,7 +149,7 @@ impl Shared {
         passed
     }
 
-    /// Passes a cancel request on, soon or within a second, or loses it.
+    /// Forwards a cancel request, at once or within a second, or drops it.
     fn cancel(&self, client: &TcpStream, first: &[u8], random: &mut Random) -> io::Result<()> {
         self.cancels.fetch_add(1, Ordering::SeqCst);
         if self.breaks.load(Ordering::SeqCst) {
@@ -162,7 +162,7 @@ impl Shared {
         }
         let mut server = UnixStream::connect(&self.socket)?;
         server.write_all(first)?;
-        // The server closes the connection once the request is carried out.
+        // The server closes the connection after it has processed the request.
         server.read_to_end(&mut Vec::new())?;
         client.shutdown(Shutdown::Both)
     }
@@ -178,7 +178,7 @@ impl Shared {
             return Ok(());
         }
         ends.server.write_all(first)?;
-        // What becomes of the statement once it is complete.
+        // The fault of the current statement.
         let mut then = None;
         loop {
             let bytes = message(&mut ends.client, true)?;
@@ -231,7 +231,7 @@ impl Shared {
     }
 }
 
-/// Passes on what the server says, until the answer that is to be swallowed is complete.
+/// Forwards the server's answers. After the end of an answer that must not reach the client, returns.
 fn pass_answers(ends: &mut Ends, swallows: &AtomicBool) -> io::Result<()> {
     loop {
         let bytes = message(&mut ends.server, true)?;
@@ -243,7 +243,7 @@ fn pass_answers(ends: &mut Ends, swallows: &AtomicBool) -> io::Result<()> {
     }
 }
 
-/// All bytes of one message; the first of a connection has no type.
+/// Reads all bytes of one message. The first message of a connection has no type.
 fn message(from: &mut impl Read, has_type: bool) -> io::Result<Vec<u8>> {
     let head = if has_type { 5 } else { 4 };
     let mut bytes = vec![0; head];
@@ -254,7 +254,7 @@ fn message(from: &mut impl Read, has_type: bool) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// For so many milliseconds at most.
+/// Waits for less than `most` milliseconds.
 fn pause(random: &mut Random, most: usize) {
     thread::sleep(Duration::from_millis(random.below(most) as u64));
 }

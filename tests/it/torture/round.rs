@@ -1,4 +1,4 @@
-//! One round: what its calls were told, and whether an order explains it.
+//! A round: its calls, their answers, and the check that they are linearizable.
 
 use std::{
     collections::HashMap,
@@ -10,19 +10,19 @@ use std::{
 
 use session_postgres::Key;
 
-use super::brief::Brief;
+use super::short_lived::ShortLived;
 use crate::concurrent::checker::{Answer, Event, Verb, fits_within};
 
-/// Families of keys: a rotation stays in one, so each has an order of its own.
+/// The number of families of keys. No call concerns two families, so each is checked separately.
 pub(super) const FAMILIES: usize = 3;
 
-/// After so many steps the search for an order of a family gives up.
+/// The number of steps after which the search for an order of a family gives up.
 const MOST_STEPS: usize = 200_000;
 
-/// No task of the round has this number.
+/// The number of a thread that is no task of the round.
 const NO_TASK: usize = 99;
 
-/// A session's value, if there is a session, and a value.
+/// The value of a session, if there is a session and if it has a value.
 pub(super) type Stored = Option<Option<String>>;
 
 #[derive(Clone)]
@@ -36,14 +36,14 @@ pub(super) struct Round {
     events: Mutex<Vec<Event>>,
     clock: AtomicU64,
     values: AtomicU32,
-    /// What no result may say, whatever the order.
+    /// Results that are wrong in any order of the calls.
     violations: Mutex<Vec<String>>,
-    brief: Mutex<Vec<Arc<Brief>>>,
+    short_lived: Mutex<Vec<Arc<ShortLived>>>,
 }
 
 impl Round {
-    /// A round on new keys, and a session that lives briefly.
-    pub(super) fn new(brief: Brief) -> Round {
+    /// A round with new keys and a short-lived session.
+    pub(super) fn new(short_lived: ShortLived) -> Round {
         let known = |family| Known {
             key: Key::generate().unwrap(),
             family,
@@ -54,7 +54,7 @@ impl Round {
             clock: AtomicU64::new(0),
             values: AtomicU32::new(0),
             violations: Mutex::default(),
-            brief: Mutex::new(vec![Arc::new(brief)]),
+            short_lived: Mutex::new(vec![Arc::new(short_lived)]),
         }
     }
 
@@ -66,7 +66,7 @@ impl Round {
         self.values.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// How many keys there are now.
+    /// The number of keys so far.
     pub(super) fn keys(&self) -> usize {
         self.known.lock().unwrap().len()
     }
@@ -75,18 +75,18 @@ impl Round {
         self.known.lock().unwrap()[key].key.clone()
     }
 
-    /// The newest of the sessions that live briefly.
-    pub(super) fn brief(&self) -> Arc<Brief> {
-        let brief = self.brief.lock().unwrap();
-        brief.last().expect("there was one at first").clone()
+    /// The newest short-lived session.
+    pub(super) fn short_lived(&self) -> Arc<ShortLived> {
+        let short_lived = self.short_lived.lock().unwrap();
+        short_lived.last().expect("a round begins with one").clone()
     }
 
-    pub(super) fn add_brief(&self, brief: Brief) {
-        self.brief.lock().unwrap().push(Arc::new(brief));
+    pub(super) fn add_short_lived(&self, short_lived: ShortLived) {
+        self.short_lived.lock().unwrap().push(Arc::new(short_lived));
     }
 
-    /// The number of a key that has come into being in the family of another.
-    pub(super) fn learn(&self, key: Key, relative: usize) -> usize {
+    /// Adds a new key to the family of another key. Returns its number.
+    pub(super) fn add_key(&self, key: Key, relative: usize) -> usize {
         let mut known = self.known.lock().unwrap();
         let family = known[relative].family;
         known.push(Known { key, family });
@@ -97,11 +97,11 @@ impl Round {
         self.events.lock().unwrap().push(event);
     }
 
-    pub(super) fn violation(&self, what: String) {
+    pub(super) fn add_violation(&self, what: String) {
         self.violations.lock().unwrap().push(what);
     }
 
-    /// Reads all keys, when no call can have an effect any more.
+    /// Reads all keys. Called when no call can have an effect any more.
     pub(super) fn read_all(&self, mut read: impl FnMut(&Key) -> Stored) {
         for key in 0..self.keys() {
             let began = self.now();
@@ -119,20 +119,24 @@ impl Round {
                 ended: self.now(),
             });
         }
-        for brief in &*self.brief.lock().unwrap() {
-            let sight = brief.begin();
-            match read(&brief.key) {
-                Some(_) => sight.present(),
-                None => sight.absent(),
+        for short_lived in &*self.short_lived.lock().unwrap() {
+            let observation = short_lived.begin();
+            match read(&short_lived.key) {
+                Some(_) => observation.present(),
+                None => observation.absent(),
             }
         }
     }
 
-    /// How many families no order was found for in time; or what no order explains.
+    /// The number of families for which the search gave up. Fails with the calls that no order explains.
     pub(super) fn check(&self) -> Result<usize, String> {
         let mut violations = self.violations.lock().unwrap().clone();
-        let brief = self.brief.lock().unwrap();
-        violations.extend(brief.iter().filter_map(|brief| brief.check().err()));
+        let short_lived = self.short_lived.lock().unwrap();
+        violations.extend(
+            short_lived
+                .iter()
+                .filter_map(|short_lived| short_lived.check().err()),
+        );
         let mut undecided = 0;
         for family in 0..FAMILIES {
             let (events, keys) = self.family(family);
@@ -151,7 +155,7 @@ impl Round {
         }
     }
 
-    /// What happened in a family, with its keys numbered from 0.
+    /// The events of a family, with its keys numbered from 0, and the number of its keys.
     fn family(&self, family: usize) -> (Vec<Event>, usize) {
         let known = self.known.lock().unwrap();
         let members = (0..known.len()).filter(|key| known[*key].family == family);

@@ -1,4 +1,4 @@
-//! The stores that are put to the test, each for some rounds.
+//! The stores under test. Each is used for some rounds.
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -32,7 +32,7 @@ pub(super) enum Subject {
     Blocking(Direct),
 }
 
-/// How a store connects, and whether it is behind a facade, with its time limits in milliseconds.
+/// How to build a store: how it connects, whether it has a facade, and the time limits in milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
     connects: bool,
@@ -62,7 +62,8 @@ impl Plan {
         }
     }
 
-    /// Connects through the proxy at this port, which is in order.
+    /// Builds a store that connects through the proxy at this port. The proxy must not break connections
+    /// now.
     pub(super) fn build(self, runtime: &Runtime, schema: &Schema, port: u16) -> Subject {
         let millis = |millis| Duration::from_millis(millis as u64);
         let store = || schema.builder().timeout(millis(self.store_timeout));
@@ -92,7 +93,7 @@ impl Plan {
 }
 
 impl Subject {
-    /// All tasks of a round, until the last has its answers and no call is under way.
+    /// Runs all tasks of a round, and waits until no call is running.
     pub(super) fn run(&self, runtime: &Runtime, round: &Arc<Round>, tally: &Arc<Tally>, seed: u64) {
         match self {
             Subject::Facade(store) => run_tasks(store, runtime, round, tally, seed),
@@ -105,7 +106,7 @@ impl Subject {
         }
     }
 
-    /// Lets the store find out about its dead connections.
+    /// Makes calls until the store has noticed its broken connections.
     pub(super) fn warm_up(&self, runtime: &Runtime, key: &Key) {
         match self {
             Subject::Facade(store) => runtime.block_on(async {
@@ -131,7 +132,7 @@ impl Subject {
     }
 }
 
-/// All tasks of a round on a facade.
+/// Runs all tasks of a round on a facade, and waits until no call is running.
 pub(super) fn run_tasks<S: Store>(
     store: &Offload<S>,
     runtime: &Runtime,
@@ -149,7 +150,7 @@ pub(super) fn run_tasks<S: Store>(
             task.unwrap();
         }
     });
-    wait_until("the facade to be at rest", || {
+    wait_until("all calls of the facade to end", || {
         let stats = store.stats();
         stats.waiting == 0 && stats.running == 0
     });

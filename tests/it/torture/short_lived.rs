@@ -1,4 +1,4 @@
-//! Sessions that live briefly: once one is over, it stays so.
+//! Sessions that expire soon. An expired session must stay absent.
 
 use std::{
     sync::Mutex,
@@ -10,14 +10,14 @@ use session_postgres::{
     postgres::{self, Client},
 };
 
-/// How long a session lives after each write.
+/// The period of each write.
 pub(super) const LIFE: Period = Period::milliseconds(200);
 
-/// The table rounds dates, and clocks need not run alike.
-const GRAIN: Duration = Duration::from_millis(20);
+/// The tolerance, because the table rounds dates and because clocks differ.
+const TOLERANCE: Duration = Duration::from_millis(20);
 
-/// A session that is made once, and that no call ends.
-pub(super) struct Brief {
+/// A session that is created once and that no call ends.
+pub(super) struct ShortLived {
     pub(super) key: Key,
     seen: Mutex<Vec<Seen>>,
 }
@@ -29,7 +29,7 @@ enum State {
     Absent,
 }
 
-/// What a call found, and when it began and had ended.
+/// The session's state according to a call, and when the call began and ended.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     state: State,
@@ -37,13 +37,13 @@ struct Seen {
     ended: Instant,
 }
 
-/// A call that is under way.
-pub(super) struct Sight<'a> {
-    brief: &'a Brief,
+/// A call that is running.
+pub(super) struct Observation<'a> {
+    short_lived: &'a ShortLived,
     began: Instant,
 }
 
-impl Sight<'_> {
+impl Observation<'_> {
     pub(super) fn written(self) {
         self.saw(State::Written);
     }
@@ -57,7 +57,7 @@ impl Sight<'_> {
     }
 
     fn saw(self, state: State) {
-        self.brief.seen.lock().unwrap().push(Seen {
+        self.short_lived.seen.lock().unwrap().push(Seen {
             state,
             began: self.began,
             ended: Instant::now(),
@@ -65,36 +65,36 @@ impl Sight<'_> {
     }
 }
 
-impl Brief {
-    /// A new session; `make` puts it in the store, with a period of [`LIFE`].
-    pub(super) fn new<E>(make: impl FnOnce(&Key) -> Result<(), E>) -> Result<Brief, E> {
-        let brief = Brief {
+impl ShortLived {
+    /// A new session. `make` puts it into the store with a period of [`LIFE`].
+    pub(super) fn new<E>(make: impl FnOnce(&Key) -> Result<(), E>) -> Result<ShortLived, E> {
+        let short_lived = ShortLived {
             key: Key::generate().unwrap(),
             seen: Mutex::default(),
         };
-        let sight = brief.begin();
-        make(&brief.key)?;
-        sight.written();
-        Ok(brief)
+        let observation = short_lived.begin();
+        make(&short_lived.key)?;
+        observation.written();
+        Ok(short_lived)
     }
 
-    /// The same, in PostgreSQL.
-    pub(super) fn stored(client: &mut Client) -> Result<Brief, postgres::Error> {
+    /// A new session, added to the table without the store.
+    pub(super) fn stored(client: &mut Client) -> Result<ShortLived, postgres::Error> {
         let sql = "INSERT INTO session (session_key, expire_date, session_data) \
                    VALUES ($1, clock_timestamp() + $2 * interval '1 ms', '0')";
         let life = LIFE.as_seconds_f64() * 1000.0;
-        Brief::new(|key| client.execute(sql, &[&key.as_str(), &life]).map(drop))
+        ShortLived::new(|key| client.execute(sql, &[&key.as_str(), &life]).map(drop))
     }
 
-    /// A call on the session begins.
-    pub(super) fn begin(&self) -> Sight<'_> {
-        Sight {
-            brief: self,
+    /// Called when a call on the session begins.
+    pub(super) fn begin(&self) -> Observation<'_> {
+        Observation {
+            short_lived: self,
             began: Instant::now(),
         }
     }
 
-    /// Whether the session was never revived, and never over too early.
+    /// Fails if the session was revived, or if it expired too early.
     pub(super) fn check(&self) -> Result<(), String> {
         check(&self.seen.lock().unwrap())
     }
@@ -103,14 +103,14 @@ impl Brief {
 fn check(seen: &[Seen]) -> Result<(), String> {
     for over in seen.iter().filter(|seen| seen.state == State::Absent) {
         for other in seen {
-            let life = LIFE.unsigned_abs() - GRAIN;
+            let life = LIFE.unsigned_abs() - TOLERANCE;
             let is_early = other.state == State::Written
                 && other.ended < over.began
                 && over.ended < other.began + life;
             let is_revived = other.state != State::Absent && other.began > over.ended;
             if is_early || is_revived {
                 let what = if is_early {
-                    "over too early"
+                    "absent too early"
                 } else {
                     "revived"
                 };
@@ -121,7 +121,8 @@ fn check(seen: &[Seen]) -> Result<(), String> {
     Ok(())
 }
 
-/// A session that was written at 0 ms, and then seen so from and to these milliseconds.
+/// Whether the check accepts these states of a session that was written at 0 ms. Each has the start and
+/// the end of its call in milliseconds.
 fn is_possible(calls: &[(State, u64, u64)]) -> bool {
     let start = Instant::now();
     let at = |millis| start + Duration::from_millis(millis);
@@ -136,7 +137,7 @@ fn is_possible(calls: &[(State, u64, u64)]) -> bool {
 }
 
 #[test]
-fn a_brief_life_may_end_in_time() {
+fn the_check_accepts_a_session_that_expires_on_time() {
     use State::{Absent, Present, Written};
     assert!(is_possible(&[
         (Present, 1, 250),
@@ -148,7 +149,7 @@ fn a_brief_life_may_end_in_time() {
 }
 
 #[test]
-fn a_brief_life_ends_once_and_not_too_early() {
+fn the_check_refuses_a_session_that_expires_early_or_is_revived() {
     use State::{Absent, Present, Written};
     assert!(!is_possible(&[(Absent, 1, 150)]));
     assert!(!is_possible(&[(Written, 100, 200), (Absent, 201, 270)]));

@@ -1,4 +1,4 @@
-//! Verbs, as calls on a store.
+//! Calls a verb, and converts its results for the checker.
 
 use std::{
     sync::{Arc, Mutex},
@@ -10,39 +10,39 @@ use session_postgres::{AsyncStore, Error, Key, Period};
 
 use crate::concurrent::checker::{Answer, Verb};
 
-/// What a call says that has succeeded.
-pub(super) enum Said {
+/// The result of a successful call.
+pub(super) enum Returned {
     Answer(Answer),
     NewKey(Key),
 }
 
-type Results = Vec<Result<Said, Error>>;
+type Results = Vec<Result<Returned, Error>>;
 
-fn done((): ()) -> Said {
-    Said::Answer(Answer::Done)
+fn done((): ()) -> Returned {
+    Returned::Answer(Answer::Done)
 }
 
-fn value(text: &str) -> Said {
-    Said::Answer(Answer::Value(text.parse().unwrap()))
+fn value(text: &str) -> Returned {
+    Returned::Answer(Answer::Value(text.parse().unwrap()))
 }
 
 fn expiry(ends: bool, life: Period) -> Option<Period> {
     Some(if ends { Period::ZERO } else { life })
 }
 
-/// How long what is written lives, unless it ends at once, and how long an edit takes.
+/// The period of what is written, unless it ends at once, and the duration of an edit.
 #[derive(Clone, Copy)]
-pub(super) struct Manner {
+pub(super) struct Timing {
     pub(super) life: Period,
     pub(super) edit: Duration,
 }
 
-/// Calls a single verb.
-pub(super) async fn ask<S: AsyncStore>(
+/// Calls a verb for one key.
+pub(super) async fn call<S: AsyncStore>(
     store: &S,
     verb: Verb,
     key: &Key,
-    Manner { life, edit: takes }: Manner,
+    Timing { life, edit: takes }: Timing,
 ) -> Results {
     let result = match verb {
         Verb::Get => store.get(key).await.map(|found| value(&found.value)),
@@ -57,7 +57,7 @@ pub(super) async fn ask<S: AsyncStore>(
             store.insert(key, value.as_deref(), expiry).await.map(done)
         }
         Verb::Touch { ends } => store.touch(key, expiry(ends, life)).await.map(done),
-        Verb::Rotate => store.rotate(key).await.map(Said::NewKey),
+        Verb::Rotate => store.rotate(key).await.map(Returned::NewKey),
         Verb::Update { value, ends } => {
             let old = Arc::new(Mutex::new(None));
             let given = old.clone();
@@ -67,7 +67,7 @@ pub(super) async fn ask<S: AsyncStore>(
                 Some(value.to_string())
             };
             let updated = store.update(key, expiry(ends, life), edit).await;
-            updated.map(|_| Said::Answer(Answer::Edited(*old.lock().unwrap())))
+            updated.map(|_| Returned::Answer(Answer::Edited(*old.lock().unwrap())))
         }
         Verb::UpdateToNone => {
             let kept = store.update(key, Some(life), |_| None).await;
@@ -77,8 +77,8 @@ pub(super) async fn ask<S: AsyncStore>(
     vec![result]
 }
 
-/// Calls one verb for many keys.
-pub(super) async fn ask_many<S: AsyncStore>(
+/// Calls a verb for many keys.
+pub(super) async fn call_many<S: AsyncStore>(
     store: &S,
     verbs: &[(usize, Verb)],
     names: &[Key],
@@ -122,19 +122,15 @@ pub(super) async fn ask_many<S: AsyncStore>(
             store.touch_many(&calls).await
         }
         Verb::Rotate | Verb::Update { .. } | Verb::UpdateToNone => {
-            unreachable!("there are none for many")
+            unreachable!("this verb has no batches")
         }
     };
     let results = results.into_iter().map(|result| result.map(done));
     results.collect()
 }
 
-/// Makes sessions with these values.
-pub(super) async fn ask_for_new<S: AsyncStore>(
-    store: &S,
-    values: &[u32],
-    is_many: bool,
-) -> Results {
+/// Creates sessions with these values.
+pub(super) async fn generate<S: AsyncStore>(store: &S, values: &[u32], is_many: bool) -> Results {
     const LIFE: Option<Period> = Some(Period::HOUR);
     let values: Vec<_> = values.iter().map(u32::to_string).collect();
     let keys = match is_many {
@@ -144,6 +140,6 @@ pub(super) async fn ask_for_new<S: AsyncStore>(
         }
         false => vec![store.generate(Some(&values[0]), LIFE).await],
     };
-    let keys = keys.into_iter().map(|key| key.map(Said::NewKey));
+    let keys = keys.into_iter().map(|key| key.map(Returned::NewKey));
     keys.collect()
 }

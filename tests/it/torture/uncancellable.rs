@@ -1,4 +1,4 @@
-//! A store that takes its time and cannot be cancelled, behind a facade that does not wait so long.
+//! A facade over a slow store that cannot cancel its calls.
 
 use std::{
     num::NonZeroUsize,
@@ -14,9 +14,9 @@ use session_postgres::{Error, Key, MemoryStore, OffloadBuilder, Period, Session,
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
-    brief::{Brief, LIFE},
     outcome::Tally,
     round::{FAMILIES, Round},
+    short_lived::{LIFE, ShortLived},
     stores::run_tasks,
 };
 use crate::support::random::{Random, seed};
@@ -34,7 +34,7 @@ impl Slow {
     fn slowly<T>(&self, call: impl FnOnce(&MemoryStore) -> T) -> T {
         let mut random = Random(self.seed.fetch_add(1, Ordering::Relaxed));
         let mut pause = || {
-            // A facade waits for an answer up to a second longer than a call may take.
+            // A facade waits for a call until a second after its deadline.
             let longest = match random.below(50) {
                 0 => 2_000,
                 1..30 => 20,
@@ -101,7 +101,7 @@ impl Store for Slow {
 }
 
 #[test]
-fn an_order_of_the_calls_explains_every_answer_of_a_facade_over_a_store_that_cannot_cancel() {
+fn calls_of_a_facade_over_a_store_that_cannot_cancel_are_linearizable() {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_time()
@@ -109,7 +109,7 @@ fn an_order_of_the_calls_explains_every_answer_of_a_facade_over_a_store_that_can
         .unwrap();
     let (first, tally) = (seed(), Arc::<Tally>::default());
     eprintln!("seed {first}");
-    // Most of the time is spent waiting, so that many rounds at a time take no longer.
+    // Rounds mostly wait, so running them at the same time costs little.
     let undecided: usize = thread::scope(|scope| {
         let rounds: Vec<_> = (0..ROUNDS)
             .map(|number| {
@@ -122,22 +122,22 @@ fn an_order_of_the_calls_explains_every_answer_of_a_facade_over_a_store_that_can
         rounds.into_iter().map(|round| round.join().unwrap()).sum()
     });
     let families = ROUNDS as usize * FAMILIES;
-    eprintln!("{tally}\nof {families} families, {undecided} undecided");
+    eprintln!("{tally}\n{undecided} of {families} families undecided");
     assert!(
         undecided * 20 <= families,
         "{undecided} of {families} undecided"
     );
 }
 
-/// One round. How many families no order was found for in time.
+/// Runs a round. Returns the number of families for which the search gave up.
 fn run(runtime: &Runtime, tally: &Arc<Tally>, timeout: Duration, seed: u64) -> usize {
     let slow = Slow::default();
     slow.seed.store(seed, Ordering::Relaxed);
     let store = OffloadBuilder::default()
         .timeout(timeout)
         .build(slow.clone());
-    let brief = Brief::new(|key| slow.store.insert(key, Some("0"), Some(LIFE)));
-    let round = Arc::new(Round::new(brief.unwrap()));
+    let short_lived = ShortLived::new(|key| slow.store.insert(key, Some("0"), Some(LIFE)));
+    let round = Arc::new(Round::new(short_lived.unwrap()));
     run_tasks(&store, runtime, &round, tally, seed);
     round.read_all(|key| match slow.store.get(key) {
         Ok(session) => Some(Some(session.value)),
