@@ -1,4 +1,4 @@
-//! What errors say, and to whom.
+//! Errors: which one a call returns, and what it says.
 
 use std::{
     error::Error as _,
@@ -13,7 +13,7 @@ use tokio::runtime::Builder;
 use crate::support::database::Schema;
 
 #[test]
-fn a_text_that_no_store_could_have_made_is_no_key() {
+fn an_invalid_key_is_refused_with_the_reason() {
     let long = "x".repeat(41);
     for (text, fault) in [
         ("", InvalidKey::Empty),
@@ -35,7 +35,7 @@ fn a_text_that_no_store_could_have_made_is_no_key() {
 }
 
 #[test]
-fn a_text_that_is_no_connection_string_is_said_so() {
+fn an_invalid_connection_string_is_refused_with_the_reason() {
     for (text, hint) in [
         ("host=localhost port=abc", "port"),
         ("host", "keyword=value"),
@@ -52,20 +52,18 @@ fn a_text_that_is_no_connection_string_is_said_so() {
 }
 
 #[test]
-fn a_server_that_refuses_is_quoted_at_once() {
+fn a_refused_connection_is_reported_at_once() {
     let server = Server::start().unwrap();
     let begun = Instant::now();
-    let url = server
-        .url()
-        .replace("user=postgres", "user=nobody_of_this_name");
+    let url = server.url().replace("user=postgres", "user=no_such_user");
     let error = PostgresStore::connect(&url).unwrap_err();
     assert_eq!(error.sqlstate().unwrap().code(), "28000", "{error}");
-    assert!(error.to_string().contains("nobody_of_this_name"), "{error}");
+    assert!(error.to_string().contains("no_such_user"), "{error}");
     server.stop().unwrap();
     let error = PostgresStore::connect(server.url()).unwrap_err();
     assert!(matches!(error, Error::Connect(_)), "{error:?}");
     assert!(error.sqlstate().is_none());
-    // Far less than the pool would go on trying.
+    // Much less than the pool would keep trying.
     assert!(begun.elapsed().as_secs() < 25);
 }
 
@@ -80,21 +78,21 @@ fn an_error_of_another_backend_keeps_its_source_and_text() {
 }
 
 #[test]
-fn what_may_cross_threads_does() {
-    fn crosses<T: Send + Sync + 'static>() {}
-    crosses::<PostgresStore>();
-    crosses::<MemoryStore>();
-    crosses::<Key>();
-    crosses::<session_postgres::Session>();
-    crosses::<Error>();
-    crosses::<session_postgres::PostgresStoreBuilder>();
-    crosses::<session_postgres::Pruner>();
-    crosses::<session_postgres::PrunerStats>();
-    crosses::<Box<dyn Store>>();
+fn public_types_are_send_and_sync() {
+    fn is_send_and_sync<T: Send + Sync + 'static>() {}
+    is_send_and_sync::<PostgresStore>();
+    is_send_and_sync::<MemoryStore>();
+    is_send_and_sync::<Key>();
+    is_send_and_sync::<session_postgres::Session>();
+    is_send_and_sync::<Error>();
+    is_send_and_sync::<session_postgres::PostgresStoreBuilder>();
+    is_send_and_sync::<session_postgres::Pruner>();
+    is_send_and_sync::<session_postgres::PrunerStats>();
+    is_send_and_sync::<Box<dyn Store>>();
 }
 
 #[test]
-fn the_servers_own_refusals_carry_their_sqlstate() {
+fn errors_of_the_server_have_their_sqlstate() {
     let schema = Schema::new();
     let store = schema.store();
     schema.run("ALTER TABLE session ADD CHECK (session_data <> 'bad')");
@@ -108,7 +106,7 @@ fn the_servers_own_refusals_carry_their_sqlstate() {
 }
 
 #[test]
-fn a_call_that_blocks_is_refused_in_an_async_task_and_names_the_facade() {
+fn a_blocking_call_in_an_async_task_is_refused_with_a_hint_at_the_facade() {
     let schema = Schema::new();
     let key = schema.store().generate(Some("lobster"), None).unwrap();
     let stores = [
@@ -143,7 +141,7 @@ fn a_call_that_blocks_is_refused_in_an_async_task_and_names_the_facade() {
             assert!(error.to_string().contains("`Offload`"), "{error}");
         }
         assert!(!ran.into_inner());
-        // The store is as good as before.
+        // The store still works.
         assert_eq!(store.get(&key).unwrap().value, "lobster");
     }
     assert_eq!(schema.count("true"), 1);

@@ -1,4 +1,4 @@
-//! Tests on a real PostgreSQL: `DATABASE_URL`, or a throwaway server.
+//! Tests with a real PostgreSQL server: the one of `DATABASE_URL`, or a throwaway server.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 
@@ -14,18 +14,18 @@ mod deadlines;
 mod docs;
 mod errors;
 mod examples;
+mod lock_waits;
 mod model;
 mod offload;
-mod plans;
 mod pools;
 mod prepared;
 mod prune;
+mod query_plans;
 mod round_trips;
 mod schema;
+mod search_path;
 mod secrets;
 mod shared_table;
 mod torture;
 #[cfg(feature = "tower-sessions")]
 mod tower_sessions;
-mod traps;
-mod waits;

@@ -1,4 +1,4 @@
-//! Connections that belong to somebody else.
+//! Stores on a pool or client of the user.
 
 use std::{
     panic::{self, AssertUnwindSafe},
@@ -22,7 +22,7 @@ use crate::support::{
     patiently,
 };
 
-/// A manager of somebody's own, who counts what is connected.
+/// A connection manager of a user. It counts its connections.
 struct Counting {
     config: Config,
     connected: Arc<AtomicUsize>,
@@ -47,7 +47,7 @@ impl ManageConnection for Counting {
 }
 
 #[test]
-fn anybodys_pool_works_and_the_user_goes_on_using_it() {
+fn a_pool_with_any_manager_works_and_the_user_can_share_it() {
     let schema = Schema::new();
     let connected = Arc::new(AtomicUsize::new(0));
     let manager = Counting {
@@ -72,7 +72,7 @@ fn anybodys_pool_works_and_the_user_goes_on_using_it() {
 }
 
 #[test]
-fn a_call_that_finds_every_connection_lent_times_out_and_did_nothing() {
+fn a_call_times_out_without_an_effect_if_every_connection_is_in_use() {
     let schema = Schema::new();
     schema.store();
     let pool = schema.pool(1);
@@ -80,32 +80,32 @@ fn a_call_that_finds_every_connection_lent_times_out_and_did_nothing() {
         .builder()
         .timeout(Duration::from_millis(50))
         .from_pool(pool.clone());
-    let lent = pool.get().unwrap();
+    let taken = pool.get().unwrap();
     let error = store.generate(Some("lobster"), None).unwrap_err();
     assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
-    drop(lent);
+    drop(taken);
     assert_eq!(schema.count("true"), 0);
     patiently(|| store.generate(Some("lobster"), None));
 }
 
 #[test]
-fn a_call_waits_for_a_connection_that_comes_back() {
+fn a_call_waits_until_a_connection_is_returned() {
     let schema = Schema::new();
     schema.store();
     let pool = schema.pool(1);
     let store = schema.builder().from_pool(pool.clone());
-    let lent = pool.get().unwrap();
+    let taken = pool.get().unwrap();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| store.generate(None, None));
-        // However this is timed, the call has nothing to run on before.
-        drop(lent);
+        // Before this, the call has no connection to run on, however the threads are scheduled.
+        drop(taken);
         waiting.join().unwrap().unwrap();
     });
     assert_eq!(schema.count("true"), 1);
 }
 
 #[test]
-fn connecting_opens_connections_as_calls_need_them() {
+fn connections_are_opened_when_calls_need_them() {
     let schema = Schema::new();
     let mut config = schema.config();
     config.application_name(schema.name());
@@ -138,7 +138,7 @@ fn connecting_opens_connections_as_calls_need_them() {
 }
 
 #[test]
-fn connecting_takes_a_plain_connection_string() {
+fn connect_takes_a_plain_connection_string() {
     let schema = Schema::new();
     let store = schema.builder().connect(url()).unwrap();
     store.create_table().unwrap();
@@ -147,7 +147,7 @@ fn connecting_takes_a_plain_connection_string() {
 }
 
 #[test]
-fn the_users_own_code_runs_on_a_connection_of_the_store() {
+fn with_client_runs_code_on_a_connection_of_the_store() {
     let schema = Schema::new();
     for store in [
         schema.store(),
@@ -169,7 +169,7 @@ fn the_users_own_code_runs_on_a_connection_of_the_store() {
 }
 
 #[test]
-fn a_pooled_store_needs_no_more_than_one_connection_at_a_time() {
+fn a_pooled_store_needs_only_one_connection_at_a_time() {
     let schema = Schema::new();
     let store = schema.builder().timeout(PATIENCE).from_pool(schema.pool(1));
     store.create_table().unwrap();
@@ -184,7 +184,7 @@ fn a_pooled_store_needs_no_more_than_one_connection_at_a_time() {
 }
 
 #[test]
-fn a_timeout_may_be_without_end() {
+fn the_timeout_may_be_unlimited() {
     let schema = Schema::new();
     let store = schema
         .builder()
@@ -208,6 +208,23 @@ fn a_transaction_that_a_panic_leaves_open_is_rolled_back() {
     };
     assert!(panic::catch_unwind(AssertUnwindSafe(begin)).is_err());
     let key = store.generate(Some("lobster"), None).unwrap();
-    // Another connection sees it.
+    // Another connection sees the session, so it was committed.
     assert_eq!(schema.store().get(&key).unwrap().value, "lobster");
+}
+
+#[test]
+fn stores_with_different_tables_can_share_a_pool() {
+    let schema = Schema::new();
+    let pool = schema.pool(1);
+    let first = schema
+        .builder()
+        .timeout(Duration::from_secs(60))
+        .from_pool(pool.clone());
+    let second = schema.builder().table("other").unwrap().from_pool(pool);
+    first.create_table().unwrap();
+    second.create_table().unwrap();
+    let key = first.generate(Some("first"), None).unwrap();
+    second.insert(&key, Some("second"), None).unwrap();
+    assert_eq!(first.get(&key).unwrap().value, "first");
+    assert_eq!(second.get(&key).unwrap().value, "second");
 }

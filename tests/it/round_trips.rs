@@ -1,4 +1,4 @@
-//! What goes over the wire, counted by a proxy.
+//! Round trips and statements of each verb, counted by a proxy.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use crate::support::{
     wait_until,
 };
 
-/// After this long, a connection is tested before a write.
+/// If a connection has been idle for longer than this, the store tests it before a write.
 const IDLE: Duration = Duration::from_millis(500);
 
-/// A store through the proxy, by the pool's own options.
+/// A store that connects through the proxy.
 fn through(
     proxy: &Proxy,
     schema: &Schema,
@@ -30,7 +30,7 @@ fn through(
         .from_pool(pool.build(manager).unwrap())
 }
 
-/// A verb: its name, how many round trips it takes, and a call, which is given 300 living keys.
+/// A verb's name, its number of round trips, and a call, which gets the keys of 300 sessions.
 type Verb = (&'static str, usize, fn(&PostgresStore, &[Key]));
 
 const VERBS: [Verb; 14] = [
@@ -93,9 +93,9 @@ fn a_call_is_one_statement_and_one_round_trip_once_it_is_prepared() {
     let proxy = Proxy::to(&schema.config());
     let store = through(&proxy, &schema, true, false);
     let keys = generated(&store, 300);
-    for (name, trips, call) in VERBS {
+    for (name, round_trips, call) in VERBS {
         call(&store, &keys);
-        wait_until("a call soon after another", || {
+        wait_until("a call on a connection that is not idle", || {
             call(&store, &keys);
             proxy.counts();
             let begun = Instant::now();
@@ -104,33 +104,33 @@ fn a_call_is_one_statement_and_one_round_trip_once_it_is_prepared() {
             if begun.elapsed() > IDLE {
                 return false;
             }
-            assert_eq!(counts, (trips, trips), "{name}");
+            assert_eq!(counts, (round_trips, round_trips), "{name}");
             true
         });
     }
 }
 
 #[test]
-fn an_unprepared_call_is_one_round_trip_from_the_first() {
+fn an_unprepared_call_is_one_round_trip_from_the_first_time() {
     let schema = Schema::new();
     schema.store();
     let proxy = Proxy::to(&schema.config());
     let store = through(&proxy, &schema, false, false);
     let keys = generated(&store, 300);
-    for (name, trips, call) in VERBS {
+    for (name, round_trips, call) in VERBS {
         proxy.counts();
         call(&store, &keys);
-        assert_eq!(proxy.counts(), (trips, trips), "{name}");
+        assert_eq!(proxy.counts(), (round_trips, round_trips), "{name}");
     }
 }
 
 #[test]
-fn preparing_costs_one_round_trip_a_statement_and_connection() {
+fn preparing_costs_one_round_trip_per_statement_and_connection() {
     let schema = Schema::new();
     let key = schema.store().generate(Some("lobster"), None).unwrap();
     let proxy = Proxy::to(&schema.config());
     let store = through(&proxy, &schema, true, false);
-    // Its first use asks what is at its other end.
+    // On a new connection, the store first asks which server it is connected to.
     store.get(&key).unwrap();
     assert_eq!(proxy.counts(), (1 + 2, 1 + 1));
     store.set(&key, "crab", None).unwrap();
@@ -138,14 +138,14 @@ fn preparing_costs_one_round_trip_a_statement_and_connection() {
 }
 
 #[test]
-fn a_write_on_a_connection_that_was_idle_adds_one() {
+fn a_write_on_an_idle_connection_costs_one_more_round_trip() {
     let schema = Schema::new();
     let key = schema.store().generate(Some("lobster"), None).unwrap();
     let proxy = Proxy::to(&schema.config());
     let store = through(&proxy, &schema, true, false);
     let rest = || {
         let begun = Instant::now();
-        wait_until("the connection to be idle for long", || {
+        wait_until("the connection to be idle for a while", || {
             begun.elapsed() > IDLE
         });
         proxy.counts();
@@ -161,7 +161,7 @@ fn a_write_on_a_connection_that_was_idle_adds_one() {
 }
 
 #[test]
-fn a_pool_that_tests_its_connections_adds_one() {
+fn a_pool_that_tests_its_connections_costs_one_more_round_trip() {
     let schema = Schema::new();
     let key = schema.store().generate(Some("lobster"), None).unwrap();
     let proxy = Proxy::to(&schema.config());
@@ -173,7 +173,7 @@ fn a_pool_that_tests_its_connections_adds_one() {
 }
 
 #[test]
-fn many_are_one_transaction() {
+fn a_batch_is_one_transaction() {
     let schema = Schema::new();
     let store = schema.store();
     let keys = generated(&store, 500);
@@ -193,21 +193,4 @@ fn many_are_one_transaction() {
     let set = writers();
     assert_eq!(set.len(), 1);
     assert_ne!(set, made);
-}
-
-#[test]
-fn two_stores_of_different_tables_share_a_pool() {
-    let schema = Schema::new();
-    let pool = schema.pool(1);
-    let first = schema
-        .builder()
-        .timeout(Duration::from_secs(60))
-        .from_pool(pool.clone());
-    let second = schema.builder().table("other").unwrap().from_pool(pool);
-    first.create_table().unwrap();
-    second.create_table().unwrap();
-    let key = first.generate(Some("first"), None).unwrap();
-    second.insert(&key, Some("second"), None).unwrap();
-    assert_eq!(first.get(&key).unwrap().value, "first");
-    assert_eq!(second.get(&key).unwrap().value, "second");
 }

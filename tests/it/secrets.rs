@@ -1,4 +1,4 @@
-//! Keys, values and passwords show up in nothing that could be logged.
+//! Keys, values and passwords must not appear in anything that could be logged.
 
 use std::{cell::RefCell, error::Error as _};
 
@@ -10,7 +10,7 @@ use crate::support::database::{Manager, Schema};
 
 const VALUE: &str = "SecretOfTheLobster";
 
-/// All that an error would leave in a log.
+/// All texts of an error and its sources.
 fn everything(error: &Error) -> String {
     let mut text = format!("{error} {error:?} {error:#?}");
     let mut source = error.source();
@@ -19,6 +19,12 @@ fn everything(error: &Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Fails if the text contains the key or [`VALUE`].
+fn assert_hides(text: &str, key: &Key) {
+    let is_hidden = !text.contains(VALUE) && !text.contains(key.as_str());
+    assert!(is_hidden, "{text}");
 }
 
 #[test]
@@ -38,18 +44,12 @@ fn debug_shows_no_key_and_no_value() {
     ] {
         let key = store.generate(Some(VALUE), None).unwrap();
         let text = format!("{store:?} {store:#?}");
-        assert!(
-            !text.contains(VALUE) && !text.contains(key.as_str()),
-            "{text}"
-        );
+        assert_hides(&text, &key);
     }
     let store = MemoryStore::new();
     let key = store.generate(Some(VALUE), None).unwrap();
     let text = format!("{store:?} {store:#?}");
-    assert!(
-        !text.contains(VALUE) && !text.contains(key.as_str()),
-        "{text}"
-    );
+    assert_hides(&text, &key);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn no_error_of_a_call_shows_its_key_or_value() {
     schema.run(&format!(
         "ALTER TABLE session ADD CHECK (session_data <> '{VALUE}')"
     ));
-    // The server itself would tell: it quotes the row.
+    // The server's own error quotes the row.
     let told = schema
         .client()
         .execute("UPDATE session SET session_data = $1", &[&VALUE])
@@ -100,16 +100,13 @@ fn no_error_of_a_call_shows_its_key_or_value() {
     errors.push(store.set(&key, VALUE, None).unwrap_err());
     for error in errors {
         let text = everything(&error);
-        assert!(
-            !text.contains(VALUE) && !text.contains(key.as_str()),
-            "{text}"
-        );
+        assert_hides(&text, &key);
     }
 }
 
-/// Of data that a column is made from, the server's message itself quotes them.
+/// If a column is computed from a value or key, the server's message quotes it.
 #[test]
-fn no_error_about_data_quotes_them() {
+fn no_error_about_invalid_data_shows_the_data() {
     let schema = Schema::new();
     let store = schema.store();
     let key = store.generate(None, None).unwrap();
@@ -126,14 +123,11 @@ fn no_error_about_data_quotes_them() {
     for error in [of_value, of_key] {
         assert_eq!(error.sqlstate().unwrap().code(), "22P02");
         let text = everything(&error);
-        assert!(
-            !text.contains(VALUE) && !text.contains(key.as_str()),
-            "{text}"
-        );
+        assert_hides(&text, &key);
     }
 }
 
-/// Keeps what the thread logs that listens.
+/// A logger that records the messages of threads whose `LOGGED` is set.
 struct Logs;
 
 thread_local! {
@@ -193,7 +187,7 @@ fn no_log_shows_a_key_or_value() {
 
         let logs = LOGGED.take().unwrap();
         LOGGED.set(Some(String::new()));
-        // Of prepared statements the driver logs the parameters.
+        // The driver logs the parameters of prepared statements.
         assert_eq!(logs.contains("with parameters"), prepared);
         assert!(!logs.contains(value), "a value was logged");
         for key in &keys {

@@ -1,4 +1,4 @@
-//! The original's table: what an older service leaves there, and what it finds.
+//! The table of OCaml's session-postgresql, shared with a service that uses it.
 
 use session_postgres::{Error, Key, Period, PostgresStore, Store};
 
@@ -7,14 +7,14 @@ use crate::support::{
     key,
 };
 
-fn original() -> (Schema, PostgresStore) {
+fn ocaml_table() -> (Schema, PostgresStore) {
     let schema = Schema::new();
     schema.run(ORIGINAL);
     let store = schema.builder().from_pool(schema.pool(2));
     (schema, store)
 }
 
-/// What OCaml's session-postgresql sends, in its words.
+/// Statements of OCaml's session-postgresql, word for word.
 mod ocaml {
     pub(super) const GENERATE: &str = "INSERT INTO session(session_key, expire_date, session_data) \
          VALUES ('ocaml', now() + interval '3600 second', 'lobster')";
@@ -24,9 +24,9 @@ mod ocaml {
 }
 
 #[test]
-fn sessions_go_both_ways_between_the_original_and_this() {
+fn an_ocaml_service_and_this_store_share_sessions() {
     for upgraded in [false, true] {
-        let (schema, store) = original();
+        let (schema, store) = ocaml_table();
         if upgraded {
             schema.run(UPGRADE);
         }
@@ -53,8 +53,8 @@ fn sessions_go_both_ways_between_the_original_and_this() {
 }
 
 #[test]
-fn of_several_rows_the_one_that_lives_longest_counts() {
-    let (schema, store) = original();
+fn the_row_that_expires_last_counts() {
+    let (schema, store) = ocaml_table();
     schema.run(
         "INSERT INTO session VALUES \
          ('twice', now() + interval '1 hour', 'short'), \
@@ -78,10 +78,10 @@ fn of_several_rows_the_one_that_lives_longest_counts() {
 }
 
 #[test]
-fn every_verb_takes_all_rows_of_a_key() {
+fn every_write_applies_to_all_rows_of_a_key() {
     let twice = key("twice");
     let with_two_rows = || {
-        let (schema, store) = original();
+        let (schema, store) = ocaml_table();
         schema.run(
             "INSERT INTO session VALUES ('twice', now() + interval '1 hour', 'a'), \
              ('twice', now() + interval '2 hours', 'b')",
@@ -98,7 +98,7 @@ fn every_verb_takes_all_rows_of_a_key() {
         .update(&twice, None, &mut |_| Some("newest".into()))
         .unwrap();
     assert_eq!(schema.count("session_data = 'newest'"), 2);
-    // One of them would come to light again if the other went alone.
+    // If only one row expired, the session would be found in the other.
     store.touch(&twice, Some(Period::ZERO)).unwrap();
     assert!(matches!(store.get(&twice), Err(Error::NotFound)));
     store.insert(&twice, Some("again"), None).unwrap();
@@ -120,8 +120,8 @@ fn every_verb_takes_all_rows_of_a_key() {
 }
 
 #[test]
-fn a_null_expiry_is_expired() {
-    let (schema, store) = original();
+fn a_null_expiry_counts_as_expired() {
+    let (schema, store) = ocaml_table();
     let key = key("null");
     schema.run("INSERT INTO session VALUES ('null', NULL, 'lobster')");
     assert!(matches!(store.get(&key), Err(Error::NotFound)));
@@ -142,9 +142,9 @@ fn a_null_expiry_is_expired() {
 }
 
 #[test]
-fn infinity_is_the_longest_period_and_minus_infinity_is_expired() {
+fn infinity_is_the_longest_period_and_minus_infinity_counts_as_expired() {
     for upgraded in [false, true] {
-        let (schema, store) = original();
+        let (schema, store) = ocaml_table();
         schema.run(
             "INSERT INTO session VALUES ('for ever', 'infinity', 'lobster'); \
              INSERT INTO session VALUES ('ever', 'infinity', 'crab'); \
@@ -171,16 +171,16 @@ fn infinity_is_the_longest_period_and_minus_infinity_is_expired() {
 }
 
 #[test]
-fn an_expiry_at_the_end_of_time_can_be_read() {
-    let (schema, store) = original();
+fn the_latest_date_of_the_server_can_be_read() {
+    let (schema, store) = ocaml_table();
     schema.run("INSERT INTO session VALUES ('late', '294276-12-31 23:59:59.99+00', 'lobster')");
     let session = store.get(&key("late")).unwrap();
     assert!(session.period > Period::DAY * 365 * 290_000 && session.period < Period::MAX);
 }
 
 #[test]
-fn the_upgrade_keeps_what_counts_and_makes_keys_unique() {
-    let (schema, store) = original();
+fn the_upgrade_keeps_living_sessions_and_makes_keys_unique() {
+    let (schema, store) = ocaml_table();
     let kept = store.generate(Some("lobster"), None).unwrap();
     schema.run(
         "INSERT INTO session VALUES \
@@ -200,8 +200,8 @@ fn the_upgrade_keeps_what_counts_and_makes_keys_unique() {
 }
 
 #[test]
-fn pruning_removes_the_expired_and_nothing_else() {
-    let (schema, store) = original();
+fn the_pruning_script_removes_only_expired_rows() {
+    let (schema, store) = ocaml_table();
     let kept = store.generate(Some("lobster"), None).unwrap();
     store.generate(Some("crab"), Some(Period::ZERO)).unwrap();
     schema.run("INSERT INTO session VALUES ('null', NULL, 'x'), ('ever', 'infinity', 'x')");
@@ -211,7 +211,7 @@ fn pruning_removes_the_expired_and_nothing_else() {
 }
 
 #[test]
-fn a_table_with_text_columns_and_no_rounding_works_too() {
+fn a_table_with_other_key_types_and_without_rounding_works() {
     let schema = Schema::new();
     for key_type in ["text", "char(64)", "bpchar"] {
         schema.run(&format!(
@@ -255,9 +255,9 @@ fn a_table_with_text_columns_and_no_rounding_works_too() {
     }
 }
 
-/// Without a unique index a key may have several rows, of which the one that lives longest counts.
+/// Without a unique index, a key may have several rows. The row that expires last counts.
 #[test]
-fn a_short_life_is_that_of_every_row_of_a_key() {
+fn a_short_period_applies_to_every_row_of_a_key() {
     let schema = Schema::new();
     schema.create_table(true);
     let store = schema.builder().from_pool(schema.pool(1));

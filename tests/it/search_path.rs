@@ -1,5 +1,5 @@
-//! A schema on the search path in which somebody else may create things: none of theirs is taken for
-//! the server's own.
+//! A schema on the search path in which other roles may create functions and operators. The store must
+//! call only those of the server.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use session_postgres::{Error, Period, Pruner, Store};
 
 use crate::support::{database::Schema, wait_until};
 
-/// Operators and functions with the names of those that the store uses, for whatever types: each fails.
-/// Where their types fit better than those of the server's own, they would be taken.
+/// Functions and operators with the names of those that the store uses, for many types. Each raises an
+/// error. PostgreSQL would call them if their types fit better than those of the server's own.
 const TRAPS: &str = "
 DO $$
 DECLARE
@@ -41,7 +41,7 @@ BEGIN
 END $$";
 
 #[test]
-fn nothing_of_others_is_taken_for_the_servers_own() {
+fn functions_and_operators_of_other_roles_are_not_called() {
     for key_type in ["char(40)", "text"] {
         let schema = Schema::new();
         schema.run(&format!(
@@ -89,6 +89,8 @@ fn nothing_of_others_is_taken_for_the_servers_own() {
         assert_eq!(store.prune(10).unwrap(), 1);
         store.generate(None, Some(Period::ZERO)).unwrap();
         let pruner = Pruner::start(Arc::new(store));
-        wait_until("the pruner's turn", || pruner.stats().removed == 1);
+        wait_until("the pruner to remove the row", || {
+            pruner.stats().removed == 1
+        });
     }
 }

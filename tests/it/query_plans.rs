@@ -1,4 +1,4 @@
-//! What the server does with the statements on a large table.
+//! How the server executes the statements on a large table.
 
 use session_postgres::{Key, Period, Store};
 
@@ -7,10 +7,9 @@ use crate::support::{
     wait_until,
 };
 
-/// As after a restore: nobody has counted the rows, and a key may have many as far as the planner
-/// knows.
+/// A restored table is like this. The planner must assume that a key has many rows.
 #[test]
-fn no_verb_reads_the_whole_of_a_table_that_was_never_analysed() {
+fn no_verb_scans_a_table_that_was_never_analysed() {
     let schema = Schema::new();
     schema.run(ORIGINAL);
     schema.run(
@@ -50,9 +49,9 @@ fn no_verb_reads_the_whole_of_a_table_that_was_never_analysed() {
             assert_eq!(store.get(&key).unwrap().value, "crab");
             store.clear(&key).unwrap();
         }
-        // The server counts what a connection did at the latest when it ends.
+        // The server counts a connection's scans at the latest when it ends.
         drop(store);
-        wait_until("the server to have counted", || {
+        wait_until("the server to count the scans", || {
             scans("idx") >= idx + 8 * 12
         });
         assert_eq!(scans("seq"), seq, "prepared: {prepared}");
@@ -60,7 +59,7 @@ fn no_verb_reads_the_whole_of_a_table_that_was_never_analysed() {
 }
 
 #[test]
-fn no_statement_of_a_pruning_reads_the_whole_of_a_table() {
+fn no_statement_of_pruning_scans_the_whole_table() {
     for prepared in [true, false] {
         let schema = Schema::new();
         schema.run(ORIGINAL);
@@ -79,7 +78,7 @@ fn no_statement_of_a_pruning_reads_the_whole_of_a_table() {
                 format!("SELECT {what} FROM pg_stat_all_tables WHERE relid = 'session'::regclass");
             schema.client().query_one(&sql, &[]).unwrap().get(0)
         };
-        wait_until("the server to have counted the rows", || {
+        wait_until("the server to count the new rows", || {
             count("n_tup_ins") == 100_000
         });
         let before = count("seq_scan");
@@ -87,7 +86,7 @@ fn no_statement_of_a_pruning_reads_the_whole_of_a_table() {
         assert_eq!(store.prune(u64::MAX).unwrap(), 15_000);
         assert_eq!(store.prune(u64::MAX).unwrap(), 0);
         drop(store);
-        wait_until("the server to have counted what is gone", || {
+        wait_until("the server to count the removed rows", || {
             count("n_tup_del") == 20_000
         });
         assert_eq!(count("seq_scan"), before, "prepared: {prepared}");

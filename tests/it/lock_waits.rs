@@ -1,4 +1,4 @@
-//! Calls that wait for a row while its time runs: what counts is how the row is after the wait.
+//! Calls that wait for a locked row. Their results depend on the row after the wait.
 
 use std::{thread, time::SystemTime};
 
@@ -29,10 +29,12 @@ const VERBS: [Verb; 6] = [
     }),
 ];
 
-/// Runs each verb on a session of `life`, on either table, while somebody holds the row's lock.
-/// `meanwhile` is what they do with the row until the verb may go on.
+/// Runs each verb for a locked session with this period, on both tables.
+///
+/// `meanwhile` runs while the verb waits. It gets the transaction that holds the lock, and must end it.
+/// `check` gets the result of the verb.
 fn while_locked(
-    life: Period,
+    period: Period,
     meanwhile: impl Fn(Transaction<'_>, &Key) + Sync,
     check: impl Fn(&str, &PostgresStore, &Key, Result<(), Error>) + Sync,
 ) {
@@ -43,7 +45,7 @@ fn while_locked(
             let store = schema.builder().from_client(schema.client());
             let pid = pid(&store);
             let (mut holder, mut watcher) = (schema.client(), schema.client());
-            let key = store.generate(Some("lobster"), Some(life)).unwrap();
+            let key = store.generate(Some("lobster"), Some(period)).unwrap();
             let transaction = lock(&mut holder, &key);
             let result = thread::scope(|scope| {
                 let call = scope.spawn(|| verb(&store, &key));
@@ -63,14 +65,15 @@ fn while_locked(
     }
 }
 
+/// Whether this server process waits for a lock.
 fn is_waiting(client: &mut Client, pid: i32) -> bool {
     let sql = "SELECT cardinality(pg_blocking_pids($1)) > 0";
     client.query_one(sql, &[&pid]).unwrap().get(0)
 }
 
-/// Waits until this date of the session is over.
-fn let_pass(client: &mut impl GenericClient, date: SystemTime) {
-    wait_until("the session's first life to be over", || {
+/// Waits until the server's clock has passed this date.
+fn wait_for_date(client: &mut impl GenericClient, date: SystemTime) {
+    wait_until("the session's expiry date to pass", || {
         let sql = "SELECT clock_timestamp() > $1";
         client.query_one(sql, &[&date]).unwrap().get(0)
     });
@@ -87,7 +90,7 @@ fn a_session_that_expires_during_the_wait_is_not_found() {
         Period::seconds(1),
         |mut transaction, key| {
             let date = expire_date(&mut transaction, key);
-            let_pass(&mut transaction, date);
+            wait_for_date(&mut transaction, date);
             transaction.rollback().unwrap();
         },
         |name, store, key, result| {
@@ -106,7 +109,7 @@ fn a_session_that_is_renewed_during_the_wait_is_found() {
             let renew = "UPDATE session SET expire_date = now() + interval '1 day' \
                          WHERE session_key = $1";
             transaction.execute(renew, &[&key.as_str()]).unwrap();
-            let_pass(&mut transaction, date);
+            wait_for_date(&mut transaction, date);
             transaction.commit().unwrap();
         },
         |name, _, _, result| assert!(result.is_ok(), "{name}: {result:?}"),
