@@ -1,17 +1,15 @@
 //! Round trips and statements of each verb, counted by a proxy.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use session_postgres::{Error, Key, PostgresStore, Store, postgres::NoTls, r2d2::Pool};
 
 use crate::support::{
+    IDLE,
     database::{Manager, Schema},
     proxy::Proxy,
     wait_until,
 };
-
-/// If a connection has been idle for longer than this, the store tests it before a write.
-const IDLE: Duration = Duration::from_millis(500);
 
 /// A store that connects through the proxy.
 fn through(

@@ -6,13 +6,13 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use session_postgres::{Error, Key, PostgresStore, Store, postgres::NoTls};
 
 use super::{Verb, kill_backends, named_pool};
-use crate::support::{database::Schema, tcp_proxy::TcpProxy, wait_until};
+use crate::support::{IDLE, database::Schema, tcp_proxy::TcpProxy, wait_until};
 
 /// Runs `call` at the same time in as many threads as the store has connections.
 fn on_all(store: &PostgresStore, call: impl Fn() + Sync) {
@@ -73,8 +73,6 @@ fn connections_that_broke_together_fail_at_most_one_write() {
 
 #[test]
 fn a_connection_that_broke_while_it_was_idle_fails_no_write() {
-    /// After this long, a connection is tested before a write.
-    const IDLE: Duration = Duration::from_millis(500);
     type Expected = fn(&Result<(), Error>) -> bool;
     let writes: [(Verb, Expected); 4] = [
         (|store, key| store.set(key, "crab", None), Result::is_ok),

@@ -25,6 +25,9 @@ use session_postgres::{Error, Key};
 /// How long a test waits for a condition before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// If a connection has been idle for longer than this, a store tests it before a write.
+pub(crate) const IDLE: Duration = Duration::from_millis(500);
+
 /// Waits until the condition is true. Panics if it is still false after [`PATIENCE`].
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
