@@ -11,14 +11,14 @@ use std::{sync::mpsc, thread};
 
 use session_postgres::{ConnectOptions, Error};
 
-use crate::support::{PATIENCE, database::Schema, line::Line};
+use crate::support::{PATIENCE, database::Schema, tcp_proxy::TcpProxy};
 
-/// How to reach a schema through a line.
-pub(crate) fn through(line: &Line, schema: &Schema) -> ConnectOptions {
+/// How to reach a schema through a proxy.
+pub(crate) fn through(proxy: &TcpProxy, schema: &Schema) -> ConnectOptions {
     let config = schema.config();
     ConnectOptions::new()
         .host("127.0.0.1")
-        .port(line.port())
+        .port(proxy.port())
         .user(config.get_user().unwrap())
         .dbname(config.get_dbname().unwrap())
         .options(config.get_options().unwrap())

@@ -14,7 +14,7 @@ use super::through;
 use crate::support::{
     PATIENCE,
     database::{Schema, url},
-    line::Line,
+    tcp_proxy::TcpProxy,
     wait_until,
 };
 
@@ -23,10 +23,10 @@ use crate::support::{
 fn a_server_that_takes_no_writes_keeps_its_connections_and_says_what_to_do() {
     let schema = Schema::new();
     let key = schema.store().generate(Some("lobster"), None).unwrap();
-    let line = Line::to(&schema.config());
+    let proxy = TcpProxy::to(&schema.config());
     let builder = || schema.builder().max_connections(4).min_idle(4);
-    let pooled = builder().connect(through(&line, &schema)).unwrap();
-    wait_until("all connections are open", || line.open() == 4);
+    let pooled = builder().connect(through(&proxy, &schema)).unwrap();
+    wait_until("all connections are open", || proxy.open() == 4);
     let single = schema.builder().from_client(schema.client());
     for store in [pooled, single] {
         let read_only =
@@ -45,7 +45,7 @@ fn a_server_that_takes_no_writes_keeps_its_connections_and_says_what_to_do() {
                 });
             }
         });
-        let accepted = line.accepted();
+        let accepted = proxy.accepted();
         let new = Key::generate().unwrap();
         for _ in 0..20 {
             for result in [
@@ -70,22 +70,22 @@ fn a_server_that_takes_no_writes_keeps_its_connections_and_says_what_to_do() {
             }
             assert_eq!(store.get(&key).unwrap().value, "lobster");
         }
-        assert_eq!(line.accepted(), accepted);
+        assert_eq!(proxy.accepted(), accepted);
     }
 }
 
 #[test]
 fn connections_are_made_side_by_side() {
     let schema = Schema::new();
-    let line = Line::to(&schema.config());
-    line.fall_silent();
-    let options = through(&line, &schema).startonly(true);
+    let proxy = TcpProxy::to(&schema.config());
+    proxy.fall_silent();
+    let options = through(&proxy, &schema).startonly(true);
     // One after the other, the second would wait for ever.
     let options = options.set("connect_timeout", "0").unwrap();
     let builder = schema.builder().max_connections(3).min_idle(3);
     let store = builder.connect(options).unwrap();
-    wait_until("all three have called", || line.accepted() == 3);
-    line.speak_again();
+    wait_until("all three have called", || proxy.accepted() == 3);
+    proxy.speak_again();
     store.create_table().unwrap();
 }
 
@@ -114,11 +114,11 @@ fn where_only_the_start_is_asked_for_the_first_call_connects() {
 #[test]
 fn the_pool_is_as_large_as_it_is_asked_to_be() {
     let schema = Schema::new();
-    let line = Line::to(&schema.config());
-    let options = through(&line, &schema);
+    let proxy = TcpProxy::to(&schema.config());
+    let options = through(&proxy, &schema);
     let builder = schema.builder().max_connections(3).min_idle(2);
     let store = builder.clone().connect(options.clone()).unwrap();
-    wait_until("two wait for calls", || line.open() == 2);
+    wait_until("two wait for calls", || proxy.open() == 2);
     store.create_table().unwrap();
     thread::scope(|scope| {
         for _ in 0..6 {
@@ -126,7 +126,7 @@ fn the_pool_is_as_large_as_it_is_asked_to_be() {
                 .spawn(|| store.with_client(|client| client.batch_execute("SELECT pg_sleep(0.1)")));
         }
     });
-    wait_until("there are three and no more", || line.open() == 3);
+    wait_until("there are three and no more", || proxy.open() == 3);
     for builder in [
         builder.clone().min_idle(4),
         builder.max_connections(u32::MAX),
@@ -140,7 +140,10 @@ fn the_pool_is_as_large_as_it_is_asked_to_be() {
 #[test]
 fn connections_are_closed_when_they_are_old_or_were_idle_for_long() {
     let schema = Schema::new();
-    let (aging, resting) = (Line::to(&schema.config()), Line::to(&schema.config()));
+    let (aging, resting) = (
+        TcpProxy::to(&schema.config()),
+        TcpProxy::to(&schema.config()),
+    );
     let second = Duration::from_secs(1);
     let aged = schema.builder().max_lifetime(second).min_idle(1);
     let rested = schema.builder().idle_timeout(second).min_idle(0);

@@ -16,18 +16,19 @@ use super::{in_time, is_about_time, through};
 use crate::support::{
     PATIENCE,
     database::{Schema, pid},
-    line::Line,
-    patiently, wait_until,
+    patiently,
+    tcp_proxy::TcpProxy,
+    wait_until,
 };
 
 /// Short, for none of these times is to be reached.
 const TIMEOUT: Duration = Duration::from_millis(300);
 
-/// A store of so many connections through a line, which are all open. They have no limits of the
+/// A store of so many connections through a proxy, which are all open. They have no limits of the
 /// system's, so that what holds is the store's doing.
-fn store(line: &Line, schema: &Schema, connections: u32, timeout: Duration) -> PostgresStore {
+fn store(proxy: &TcpProxy, schema: &Schema, connections: u32, timeout: Duration) -> PostgresStore {
     schema.store();
-    let options = through(line, schema).set("connect_timeout", "0").unwrap();
+    let options = through(proxy, schema).set("connect_timeout", "0").unwrap();
     let store = schema
         .builder()
         .max_connections(connections)
@@ -36,7 +37,7 @@ fn store(line: &Line, schema: &Schema, connections: u32, timeout: Duration) -> P
         .connect(options.set("tcp_user_timeout", "0").unwrap())
         .unwrap();
     wait_until("all connections are open", || {
-        line.open() == connections as usize
+        proxy.open() == connections as usize
     });
     store
 }
@@ -63,12 +64,12 @@ fn a_server_that_accepts_and_never_answers_is_given_up() {
 #[test]
 fn the_next_host_is_tried_where_one_never_answers() {
     let schema = Schema::new();
-    let line = Line::to(&schema.config());
+    let proxy = TcpProxy::to(&schema.config());
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let silent = listener.local_addr().unwrap().port();
-    let options = through(&line, &schema)
+    let options = through(&proxy, &schema)
         .host("127.0.0.1,127.0.0.1")
-        .port(format!("{silent},{}", line.port()))
+        .port(format!("{silent},{}", proxy.port()))
         .connect_timeout(Duration::from_secs(1));
     let store = in_time(|| PostgresStore::connect(options).unwrap());
     store.create_table().unwrap();
@@ -77,11 +78,11 @@ fn the_next_host_is_tried_where_one_never_answers() {
 #[test]
 fn calls_to_a_server_that_has_fallen_silent_end_and_their_connections_come_back() {
     let schema = Schema::new();
-    let line = Line::to(&schema.config());
-    let store = store(&line, &schema, 4, TIMEOUT);
+    let proxy = TcpProxy::to(&schema.config());
+    let store = store(&proxy, &schema, 4, TIMEOUT);
     let key = patiently(|| store.generate(Some("lobster"), None));
 
-    line.fall_silent();
+    proxy.fall_silent();
     let (store, key) = in_time(move || {
         thread::scope(|scope| {
             for call in 0..8 {
@@ -108,26 +109,26 @@ fn calls_to_a_server_that_has_fallen_silent_end_and_their_connections_come_back(
         });
         (store, key)
     });
-    line.speak_again();
+    proxy.speak_again();
     wait_until("calls are answered again", || store.get(&key).is_ok());
     let value = patiently(|| store.get(&key)).value;
     assert!(["lobster", "crab"].contains(&value.as_str()));
-    // The line learns that a connection is closed only now, when it reads on.
-    wait_until("what was given up is closed", || line.open() <= 4);
+    // The proxy learns that a connection is closed only now, when it reads on.
+    wait_until("what was given up is closed", || proxy.open() <= 4);
 }
 
 #[test]
 fn the_outcome_of_a_write_to_a_silent_server_is_unknown() {
     let schema = Schema::new();
-    let line = Line::to(&schema.config());
-    let store = store(&line, &schema, 1, TIMEOUT);
+    let proxy = TcpProxy::to(&schema.config());
+    let store = store(&proxy, &schema, 1, TIMEOUT);
     let key = patiently(|| store.generate(None, None));
     in_time(move || {
         // It is not if the connection was tested first, or the time was up before.
         wait_until("a write is sent", || {
-            line.speak_again();
+            proxy.speak_again();
             patiently(|| store.set(&key, "lobster", None));
-            line.fall_silent();
+            proxy.fall_silent();
             let error = store.set(&key, "crab", None).unwrap_err();
             assert!(is_about_time(&error), "{error:?}");
             matches!(error, Error::Disconnected(_))
@@ -139,11 +140,11 @@ fn the_outcome_of_a_write_to_a_silent_server_is_unknown() {
 #[test]
 fn a_connection_that_can_write_no_more_is_dropped_all_the_same() {
     let schema = Schema::new();
-    let line = Line::to(&schema.config());
-    let store = store(&line, &schema, 1, TIMEOUT);
+    let proxy = TcpProxy::to(&schema.config());
+    let store = store(&proxy, &schema, 1, TIMEOUT);
     let key = patiently(|| store.generate(None, None));
     patiently(|| store.set(&key, "lobster", None));
-    line.fall_silent();
+    proxy.fall_silent();
     let error = in_time(move || {
         let error = store.set(&key, &"crab".repeat(8 << 20), None).unwrap_err();
         drop(store);
@@ -155,12 +156,12 @@ fn a_connection_that_can_write_no_more_is_dropped_all_the_same() {
 #[test]
 fn a_call_with_less_time_than_those_before_it_has_no_more_than_that() {
     let schema = Schema::new();
-    let line = Line::to(&schema.config());
-    let inner = store(&line, &schema, 1, 3 * PATIENCE);
+    let proxy = TcpProxy::to(&schema.config());
+    let inner = store(&proxy, &schema, 1, 3 * PATIENCE);
     let key = inner.generate(Some("lobster"), None).unwrap();
     let store = OffloadBuilder::default().timeout(TIMEOUT).build(inner);
     let runtime = runtime();
-    line.fall_silent();
+    proxy.fall_silent();
     let error = runtime.block_on(store.get(&key)).unwrap_err();
     assert!(is_late_read(&error), "{error:?}");
     wait_until("the worker is free", || store.stats().running == 0);
@@ -169,16 +170,16 @@ fn a_call_with_less_time_than_those_before_it_has_no_more_than_that() {
 #[test]
 fn the_end_of_an_earlier_calls_time_does_not_hit_a_later_one() {
     let schema = Schema::new();
-    let line = Line::to(&schema.config());
+    let proxy = TcpProxy::to(&schema.config());
     schema.store();
     let timeout = Duration::from_secs(1);
     let builder = schema.builder().max_connections(1).timeout(timeout);
-    let store = builder.connect(through(&line, &schema)).unwrap();
+    let store = builder.connect(through(&proxy, &schema)).unwrap();
     let key = patiently(|| store.generate(Some("lobster"), None));
-    line.delay(Duration::from_millis(100));
+    proxy.delay(Duration::from_millis(100));
     // A machine may be too slow for a call once, but not for one of each second.
     wait_until("calls are answered for longer than one's time", || {
-        let accepted = line.accepted();
+        let accepted = proxy.accepted();
         patiently(|| store.get(&key));
         let begun = Instant::now();
         while begun.elapsed() < 3 * timeout {
@@ -186,30 +187,30 @@ fn the_end_of_an_earlier_calls_time_does_not_hit_a_later_one() {
                 return false;
             }
         }
-        line.accepted() == accepted
+        proxy.accepted() == accepted
     });
 }
 
 #[test]
 fn a_slow_line_is_no_silent_one() {
     let schema = Schema::new();
-    let line = Line::to(&schema.config());
-    let store = store(&line, &schema, 1, PATIENCE);
+    let proxy = TcpProxy::to(&schema.config());
+    let store = store(&proxy, &schema, 1, PATIENCE);
     let key = store.generate(Some("lobster"), None).unwrap();
-    line.delay(Duration::from_millis(200));
+    proxy.delay(Duration::from_millis(200));
     assert_eq!(store.get(&key).unwrap().value, "lobster");
     store.set(&key, "crab", None).unwrap();
-    assert_eq!(line.open(), 1);
+    assert_eq!(proxy.open(), 1);
 }
 
 #[test]
 fn a_line_that_is_cut_costs_no_call() {
     let schema = Schema::new();
-    let line = Line::to(&schema.config());
-    let store = store(&line, &schema, 2, PATIENCE);
+    let proxy = TcpProxy::to(&schema.config());
+    let store = store(&proxy, &schema, 2, PATIENCE);
     let key = store.generate(Some("lobster"), None).unwrap();
     for _ in 0..5 {
-        line.cut();
+        proxy.cut();
         assert_eq!(store.get(&key).unwrap().value, "lobster");
     }
 }
@@ -219,8 +220,8 @@ fn a_line_that_is_cut_costs_no_call() {
 #[test]
 fn a_locked_table_costs_the_call_and_not_the_connection() {
     let schema = Schema::new();
-    let line = Line::to(&schema.config());
-    let store = store(&line, &schema, 1, TIMEOUT);
+    let proxy = TcpProxy::to(&schema.config());
+    let store = store(&proxy, &schema, 1, TIMEOUT);
     let mut locker = schema.client();
     // A machine that is slow enough makes any server one that does not answer.
     wait_until("a call costs only itself", || {
@@ -251,13 +252,13 @@ fn runtime() -> Runtime {
 #[test]
 fn the_workers_of_a_facade_come_back_and_its_runtime_shuts_down() {
     let schema = Schema::new();
-    let line = Line::to(&schema.config());
-    let inner = store(&line, &schema, 4, TIMEOUT);
+    let proxy = TcpProxy::to(&schema.config());
+    let inner = store(&proxy, &schema, 4, TIMEOUT);
     let key = patiently(|| inner.generate(Some("lobster"), None));
     let store = OffloadBuilder::default().timeout(TIMEOUT).build(inner);
 
     let runtime = runtime();
-    line.fall_silent();
+    proxy.fall_silent();
     runtime.block_on(async {
         let calls: Vec<_> = (0..40)
             .map(|call| tokio::spawn(make(store.clone(), key.clone(), call)))
@@ -280,7 +281,7 @@ fn the_workers_of_a_facade_come_back_and_its_runtime_shuts_down() {
     }
     wait_until("the workers are busy", || store.stats().running > 0);
     in_time(move || drop(runtime));
-    line.speak_again();
+    proxy.speak_again();
 
     let after = self::runtime();
     wait_until("the store serves again", || {
@@ -304,8 +305,8 @@ async fn make(store: Offload<PostgresStore>, key: Key, call: u32) -> Result<(), 
 #[test]
 fn a_store_is_dropped_while_its_server_is_silent() {
     let schema = Schema::new();
-    let line = Line::to(&schema.config());
-    let store = store(&line, &schema, 4, TIMEOUT);
-    line.fall_silent();
+    let proxy = TcpProxy::to(&schema.config());
+    let store = store(&proxy, &schema, 4, TIMEOUT);
+    proxy.fall_silent();
     in_time(move || drop(store));
 }

@@ -6,7 +6,7 @@ use session_postgres::{ConnectOptions, Error, PostgresStore, SslMode, Store, pos
 use throwaway_postgres::{Server, certificates::Ca};
 
 use super::is_about_time;
-use crate::support::{line::Line, patiently, wait_until};
+use crate::support::{patiently, tcp_proxy::TcpProxy, wait_until};
 
 /// A statement that waits for a lock is cancelled, and the store keeps working.
 fn deadlines_hold(options: ConnectOptions) {
@@ -49,24 +49,24 @@ fn deadlines_hold_over_tls_and_broken_connections_are_replaced() {
         }
         Err(e) => panic!("{e}"),
     };
-    let line = Line::to(&server.tcp_url().unwrap().parse().unwrap());
+    let proxy = TcpProxy::to(&server.tcp_url().unwrap().parse().unwrap());
     let options: ConnectOptions = server.tcp_url().unwrap().parse().unwrap();
     let options = options
         .host("db.test")
         .hostaddr("127.0.0.1")
-        .port(line.port())
+        .port(proxy.port())
         .sslmode(SslMode::Require);
     deadlines_hold(options.clone());
     let builder = PostgresStore::builder().max_connections(1);
     let store = builder.clone().connect(options.clone()).unwrap();
     let key = store.generate(Some("lobster"), None).unwrap();
-    line.cut();
+    proxy.cut();
     assert_eq!(store.get(&key).unwrap().value, "lobster");
     let hurried = builder.timeout(Duration::from_millis(500));
     let store = hurried.connect(options).unwrap();
-    line.fall_silent();
+    proxy.fall_silent();
     let error = store.set(&key, "crab", None).unwrap_err();
     assert!(is_about_time(&error), "{error:?}");
-    line.speak_again();
+    proxy.speak_again();
     wait_until("the store serves again", || store.get(&key).is_ok());
 }

@@ -10,8 +10,9 @@ use crate::{
     support::{
         PATIENCE,
         database::{Schema, lock, pid},
-        line::Line,
-        patiently, wait_until,
+        patiently,
+        tcp_proxy::TcpProxy,
+        wait_until,
     },
 };
 
@@ -42,9 +43,9 @@ fn a_call_that_waits_for_a_lock_times_out_without_effect() {
     for legacy in [false, true] {
         let schema = Schema::new();
         schema.create_table(legacy);
-        let line = Line::to(&schema.config());
+        let proxy = TcpProxy::to(&schema.config());
         let builder = || schema.builder().timeout(SHORT).max_connections(1);
-        let own = through(&line, &schema);
+        let own = through(&proxy, &schema);
         // The driver's cancel request may arrive late. Therefore a connection of a pool is replaced.
         let stores = [
             (builder().from_pool(schema.pool(1)), true),

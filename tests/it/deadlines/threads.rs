@@ -11,7 +11,7 @@ use super::SHORT;
 use crate::support::{
     PATIENCE, child,
     database::{Manager, Schema},
-    line::Line,
+    tcp_proxy::TcpProxy,
     wait_until,
 };
 
@@ -62,8 +62,8 @@ fn at_most_eight_cancel_requests_are_sent_at_the_same_time() {
         return;
     }
     let schema = Schema::new();
-    let line = Line::to(&schema.config());
-    let mut config = line.config(&schema.config());
+    let proxy = TcpProxy::to(&schema.config());
+    let mut config = proxy.config(&schema.config());
     config.connect_timeout(PATIENCE);
     let pool = Pool::builder()
         .max_size(CALLS as u32)
@@ -74,13 +74,13 @@ fn at_most_eight_cancel_requests_are_sent_at_the_same_time() {
     let keys: Vec<_> = (0..CALLS)
         .map(|_| patient.generate(Some("lobster"), None).unwrap())
         .collect();
-    wait_until("all connections are open", || line.open() == CALLS);
+    wait_until("all connections are open", || proxy.open() == CALLS);
     let mut holder = schema.client();
     let mut locked = holder.transaction().unwrap();
     locked
         .batch_execute("SELECT FROM session FOR UPDATE")
         .unwrap();
-    let accepts_none = line.accept_none();
+    let accepts_none = proxy.accept_none();
     let before = threads();
     let mut most = 0;
     thread::scope(|scope| {

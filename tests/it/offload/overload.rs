@@ -14,7 +14,7 @@ use crate::{
     connect::through,
     support::{
         database::{Schema, lock},
-        line::Line,
+        tcp_proxy::TcpProxy,
         wait_until,
     },
 };
@@ -156,16 +156,16 @@ fn a_slow_server_does_not_get_a_flood_of_cancel_requests() {
     const TIMEOUT: Duration = Duration::from_millis(600);
     const WORKERS: u32 = 4;
     let schema = Schema::new();
-    let line = Line::to(&schema.config());
+    let proxy = TcpProxy::to(&schema.config());
     schema.store();
     let inner = schema
         .builder()
         .max_connections(WORKERS)
         .min_idle(WORKERS)
-        .connect(through(&line, &schema))
+        .connect(through(&proxy, &schema))
         .unwrap();
     wait_until("all connections are open", || {
-        line.open() == WORKERS as usize
+        proxy.open() == WORKERS as usize
     });
     let key = inner.generate(Some("lobster"), None).unwrap();
     let builder = Offload::builder().timeout(TIMEOUT).max_batch(1);
@@ -180,8 +180,8 @@ fn a_slow_server_does_not_get_a_flood_of_cancel_requests() {
         }
         runtime.block_on(calls.join_all());
     }
-    line.delay(Duration::from_millis(20));
-    let before = line.accepted();
+    proxy.delay(Duration::from_millis(20));
+    let before = proxy.accepted();
     let begun = Instant::now();
     let mut callers = JoinSet::new();
     for _ in 0..400 {
@@ -205,7 +205,7 @@ fn a_slow_server_does_not_get_a_flood_of_cancel_requests() {
     let done: usize = counts.iter().map(|(done, _)| done).sum();
     let late: usize = counts.iter().map(|(_, late)| late).sum();
     // Each cancel request is a connection, and so is the replacement of a closed connection.
-    let connections = line.accepted() - before;
+    let connections = proxy.accepted() - before;
     eprintln!("{done} calls done, {late} late, {connections} connections");
     assert!(late > 400 && done > 0, "{done} calls done, {late} late");
     assert!(

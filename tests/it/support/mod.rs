@@ -10,11 +10,6 @@ pub(crate) mod role;
 pub(crate) mod switch;
 pub(crate) mod tcp_proxy;
 
-/// The former name of [`tcp_proxy`].
-pub(crate) mod line {
-    pub(crate) use super::tcp_proxy::TcpProxy as Line;
-}
-
 use std::{
     thread,
     time::{Duration, Instant},
