@@ -4,6 +4,7 @@ mod async_store;
 mod blocking;
 mod deadline;
 mod error;
+pub mod guide;
 mod key;
 mod memory;
 mod offload;
