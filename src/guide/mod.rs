@@ -4,6 +4,7 @@
 //! - [`async_code`]: async programs, through [`Offload`](crate::Offload)
 //! - [`axum`]: web sites on axum, with tower-sessions or a cookie of their own
 //! - [`connecting`]: connection strings, TLS, failover, poolers, time limits
+//! - [`from_sqlx`]: moving from tower-sessions-sqlx-store while visitors stay logged in
 
 #[doc = include_str!("async_code.md")]
 pub mod async_code {}
@@ -16,3 +17,6 @@ pub mod blocking {}
 
 #[doc = include_str!("connecting.md")]
 pub mod connecting {}
+
+#[doc = include_str!("from_sqlx.md")]
+pub mod from_sqlx {}

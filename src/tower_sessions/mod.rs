@@ -4,8 +4,8 @@
 //! Any [`Offload`] is a [`SessionStore`]: give it to the `SessionManagerLayer`. A load, a save, a creation
 //! and a deletion are its [`get`](AsyncStore::get), [`set`](AsyncStore::set),
 //! [`insert`](AsyncStore::insert) and [`clear`](AsyncStore::clear): those that wait share a trip, and its
-//! limits and errors hold. `examples/axum.rs` is a site on it, with a login; [`migrating`] is for who comes
-//! from `tower_sessions_sqlx_store::PostgresStore`.
+//! limits and errors hold. `examples/axum.rs` is a site on it, with a login. The guide
+//! [`from_sqlx`](crate::guide::from_sqlx) describes how to move from `tower_sessions_sqlx_store::PostgresStore`.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -99,9 +99,6 @@ use tower_sessions_core::{
 use crate::{
     AsyncStore, Error, Key, MAX_PERIOD, MIN_PERIOD, Offload, Period, PostgresStore, Store,
 };
-
-#[doc = include_str!("migrating.md")]
-pub mod migrating {}
 
 /// How many ids are tried for a session. They are random, so that even the second is always free.
 const MAX_IDS: usize = 8;
