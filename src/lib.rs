@@ -1,4 +1,44 @@
-#![doc = include_str!("../README.md")]
+//! Web sessions in PostgreSQL: a blocking store, and an async facade that runs its calls on threads.
+//!
+//! Blocking programs use [`PostgresStore`] through the trait [`Store`]. Async programs wrap a store in
+//! [`Offload`] and use it through the trait [`AsyncStore`]. A session has a [`Key`], which is the value of a
+//! cookie, a text value, and a [`Period`] after which it expires.
+//!
+//! ```
+//! use session_postgres::{Error, Period, PostgresStore, Store};
+//!
+//! # let server = throwaway_postgres::Server::start()?;
+//! # let database_url = server.url();
+//! let store = PostgresStore::connect(database_url)?;
+//! store.create_table()?;
+//!
+//! let key = store.generate(Some("1 lobster"), Some(Period::HOUR))?;
+//! assert_eq!(store.get(&key)?.value, "1 lobster");
+//! store.clear(&key)?;
+//! assert!(matches!(store.get(&key), Err(Error::NotFound)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The path of a call
+//!
+//! ```text
+//! async task
+//!   → AsyncStore::get on an Offload
+//!   → queue                           bounded, first in, first out
+//!   → worker                          one spawn_blocking closure; at most one per connection
+//! blocking program starts here
+//!   → Store::get_many on a PostgresStore
+//!   → connection                      from an r2d2 pool, or a single client
+//!   → prepared statement              one round trip
+//!   → PostgreSQL
+//!   ← each caller gets its own Result
+//! ```
+//!
+//! While all workers are busy, waiting calls are combined into one statement. No call is delayed to fill a
+//! batch.
+//!
+//! The [guides](guide) have one page for each task. [`Error`] says whether a failed call had an effect.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod async_store;
 mod blocking;
@@ -17,6 +57,11 @@ mod session;
 mod store;
 #[cfg(feature = "tower-sessions")]
 pub mod tower_sessions;
+
+// Compiles the code of the README.
+#[cfg(all(doctest, feature = "tower-sessions"))]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 pub use ::postgres;
 pub use postgres_connect::{ConnectOptions, Error as ConnectError, SslMode};

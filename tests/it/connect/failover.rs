@@ -1,4 +1,4 @@
-//! A primary that dies, and its standby that takes over.
+//! Failover: the primary dies, and its standby is promoted.
 
 use std::{
     sync::{
@@ -27,7 +27,7 @@ fn config(server: &Server) -> Config {
     server.url().parse().unwrap()
 }
 
-/// Whichever of these takes writes.
+/// Options that connect to the server that accepts writes.
 fn writable(servers: &[&Server]) -> ConnectOptions {
     let list = |part: fn(&Server) -> String| {
         let parts: Vec<_> = servers.iter().map(|server| part(server)).collect();
@@ -47,7 +47,7 @@ fn pair() -> Option<(Server, Server)> {
     let primary = Server::builder().durable(true).start().unwrap();
     let standby = match primary.standby("replica") {
         Ok(standby) => standby,
-        // Some distributions of the server come without it.
+        // Some distributions of PostgreSQL do not contain it.
         Err(e) if e.to_string().contains("pg_basebackup") => {
             eprintln!("skipped: {e}");
             return None;
@@ -59,7 +59,7 @@ fn pair() -> Option<(Server, Server)> {
 }
 
 #[test]
-fn no_acknowledged_session_is_lost_when_the_standby_takes_over() {
+fn no_acknowledged_session_is_lost_in_a_failover() {
     let Some((primary, standby)) = pair() else {
         return;
     };
@@ -89,7 +89,7 @@ fn no_acknowledged_session_is_lost_when_the_standby_takes_over() {
                     };
                     match store.set(&key, &value, None) {
                         Ok(()) => acknowledged.lock().unwrap().push((key, value)),
-                        // Nobody can know; the server may be gone in between.
+                        // The server may be gone between the write and its answer.
                         Err(Error::Disconnected(_)) => {
                             unknown.fetch_add(1, Ordering::SeqCst);
                         }
@@ -99,12 +99,12 @@ fn no_acknowledged_session_is_lost_when_the_standby_takes_over() {
             });
         }
         let count = || acknowledged.lock().unwrap().len();
-        wait_until("the load is on", || count() > 200);
+        wait_until("all threads make calls", || count() > 200);
         primary.kill().unwrap();
         let dead = Instant::now();
         let before = count();
         standby.promote().unwrap();
-        wait_until("calls go on at the standby", || count() > before + 200);
+        wait_until("calls succeed at the standby", || count() > before + 200);
         out_for = dead.elapsed();
         is_over.store(true, Ordering::SeqCst);
     });
@@ -134,7 +134,7 @@ fn value_of(client: &mut Client, key: &Key) -> Option<String> {
 }
 
 #[test]
-fn a_standby_is_passed_over_until_it_is_promoted() {
+fn a_standby_is_not_used_until_it_is_promoted() {
     let Some((primary, standby)) = pair() else {
         return;
     };
@@ -144,7 +144,7 @@ fn a_standby_is_passed_over_until_it_is_promoted() {
         error.to_string().contains("the server is read-only"),
         "{error}"
     );
-    // It is named first, and is not taken.
+    // The standby is first in the list.
     let store = PostgresStore::connect(writable(&[&standby, &primary])).unwrap();
     store.create_table().unwrap();
     let key = store.generate(Some("lobster"), None).unwrap();
@@ -156,8 +156,8 @@ fn a_standby_is_passed_over_until_it_is_promoted() {
     PostgresStore::connect(alone).unwrap();
 }
 
-/// Commits that wait for a standby which does not answer are cut short by their deadline, but not
-/// undone: whether they last, nobody can know.
+/// At the deadline, a commit stops waiting for a standby that does not answer. It is not undone, so its outcome
+/// is unknown.
 #[test]
 fn a_commit_that_no_standby_has_confirmed_is_not_acknowledged() {
     let Some((primary, standby)) = pair() else {
@@ -187,7 +187,7 @@ fn on_standby(switch: &Switch, timeout: Duration) -> PostgresStore {
     builder.from_pool(switch.pool(8))
 }
 
-/// Repeats a write while the server that it meets is a standby that another call is leaving.
+/// Repeats a write as long as it reaches the standby, which another call is leaving.
 fn on_primary<T>(write: impl Fn() -> Result<T, Error>) -> T {
     let begun = Instant::now();
     loop {
@@ -201,7 +201,7 @@ fn on_primary<T>(write: impl Fn() -> Result<T, Error>) -> T {
 }
 
 #[test]
-fn a_standby_is_left_for_the_primary_in_small_steps() {
+fn connections_to_a_standby_are_replaced_one_at_a_time() {
     let Some((primary, standby)) = pair() else {
         return;
     };
@@ -225,13 +225,13 @@ fn a_standby_is_left_for_the_primary_in_small_steps() {
             });
         }
     });
-    // Each of the eight at most once.
+    // Each of the eight connections is replaced at most once.
     let left = switch.connected() - before;
     assert!((1..=8).contains(&left), "{left}");
 }
 
 #[test]
-fn a_standby_alone_refuses_writes_in_time_and_goes_on_reading() {
+fn a_standby_without_primary_refuses_writes_in_time_and_reads() {
     let Some((primary, standby)) = pair() else {
         return;
     };
@@ -258,14 +258,14 @@ fn a_standby_alone_refuses_writes_in_time_and_goes_on_reading() {
             assert!(code == Some("25006") || is_late, "{error:?}");
         }
     });
-    // One call at a time leaves it, with a pause that doubles up to a quarter of a second.
+    // One call at a time leaves it. The pauses double up to a quarter of a second.
     let left = switch.connected() - before;
     assert!((1..=15).contains(&left), "{left}");
 }
 
-/// Takes the standby over while the answer to the commit of an update is lost. The standby has missed that
-/// commit, and has had `others` transactions of its own before the store asks it.
-fn update_that_is_lost(
+/// Promotes the standby while the answer to the commit of an update is lost. The standby has not received that
+/// commit, and executes `others` transactions before the store asks it.
+fn update_with_lost_answer(
     others: usize,
     check: impl FnOnce(&PostgresStore, &Key, Result<u32, Error>),
 ) {
@@ -289,7 +289,7 @@ fn update_that_is_lost(
         let sql = "SELECT count(*) FROM pg_class WHERE relname = 'session'";
         ask(sql) == 1 && ask("SELECT count(*) FROM session") == 1
     });
-    // From now on it gets nothing.
+    // From now on, the standby receives nothing.
     standby.set("primary_conninfo", "").unwrap();
     wait_until("the standby to be cut off", || {
         ask("SELECT count(*) FROM pg_stat_wal_receiver") == 0
@@ -319,7 +319,7 @@ fn update_that_is_lost(
         }
         let sql = "SELECT txid_snapshot_xmax(txid_current_snapshot())";
         let next: i64 = promoted.query_one(sql, &[]).unwrap().get(0);
-        // The update had the number after the last.
+        // The update had the next number.
         assert_eq!(next > last + 1, others > 0, "{next}, {last}");
         switch.to_next();
         update.join().unwrap()
@@ -333,15 +333,15 @@ fn update_that_is_lost(
 
 #[test]
 fn a_transaction_number_of_another_transaction_proves_no_update() {
-    update_that_is_lost(100, |store, key, result| {
+    update_with_lost_answer(100, |store, key, result| {
         assert!(matches!(result, Err(Error::Disconnected(_))), "{result:?}");
         assert_eq!(store.get(key).unwrap().value, "0");
     });
 }
 
 #[test]
-fn an_update_that_the_new_primary_has_never_seen_is_repeated() {
-    update_that_is_lost(0, |store, key, result| {
+fn an_update_that_the_new_primary_does_not_have_is_repeated() {
+    update_with_lost_answer(0, |store, key, result| {
         assert_eq!(result.unwrap(), 1);
         assert_eq!(store.get(key).unwrap().value, "1");
     });

@@ -1,9 +1,9 @@
-//! Connecting, and servers as they are in production.
+//! Stores that connect themselves: pools, poolers, failover, TLS, and servers that do not answer.
 
 mod failover;
 mod pool;
 mod pooler;
-mod silence;
+mod silent_server;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -13,7 +13,7 @@ use session_postgres::{ConnectOptions, Error};
 
 use crate::support::{PATIENCE, database::Schema, tcp_proxy::TcpProxy};
 
-/// How to reach a schema through a proxy.
+/// Options that connect to a schema through a proxy.
 pub(crate) fn through(proxy: &TcpProxy, schema: &Schema) -> ConnectOptions {
     let config = schema.config();
     ConnectOptions::new()
@@ -24,11 +24,11 @@ pub(crate) fn through(proxy: &TcpProxy, schema: &Schema) -> ConnectOptions {
         .options(config.get_options().unwrap())
 }
 
-/// What `work` comes to, if that is before the patience is at an end.
+/// Executes `work`. Panics if it takes longer than the patience.
 fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, waiting) = mpsc::channel();
     thread::spawn(move || done.send(work()));
-    waiting.recv_timeout(PATIENCE).expect("it hangs")
+    waiting.recv_timeout(PATIENCE).expect("an answer in time")
 }
 
 fn is_about_time(error: &Error) -> bool {

@@ -18,9 +18,9 @@ use crate::support::{
     wait_until,
 };
 
-/// Hosting providers set this if a disk is nearly full. It does not mean that another server takes writes.
+/// Hosting providers set this if a disk is nearly full. It does not mean that another server accepts writes.
 #[test]
-fn a_server_that_takes_no_writes_keeps_its_connections_and_says_what_to_do() {
+fn a_read_only_server_keeps_its_connections_and_the_error_says_what_to_do() {
     let schema = Schema::new();
     let key = schema.store().generate(Some("lobster"), None).unwrap();
     let proxy = TcpProxy::to(&schema.config());
@@ -34,7 +34,7 @@ fn a_server_that_takes_no_writes_keeps_its_connections_and_says_what_to_do() {
         let connections = store.parallelism().get();
         let barrier = Barrier::new(connections);
         thread::scope(|scope| {
-            // One call each, on all connections at the same time.
+            // One call for each connection, at the same time.
             for _ in 0..connections {
                 scope.spawn(|| {
                     let set = |client: &mut Client| {
@@ -75,22 +75,22 @@ fn a_server_that_takes_no_writes_keeps_its_connections_and_says_what_to_do() {
 }
 
 #[test]
-fn connections_are_made_side_by_side() {
+fn connections_are_opened_in_parallel() {
     let schema = Schema::new();
     let proxy = TcpProxy::to(&schema.config());
     proxy.fall_silent();
     let options = through(&proxy, &schema).startonly(true);
-    // One after the other, the second would wait for ever.
+    // If they were opened one after another, the second would never be opened.
     let options = options.set("connect_timeout", "0").unwrap();
     let builder = schema.builder().max_connections(3).min_idle(3);
     let store = builder.connect(options).unwrap();
-    wait_until("all three have called", || proxy.accepted() == 3);
+    wait_until("all three connect", || proxy.accepted() == 3);
     proxy.speak_again();
     store.create_table().unwrap();
 }
 
 #[test]
-fn where_only_the_start_is_asked_for_the_first_call_connects() {
+fn with_startonly_the_first_call_connects() {
     let server = Server::start().unwrap();
     server.stop().unwrap();
     let options = ConnectOptions::new()
@@ -112,13 +112,13 @@ fn where_only_the_start_is_asked_for_the_first_call_connects() {
 }
 
 #[test]
-fn the_pool_is_as_large_as_it_is_asked_to_be() {
+fn the_pool_has_the_size_of_its_options() {
     let schema = Schema::new();
     let proxy = TcpProxy::to(&schema.config());
     let options = through(&proxy, &schema);
     let builder = schema.builder().max_connections(3).min_idle(2);
     let store = builder.clone().connect(options.clone()).unwrap();
-    wait_until("two wait for calls", || proxy.open() == 2);
+    wait_until("two are open", || proxy.open() == 2);
     store.create_table().unwrap();
     thread::scope(|scope| {
         for _ in 0..6 {
@@ -126,7 +126,7 @@ fn the_pool_is_as_large_as_it_is_asked_to_be() {
                 .spawn(|| store.with_client(|client| client.batch_execute("SELECT pg_sleep(0.1)")));
         }
     });
-    wait_until("there are three and no more", || proxy.open() == 3);
+    wait_until("three are open", || proxy.open() == 3);
     for builder in [
         builder.clone().min_idle(4),
         builder.max_connections(u32::MAX),
@@ -136,9 +136,9 @@ fn the_pool_is_as_large_as_it_is_asked_to_be() {
     }
 }
 
-/// The pool looks after its connections twice a minute.
+/// The pool checks its connections twice a minute.
 #[test]
-fn connections_are_closed_when_they_are_old_or_were_idle_for_long() {
+fn old_and_idle_connections_are_closed() {
     let schema = Schema::new();
     let (aging, resting) = (
         TcpProxy::to(&schema.config()),
@@ -149,19 +149,17 @@ fn connections_are_closed_when_they_are_old_or_were_idle_for_long() {
     let rested = schema.builder().idle_timeout(second).min_idle(0);
     let _aged = aged.connect(through(&aging, &schema)).unwrap();
     let rested = rested.connect(through(&resting, &schema)).unwrap();
-    wait_until("one waits for calls", || aging.open() == 1);
+    wait_until("one is open", || aging.open() == 1);
     let accepted = aging.accepted();
     rested.create_table().unwrap();
     assert!(resting.open() > 0);
-    wait_until("the old one is closed, and another opened", || {
-        aging.accepted() > accepted
-    });
+    wait_until("the old one is replaced", || aging.accepted() > accepted);
     wait_until("the idle one is closed", || resting.open() == 0);
     rested.check().unwrap();
 }
 
 #[test]
-fn a_call_waits_no_longer_for_a_connection_than_it_may() {
+fn checkout_timeout_limits_the_wait_for_a_connection() {
     let schema = Schema::new();
     let builder = schema
         .builder()
@@ -178,8 +176,8 @@ fn a_call_waits_no_longer_for_a_connection_than_it_may() {
     store.generate(None, None).unwrap();
 }
 
-/// Each of many callers of a store that cannot connect learns why.
-fn each_learns(store: &PostgresStore, cause: &str) {
+/// Checks that each of many callers gets the reason why there is no connection.
+fn each_gets_reason(store: &PostgresStore, cause: &str) {
     let key = Key::generate().unwrap();
     thread::scope(|scope| {
         let calls: Vec<_> = (0..10)
@@ -196,7 +194,7 @@ fn each_learns(store: &PostgresStore, cause: &str) {
 }
 
 #[test]
-fn each_of_many_callers_learns_why_there_is_no_connection() {
+fn each_of_many_callers_gets_the_reason_why_there_is_no_connection() {
     let server = Server::builder()
         .tcp(true)
         .hba("host all all 127.0.0.1/32 scram-sha-256")
@@ -221,12 +219,12 @@ fn each_of_many_callers_learns_why_there_is_no_connection() {
         .startonly(true);
     let connected = || builder().connect(options.clone()).unwrap();
     let cause = "password authentication failed";
-    each_learns(&connected(), cause);
-    // The pool passes on the text of the driver's error, and that leaves out what the server said.
-    each_learns(&builder().from_pool(pool()), ": db error");
+    each_gets_reason(&connected(), cause);
+    // The pool passes on only the text of the driver's error, which does not contain the server's message.
+    each_gets_reason(&builder().from_pool(pool()), ": db error");
 
     server.stop().unwrap();
     let cause = "refused";
-    each_learns(&connected(), cause);
-    each_learns(&builder().from_pool(pool()), ": error connecting");
+    each_gets_reason(&connected(), cause);
+    each_gets_reason(&builder().from_pool(pool()), ": error connecting");
 }

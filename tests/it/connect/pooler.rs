@@ -1,4 +1,4 @@
-//! PgBouncer in transaction mode, with fewer connections to the server than there are to it.
+//! PgBouncer in transaction mode, with fewer connections to the server than clients have to PgBouncer.
 
 use std::{thread, time::Duration};
 
@@ -39,8 +39,8 @@ impl Pooled {
     }
 }
 
-/// What eight threads do with sessions at once, on more connections than the pooler has.
-fn live(store: &PostgresStore) -> Result<(), Error> {
+/// Makes calls on eight threads, on more connections than the pooler has.
+fn make_calls(store: &PostgresStore) -> Result<(), Error> {
     thread::scope(|scope| {
         let lives: Vec<_> = (0..8)
             .map(|_| {
@@ -68,7 +68,7 @@ fn live(store: &PostgresStore) -> Result<(), Error> {
     })
 }
 
-/// How many statements the server process behind a connection has prepared.
+/// The number of prepared statements of the server process behind a connection.
 fn prepared(store: &PostgresStore) -> i64 {
     let sql = "SELECT count(*) FROM pg_prepared_statements";
     let count = store.with_client(|client| client.query_typed(sql, &[]).unwrap()[0].get(0));
@@ -84,27 +84,27 @@ fn behind_a_pooler_statements_are_not_prepared_and_every_verb_works() {
         let store = PostgresStore::connect(options).unwrap();
         store.create_table().unwrap();
         store.check().unwrap();
-        live(&store).unwrap();
+        make_calls(&store).unwrap();
         assert_eq!(prepared(&store), 0);
     }
-    // Without one they are, also on clients and in pools of somebody else's making.
+    // Without a pooler they are prepared, also on clients and pools that the user has made.
     let direct = PostgresStore::builder()
         .max_connections(1)
         .connect(pooled.server.url())
         .unwrap();
     for store in [direct, PostgresStore::from_client(pooled.client())] {
-        live(&store).unwrap();
+        make_calls(&store).unwrap();
         assert!(prepared(&store) > 0);
     }
     let config: Config = pooled.pooler.url().parse().unwrap();
     let client = config.connect(NoTls).unwrap();
     let store = PostgresStore::from_client(client);
-    live(&store).unwrap();
+    make_calls(&store).unwrap();
     assert_eq!(prepared(&store), 0);
 }
 
 #[test]
-fn who_prepares_behind_a_pooler_is_told_what_is_wrong() {
+fn the_error_explains_prepared_statements_behind_a_pooler() {
     let Some(pooled) = Pooled::start() else {
         return;
     };
@@ -113,7 +113,7 @@ fn who_prepares_behind_a_pooler_is_told_what_is_wrong() {
     store.create_table().unwrap();
     let mut told = None;
     wait_until("a statement is missing", || {
-        told = live(&store).err();
+        told = make_calls(&store).err();
         told.is_some()
     });
     let error = told.unwrap();
@@ -122,7 +122,7 @@ fn who_prepares_behind_a_pooler_is_told_what_is_wrong() {
 }
 
 #[test]
-fn options_that_a_pooler_refuses_are_explained() {
+fn the_error_explains_options_that_a_pooler_refuses() {
     let Some(pooled) = Pooled::start() else {
         return;
     };
@@ -136,7 +136,7 @@ fn options_that_a_pooler_refuses_are_explained() {
 }
 
 #[test]
-fn a_deadline_behind_a_pooler_costs_the_call_and_not_the_pooler() {
+fn a_timeout_behind_a_pooler_affects_only_its_call() {
     let Some(pooled) = Pooled::start() else {
         return;
     };
@@ -174,7 +174,7 @@ fn no_cancel_request_of_the_driver_is_sent_to_a_pooler() {
     let key = setup.generate(None, None).unwrap();
     let mut config: Config = pooled.pooler.tcp_url().parse().unwrap();
     config.connect_timeout(PATIENCE);
-    // The first call on a connection is spared too.
+    // This is true for the first call on a connection, too.
     for store in [
         builder.clone().connect(pooled.by_socket()).unwrap(),
         builder.clone().connect_with(config.clone(), NoTls).unwrap(),
@@ -202,7 +202,7 @@ fn waits_for_a_lock(pooled: &Pooled, store: &PostgresStore, key: &Key) {
         let waits_longer = "SELECT count(*) FROM pg_stat_activity \
                             WHERE wait_event_type = 'Lock' \
                             AND query_start < clock_timestamp() - interval '1 second'";
-        wait_until("the call waits beyond its time", || {
+        wait_until("the call waits longer than its timeout", || {
             watcher
                 .query_one(waits_longer, &[])
                 .unwrap()

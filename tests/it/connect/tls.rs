@@ -68,5 +68,5 @@ fn deadlines_hold_over_tls_and_broken_connections_are_replaced() {
     let error = store.set(&key, "crab", None).unwrap_err();
     assert!(is_about_time(&error), "{error:?}");
     proxy.speak_again();
-    wait_until("the store serves again", || store.get(&key).is_ok());
+    wait_until("calls are answered again", || store.get(&key).is_ok());
 }

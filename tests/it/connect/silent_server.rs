@@ -1,4 +1,4 @@
-//! A server that accepts and never answers, and a network that swallows what is sent.
+//! Servers that accept connections and never answer, and networks that drop all packets.
 
 use std::{
     net::TcpListener,
@@ -21,11 +21,11 @@ use crate::support::{
     wait_until,
 };
 
-/// Short, for none of these times is to be reached.
+/// The tests wait until this time has passed, so it is short.
 const TIMEOUT: Duration = Duration::from_millis(300);
 
-/// A store of so many connections through a proxy, which are all open. They have no limits of the
-/// system's, so that what holds is the store's doing.
+/// A store whose connections go through a proxy and are all open. The operating system's time limits are off, so
+/// that only the store's limits apply.
 fn store(proxy: &TcpProxy, schema: &Schema, connections: u32, timeout: Duration) -> PostgresStore {
     schema.store();
     let options = through(proxy, schema).set("connect_timeout", "0").unwrap();
@@ -43,7 +43,7 @@ fn store(proxy: &TcpProxy, schema: &Schema, connections: u32, timeout: Duration)
 }
 
 #[test]
-fn a_server_that_accepts_and_never_answers_is_given_up() {
+fn connecting_to_a_server_that_never_answers_fails_in_time() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let options = ConnectOptions::new()
@@ -62,7 +62,7 @@ fn a_server_that_accepts_and_never_answers_is_given_up() {
 }
 
 #[test]
-fn the_next_host_is_tried_where_one_never_answers() {
+fn the_next_host_is_tried_if_one_never_answers() {
     let schema = Schema::new();
     let proxy = TcpProxy::to(&schema.config());
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -76,7 +76,7 @@ fn the_next_host_is_tried_where_one_never_answers() {
 }
 
 #[test]
-fn calls_to_a_server_that_has_fallen_silent_end_and_their_connections_come_back() {
+fn calls_to_a_silent_server_end_and_their_connections_are_replaced() {
     let schema = Schema::new();
     let proxy = TcpProxy::to(&schema.config());
     let store = store(&proxy, &schema, 4, TIMEOUT);
@@ -92,7 +92,7 @@ fn calls_to_a_server_that_has_fallen_silent_end_and_their_connections_come_back(
                     let result = match call % 4 {
                         0 => store.get(key).map(drop),
                         1 => store.set(key, "crab", None),
-                        // It gets no answer to its first statement.
+                        // Its first statement gets no answer.
                         2 => store
                             .update(key, None, &mut |_| Some("crab".into()))
                             .map(drop),
@@ -113,8 +113,10 @@ fn calls_to_a_server_that_has_fallen_silent_end_and_their_connections_come_back(
     wait_until("calls are answered again", || store.get(&key).is_ok());
     let value = patiently(|| store.get(&key)).value;
     assert!(["lobster", "crab"].contains(&value.as_str()));
-    // The proxy learns that a connection is closed only now, when it reads on.
-    wait_until("what was given up is closed", || proxy.open() <= 4);
+    // Only now, when it reads again, the proxy notices that connections were closed.
+    wait_until("the connections to the silent server are closed", || {
+        proxy.open() <= 4
+    });
 }
 
 #[test]
@@ -124,7 +126,7 @@ fn the_outcome_of_a_write_to_a_silent_server_is_unknown() {
     let store = store(&proxy, &schema, 1, TIMEOUT);
     let key = patiently(|| store.generate(None, None));
     in_time(move || {
-        // It is not if the connection was tested first, or the time was up before.
+        // The outcome is known if the connection was tested first, or the time was up before.
         wait_until("a write is sent", || {
             proxy.speak_again();
             patiently(|| store.set(&key, "lobster", None));
@@ -136,9 +138,9 @@ fn the_outcome_of_a_write_to_a_silent_server_is_unknown() {
     });
 }
 
-/// What it has to say fills every buffer on the way, so it cannot even say that it ends.
+/// The unsent data fill every buffer, so the connection cannot send that it ends.
 #[test]
-fn a_connection_that_can_write_no_more_is_dropped_all_the_same() {
+fn a_connection_with_full_buffers_can_be_dropped() {
     let schema = Schema::new();
     let proxy = TcpProxy::to(&schema.config());
     let store = store(&proxy, &schema, 1, TIMEOUT);
@@ -154,7 +156,7 @@ fn a_connection_that_can_write_no_more_is_dropped_all_the_same() {
 }
 
 #[test]
-fn a_call_with_less_time_than_those_before_it_has_no_more_than_that() {
+fn a_call_with_less_time_than_earlier_calls_ends_at_its_own_timeout() {
     let schema = Schema::new();
     let proxy = TcpProxy::to(&schema.config());
     let inner = store(&proxy, &schema, 1, 3 * PATIENCE);
@@ -168,7 +170,7 @@ fn a_call_with_less_time_than_those_before_it_has_no_more_than_that() {
 }
 
 #[test]
-fn the_end_of_an_earlier_calls_time_does_not_hit_a_later_one() {
+fn the_deadline_of_an_earlier_call_does_not_end_a_later_one() {
     let schema = Schema::new();
     let proxy = TcpProxy::to(&schema.config());
     schema.store();
@@ -177,8 +179,8 @@ fn the_end_of_an_earlier_calls_time_does_not_hit_a_later_one() {
     let store = builder.connect(through(&proxy, &schema)).unwrap();
     let key = patiently(|| store.generate(Some("lobster"), None));
     proxy.delay(Duration::from_millis(100));
-    // A machine may be too slow for a call once, but not for one of each second.
-    wait_until("calls are answered for longer than one's time", || {
+    // A slow machine may miss the time limit once, but not with every call for seconds.
+    wait_until("calls are answered for longer than one timeout", || {
         let accepted = proxy.accepted();
         patiently(|| store.get(&key));
         let begun = Instant::now();
@@ -192,7 +194,7 @@ fn the_end_of_an_earlier_calls_time_does_not_hit_a_later_one() {
 }
 
 #[test]
-fn a_slow_line_is_no_silent_one() {
+fn a_slow_network_is_not_a_silent_one() {
     let schema = Schema::new();
     let proxy = TcpProxy::to(&schema.config());
     let store = store(&proxy, &schema, 1, PATIENCE);
@@ -204,7 +206,7 @@ fn a_slow_line_is_no_silent_one() {
 }
 
 #[test]
-fn a_line_that_is_cut_costs_no_call() {
+fn a_read_survives_cut_connections() {
     let schema = Schema::new();
     let proxy = TcpProxy::to(&schema.config());
     let store = store(&proxy, &schema, 2, PATIENCE);
@@ -215,16 +217,15 @@ fn a_line_that_is_cut_costs_no_call() {
     }
 }
 
-/// What a server does that is locked out of a table is its own doing: it answers when it is told to
-/// cancel, and the connection lives on.
+/// A server that waits for a lock answers the cancel request, so its connection stays in use.
 #[test]
-fn a_locked_table_costs_the_call_and_not_the_connection() {
+fn a_call_that_waits_for_a_locked_table_keeps_its_connection() {
     let schema = Schema::new();
     let proxy = TcpProxy::to(&schema.config());
     let store = store(&proxy, &schema, 1, TIMEOUT);
     let mut locker = schema.client();
-    // A machine that is slow enough makes any server one that does not answer.
-    wait_until("a call costs only itself", || {
+    // On a very slow machine, any server may seem silent.
+    wait_until("a call keeps its connection", || {
         let before = pid(&store);
         let mut lock = locker.transaction().unwrap();
         lock.batch_execute("LOCK TABLE session").unwrap();
@@ -235,8 +236,8 @@ fn a_locked_table_costs_the_call_and_not_the_connection() {
     });
 }
 
-/// What a read through a facade comes to. The store gives a silent server up shortly before the facade stops
-/// waiting for the store.
+/// Whether this is the error of a read through a facade. The store stops waiting for a silent server shortly
+/// before the facade stops waiting for the store.
 fn is_late_read(error: &Error) -> bool {
     matches!(error, Error::TimedOut { .. } | Error::StillRunning { .. })
 }
@@ -250,7 +251,7 @@ fn runtime() -> Runtime {
 }
 
 #[test]
-fn the_workers_of_a_facade_come_back_and_its_runtime_shuts_down() {
+fn the_workers_of_a_facade_become_free_and_its_runtime_shuts_down() {
     let schema = Schema::new();
     let proxy = TcpProxy::to(&schema.config());
     let inner = store(&proxy, &schema, 4, TIMEOUT);
@@ -266,7 +267,7 @@ fn the_workers_of_a_facade_come_back_and_its_runtime_shuts_down() {
         for (call, result) in calls.into_iter().enumerate() {
             let error = result.await.unwrap().unwrap_err();
             let is_expected = match (call % 4, &error) {
-                // The driver's own error, of a query of the user's own.
+                // A query of the user's own, so the error is the driver's.
                 (2, Error::Other(_)) | (1 | 3, Error::Disconnected(_)) => true,
                 _ => is_late_read(&error),
             };
@@ -275,7 +276,7 @@ fn the_workers_of_a_facade_come_back_and_its_runtime_shuts_down() {
     });
     wait_until("the workers are free", || store.stats().running == 0);
 
-    // Calls are under way while the runtime goes.
+    // Calls run while the runtime shuts down.
     for call in 0..40 {
         runtime.spawn(make(store.clone(), key.clone(), call));
     }
@@ -284,7 +285,7 @@ fn the_workers_of_a_facade_come_back_and_its_runtime_shuts_down() {
     proxy.speak_again();
 
     let after = self::runtime();
-    wait_until("the store serves again", || {
+    wait_until("calls are answered again", || {
         after.block_on(store.get(&key)).is_ok()
     });
 }
