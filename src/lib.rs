@@ -63,7 +63,7 @@ pub mod tower_sessions;
 #[doc = include_str!("../README.md")]
 mod readme {}
 
-pub use ::postgres;
+pub use postgres;
 pub use postgres_connect::{ConnectOptions, Error as ConnectError, SslMode};
 pub use r2d2;
 pub use time;

@@ -19,7 +19,7 @@ mod tls;
 #[doc = include_str!("keywords.md")]
 pub mod keywords {}
 
-pub use ::postgres;
+pub use postgres;
 pub use r2d2;
 
 pub use crate::{

@@ -1,37 +1,46 @@
 //! Guides: one page for each task.
 
 /// Blocking code with an existing client, pool or connection string.
+///
 #[doc = include_str!("blocking.md")]
 pub mod blocking {}
 
 /// Async programs: batches, limits, and how to answer a request after an error.
+///
 #[doc = include_str!("async_code.md")]
 pub mod async_code {}
 
 /// Web sites on axum, with tower-sessions or with a cookie of their own.
+///
 #[doc = include_str!("axum.md")]
 pub mod axum {}
 
 /// Connection strings, TLS, failover, poolers and time limits.
+///
 #[doc = include_str!("connecting.md")]
 pub mod connecting {}
 
 /// The sessions table: how to create, check, upgrade and protect it.
+///
 #[doc = include_str!("table.md")]
 pub mod table {}
 
 /// For operators: pruning, failover, monitoring, and what each error means.
+///
 #[doc = include_str!("operations.md")]
 pub mod operations {}
 
 /// What calls cost, with measurements.
+///
 #[doc = include_str!("performance.md")]
 pub mod performance {}
 
 /// Moving from tower-sessions' sqlx store while visitors stay logged in.
+///
 #[doc = include_str!("from_sqlx.md")]
 pub mod from_sqlx {}
 
 /// Sharing a table with OCaml's session-postgresql.
+///
 #[doc = include_str!("ocaml.md")]
 pub mod ocaml {}
