@@ -1,0 +1,218 @@
+//! The errors of calls.
+
+mod database;
+
+use std::{convert::Infallible, error::Error as StdError, sync::Arc, time::Duration};
+
+use postgres::error::SqlState;
+
+pub use self::database::DatabaseError;
+use crate::{ConnectError, InvalidKey, Period};
+
+/// The reason why a call failed.
+///
+/// A call that failed had no effect and will have none, unless the error is
+/// [`Disconnected`](Error::Disconnected) or [`StillRunning`](Error::StillRunning).
+///
+/// The text, the `Debug` output and the sources of an error contain no key, no value and no password. The only
+/// exception is the text that one of your own triggers raises.
+///
+/// # What to do
+///
+/// | errors | what to do |
+/// |---|---|
+/// | `NotFound`, `NotSet`, `KeyExists`, `InvalidKey` | an answer like any other: for example, treat the visitor as not logged in |
+/// | `InvalidValue`, `PeriodOutOfRange`, `AsyncContext`, `NoRuntime` | correct the program |
+/// | `InvalidOption`, `MissingTable`, `UnfitTable` | correct the configuration or the table |
+/// | `TimedOut`, `Overloaded`, `Locked`, `Connect` | try again later, or answer 503 |
+/// | `Disconnected`, `StillRunning` | read the session to learn whether the call had an effect, or repeat it if that does no harm |
+/// | `Database`, `Randomness`, `Other`, `Cancelled` | log it |
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The session does not exist: the key was never used, or the session was cleared or has expired.
+    #[error("no such session: the key is unknown, cleared or expired")]
+    NotFound,
+
+    /// The session exists but has no value yet. [`set`](crate::Store::set) gives it one.
+    #[error("the session has no value yet")]
+    NotSet,
+
+    /// [`insert`](crate::Store::insert) was called for the key of an existing session, which was not changed.
+    #[error("a session has this key already")]
+    KeyExists,
+
+    /// The text is not a session key, so there is no such session.
+    #[error("invalid session key")]
+    InvalidKey(#[from] InvalidKey),
+
+    /// The value cannot be stored unchanged: it is too long, or contains a NUL character.
+    #[error("invalid value: {0}")]
+    InvalidValue(&'static str),
+
+    /// The period is shorter than [`MIN_PERIOD`](crate::MIN_PERIOD) or longer than
+    /// [`MAX_PERIOD`](crate::MAX_PERIOD).
+    #[error("period of {} s is out of range: at most 290,000 years, at least -6,000 years", period.whole_seconds())]
+    PeriodOutOfRange {
+        /// The period of the call, or the default period.
+        period: Period,
+    },
+
+    /// An option of a store or connection is invalid. No store was built.
+    #[error("invalid option: {0}")]
+    InvalidOption(String),
+
+    /// The call did not end within its time limit. It had no effect and will have none.
+    ///
+    /// There was no free connection or worker for it, or the server cancelled its statement. The server may be
+    /// overloaded, or another transaction may hold a lock for long.
+    #[error("timed out after {waited:?}: {reason}")]
+    TimedOut {
+        /// How long the caller waited.
+        waited: Duration,
+        /// What the call waited for. If no connection can be opened, the reason of the last failure.
+        reason: String,
+    },
+
+    /// A call of an [`Offload`](crate::Offload) did not end within its time limit, and the store did not stop it.
+    /// It may still run, and may still have an effect.
+    ///
+    /// A [`PostgresStore`](crate::PostgresStore) stops its calls in time, unless you opened its connections and the
+    /// server does not answer a cancel request. Other stores, and closures given to
+    /// [`Offload::run`](crate::Offload::run), run to their end.
+    #[error("timed out after {waited:?}, and the call may still run: the store did not stop it")]
+    StillRunning {
+        /// How long the caller waited.
+        waited: Duration,
+    },
+
+    /// Another transaction has locked the session. The call had no effect.
+    ///
+    /// Only verbs that begin with `try_` return this, for example
+    /// [`Store::try_set_many`](crate::Store::try_set_many). The others wait for the lock.
+    #[error("another transaction has locked the session")]
+    Locked,
+
+    /// A blocking call was made on an async task. It had no effect. Use an [`Offload`](crate::Offload).
+    #[error(
+        "this call blocks its thread, which an async task must not do: use `Offload`, or call it inside \
+         `tokio::task::spawn_blocking`"
+    )]
+    AsyncContext,
+
+    /// Too many calls, or too many bytes of values, wait in an [`Offload`](crate::Offload). The call was rejected
+    /// at once and had no effect. Try again later, or raise
+    /// [`max_waiting`](crate::OffloadBuilder::max_waiting) or
+    /// [`max_waiting_bytes`](crate::OffloadBuilder::max_waiting_bytes).
+    #[error(
+        "too many calls: {waiting} wait already; try again later, or raise `OffloadBuilder::max_waiting` or \
+         `max_waiting_bytes`"
+    )]
+    Overloaded {
+        /// How many calls wait.
+        waiting: usize,
+    },
+
+    /// The tokio runtime shut down before the call was executed. It had no effect.
+    #[error("the tokio runtime shut down before the call was executed")]
+    Cancelled,
+
+    /// An async call was made outside of a tokio runtime. It had no effect.
+    #[error(
+        "there is no tokio runtime: make the call on a task, inside `block_on`, or after `Handle::enter`"
+    )]
+    NoRuntime,
+
+    /// The connection broke before the server answered a write. The server may have executed the write, may not
+    /// have, or may still do so. Reads never return this.
+    ///
+    /// Repeating `set`, `touch` or `clear` does no harm if no other caller writes to the session.
+    #[error("the connection to PostgreSQL broke; the write may or may not have taken effect")]
+    Disconnected(#[source] DatabaseError),
+
+    /// The sessions table does not exist. The call had no effect.
+    #[error(
+        "table {table} does not exist: create it with `PostgresStore::create_table` or sql/create.sql, or set \
+         its name with `PostgresStore::builder().schema(…).table(…)`"
+    )]
+    MissingTable {
+        /// The quoted name of the table.
+        table: String,
+        /// The error of the server.
+        source: DatabaseError,
+    },
+
+    /// The sessions table does not have what the store needs; see [`check`](crate::PostgresStore::check).
+    #[error("table {table} cannot hold sessions: {}", problems.join("; "))]
+    UnfitTable {
+        /// The quoted name of the table.
+        table: String,
+        /// What is wrong and what would be right, one sentence for each problem.
+        problems: Vec<String>,
+    },
+
+    /// No connection to a server could be opened. The call had no effect.
+    #[error(transparent)]
+    Connect(ConnectError),
+
+    /// PostgreSQL rejected the statement, or the only connection of the store is closed. The call had no effect.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+
+    /// The operating system provided no random bytes for a key. The call had no effect.
+    #[error("the operating system provided no random bytes: {0}")]
+    Randomness(String),
+
+    /// An error of a [`Store`](crate::Store) that is not part of this crate. Its documentation says whether the
+    /// call had an effect.
+    #[error(transparent)]
+    Other(Arc<dyn StdError + Send + Sync>),
+}
+
+impl From<ConnectError> for Error {
+    fn from(error: ConnectError) -> Error {
+        if error.is_invalid_option() {
+            Error::InvalidOption(error.to_string())
+        } else if error.is_async_context() {
+            Error::AsyncContext
+        } else {
+            Error::Connect(error)
+        }
+    }
+}
+
+/// For options that need no parsing.
+impl From<Infallible> for Error {
+    fn from(never: Infallible) -> Error {
+        match never {}
+    }
+}
+
+impl Error {
+    /// Wraps an error of another backend.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let error = session_postgres::Error::other("the disk is full");
+    /// assert_eq!(error.to_string(), "the disk is full");
+    /// ```
+    pub fn other(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        Error::Other(Arc::from(error.into()))
+    }
+
+    /// Returns the SQLSTATE of the server's error, if there is one.
+    pub fn sqlstate(&self) -> Option<&SqlState> {
+        match self {
+            Error::Database(e) | Error::Disconnected(e) => e.code(),
+            Error::Connect(e) => e.sqlstate(),
+            Error::MissingTable { source, .. } => source.code(),
+            _ => None,
+        }
+    }
+
+    /// Whether a statement has waited for a lock until its `lock_timeout`.
+    pub(crate) fn is_lock_timeout(&self) -> bool {
+        self.sqlstate() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+    }
+}
