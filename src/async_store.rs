@@ -1,18 +1,17 @@
-//! The contract of every store that is called from async code.
+//! The contract of every store for async code.
 
 use std::future::Future;
 
 use crate::{Error, Key, Period, Session};
 
-/// [`Store`](crate::Store), verb by verb, with calls that return futures.
+/// The async form of [`Store`](crate::Store): the same verbs and the same rules, with calls that return futures.
 ///
-/// The rules are those of [`Store`](crate::Store). The futures are `Send`, and do nothing until they
-/// are polled.
+/// A future is `Send`. It does nothing until it is polled.
 ///
 /// # Cancel safety
 ///
-/// A future that is dropped may have done its work or not: see the implementation, for example
-/// [`Offload`](crate::Offload).
+/// If a future is dropped before it is ready, its call may have been executed or not. The implementation may
+/// promise more: see [`Offload`](crate::Offload).
 ///
 /// # Examples
 ///
@@ -30,26 +29,26 @@ use crate::{Error, Key, Period, Session};
 /// # }
 /// ```
 pub trait AsyncStore: Send + Sync + 'static {
-    /// As [`Store::default_period`](crate::Store::default_period), at once.
+    /// Does the same as [`Store::default_period`](crate::Store::default_period). It never waits.
     fn default_period(&self) -> Period;
 
-    /// As [`Store::set_default_period`](crate::Store::set_default_period), at once.
+    /// Does the same as [`Store::set_default_period`](crate::Store::set_default_period). It never waits.
     fn set_default_period(&self, period: Period);
 
-    /// As [`Store::generate`](crate::Store::generate).
+    /// Does the same as [`Store::generate`](crate::Store::generate).
     fn generate(
         &self,
         value: Option<&str>,
         expiry: Option<Period>,
     ) -> impl Future<Output = Result<Key, Error>> + Send;
 
-    /// As [`Store::clear`](crate::Store::clear).
+    /// Does the same as [`Store::clear`](crate::Store::clear).
     fn clear(&self, key: &Key) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// As [`Store::get`](crate::Store::get).
+    /// Does the same as [`Store::get`](crate::Store::get).
     fn get(&self, key: &Key) -> impl Future<Output = Result<Session, Error>> + Send;
 
-    /// As [`Store::set`](crate::Store::set).
+    /// Does the same as [`Store::set`](crate::Store::set).
     fn set(
         &self,
         key: &Key,
@@ -57,7 +56,7 @@ pub trait AsyncStore: Send + Sync + 'static {
         expiry: Option<Period>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// As [`Store::insert`](crate::Store::insert).
+    /// Does the same as [`Store::insert`](crate::Store::insert).
     fn insert(
         &self,
         key: &Key,
@@ -65,17 +64,17 @@ pub trait AsyncStore: Send + Sync + 'static {
         expiry: Option<Period>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// As [`Store::touch`](crate::Store::touch).
+    /// Does the same as [`Store::touch`](crate::Store::touch).
     fn touch(
         &self,
         key: &Key,
         expiry: Option<Period>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// As [`Store::rotate`](crate::Store::rotate).
+    /// Does the same as [`Store::rotate`](crate::Store::rotate).
     fn rotate(&self, key: &Key) -> impl Future<Output = Result<Key, Error>> + Send;
 
-    /// As [`Store::update`](crate::Store::update); `edit` may run on another thread.
+    /// Does the same as [`Store::update`](crate::Store::update). `edit` may be executed on another thread.
     fn update(
         &self,
         key: &Key,
@@ -83,31 +82,31 @@ pub trait AsyncStore: Send + Sync + 'static {
         edit: impl FnMut(Option<&str>) -> Option<String> + Send + 'static,
     ) -> impl Future<Output = Result<Session, Error>> + Send;
 
-    /// As [`Store::generate_many`](crate::Store::generate_many).
+    /// Does the same as [`Store::generate_many`](crate::Store::generate_many).
     fn generate_many(
         &self,
         calls: &[(Option<&str>, Option<Period>)],
     ) -> impl Future<Output = Vec<Result<Key, Error>>> + Send;
 
-    /// As [`Store::clear_many`](crate::Store::clear_many).
+    /// Does the same as [`Store::clear_many`](crate::Store::clear_many).
     fn clear_many(&self, keys: &[&Key]) -> impl Future<Output = Vec<Result<(), Error>>> + Send;
 
-    /// As [`Store::get_many`](crate::Store::get_many).
+    /// Does the same as [`Store::get_many`](crate::Store::get_many).
     fn get_many(&self, keys: &[&Key]) -> impl Future<Output = Vec<Result<Session, Error>>> + Send;
 
-    /// As [`Store::set_many`](crate::Store::set_many).
+    /// Does the same as [`Store::set_many`](crate::Store::set_many).
     fn set_many(
         &self,
         calls: &[(&Key, &str, Option<Period>)],
     ) -> impl Future<Output = Vec<Result<(), Error>>> + Send;
 
-    /// As [`Store::insert_many`](crate::Store::insert_many).
+    /// Does the same as [`Store::insert_many`](crate::Store::insert_many).
     fn insert_many(
         &self,
         calls: &[(&Key, Option<&str>, Option<Period>)],
     ) -> impl Future<Output = Vec<Result<(), Error>>> + Send;
 
-    /// As [`Store::touch_many`](crate::Store::touch_many).
+    /// Does the same as [`Store::touch_many`](crate::Store::touch_many).
     fn touch_many(
         &self,
         calls: &[(&Key, Option<Period>)],

@@ -4,31 +4,40 @@ use std::{num::NonZeroUsize, sync::Arc, thread};
 
 use crate::{Error, Key, Period, Session};
 
-/// A place that keeps sessions, through blocking calls.
+/// A blocking session store: the contract that every backend keeps.
 ///
-/// Every backend keeps these rules:
+/// A session is a value and an expiry date under a [`Key`]. Every call blocks its thread until it is done. In
+/// async code, use an [`Offload`](crate::Offload).
 ///
-/// - **Expired is absent.** From the instant its expiry date is reached, a session is as if it had
-///   never been, whether or not a row is still there. The backend's clock decides: PostgreSQL's
-///   own, not the program's.
-/// - **Nothing is created by accident.** Only [`generate`](Store::generate) and
-///   [`insert`](Store::insert) make sessions. Writing to an absent one is [`Error::NotFound`]: a key
-///   that somebody sent never becomes a session (session fixation), and no value is lost unseen.
-/// - **A value comes back to the byte**, or is refused with [`Error::InvalidValue`]: it must hold no
-///   NUL and no more than [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES). `""` is a value.
-/// - **`expiry: None` means the default period**, which starts again with each write, as in the
-///   original. A period outside of [`MIN_PERIOD`](crate::MIN_PERIOD) to
-///   [`MAX_PERIOD`](crate::MAX_PERIOD) is [`Error::PeriodOutOfRange`], and the session stays as it
-///   was. One of zero or less makes the session expired at once.
-/// - **Calls at the same time** from any number of threads come out as if they had run in some
-///   order, one after the other.
+/// # Rules
 ///
-/// The verbs that end in `_many` do for each of their arguments what the single verb does, and give
-/// one result for each, in the order of the arguments. They too come out as if one had run after the
-/// other, in some order. They are provided: a backend overrides them where many at once cost less
-/// than one by one.
+/// - **An expired session is absent.** From the instant of its expiry date, every call treats the session as if
+///   it did not exist, even if its row is still stored. The clock of the backend decides. For a
+///   [`PostgresStore`](crate::PostgresStore) that is the clock of the server, not of the program.
+/// - **Only [`generate`](Store::generate) and [`insert`](Store::insert) create sessions.** `get`, `set`, `touch`,
+///   `rotate` and `update` of an absent session are [`Error::NotFound`]. So a key that a visitor made up never
+///   becomes a session (session fixation), and a session that was cleared never comes back.
+/// - **A value is stored unchanged.** It is at most [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES) long and contains
+///   no NUL character. Other values are [`Error::InvalidValue`]. The empty string is a value. It is different from
+///   no value, which a session may also have.
+/// - **`expiry` is the time from this call until the session expires.** `None` is the
+///   [default period](Store::default_period). `set`, `touch` and `update` start the period anew. Zero or less makes
+///   the session expire at once. A period shorter than [`MIN_PERIOD`](crate::MIN_PERIOD) or longer than
+///   [`MAX_PERIOD`](crate::MAX_PERIOD) is [`Error::PeriodOutOfRange`].
+/// - **A call that returns an error changes nothing**, now or later. The exceptions are [`Error::Disconnected`]
+///   and [`Error::StillRunning`]: the call may have had its effect, or may still have it.
+/// - **Concurrent calls** from any number of threads have the result of some sequential order.
 ///
-/// The trait is dyn-compatible, and an `Arc` of a store is a store.
+/// # Many calls at once
+///
+/// A verb that ends in `_many` does the same as one call of the single verb for each argument, in some order. It
+/// returns one result for each argument, in the order of the arguments, and each may succeed or fail on its own.
+/// The provided implementations make one call after the other. A backend overrides them if a batch is faster.
+///
+/// # Implementations
+///
+/// The trait is dyn-compatible, and an `Arc` of a store is a store. [`Error::other`] wraps the errors of another
+/// backend.
 ///
 /// # Examples
 ///
@@ -47,100 +56,108 @@ use crate::{Error, Key, Period, Session};
 /// # Ok::<(), Error>(())
 /// ```
 pub trait Store: Send + Sync + 'static {
-    /// The period that a write without an expiry gives. One week, until somebody changes it.
+    /// Returns the default period: the expiry of every write that gives none.
+    ///
+    /// It is [`DEFAULT_PERIOD`](crate::DEFAULT_PERIOD), one week, unless it was changed.
     fn default_period(&self) -> Period;
 
-    /// Changes the default period, for all who share this store, from their next call on.
+    /// Sets the default period for all users of this store in this process, from their next call on.
     ///
-    /// A period out of range is taken, and refused by the calls that would use it.
+    /// Existing sessions keep their expiry date. The period is not checked here: if it is out of range, every
+    /// call that uses it is [`Error::PeriodOutOfRange`].
     fn set_default_period(&self, period: Period);
 
-    /// How many calls the store can carry out at the same time: an
-    /// [`Offload`](crate::Offload) makes so many at once.
+    /// Returns how many calls the store can execute at the same time. An [`Offload`](crate::Offload) has at most
+    /// as many workers.
     ///
-    /// Provided: the processors that there are.
+    /// The provided implementation returns the number of processors, or 1 if that is unknown.
     fn parallelism(&self) -> NonZeroUsize {
         thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
     }
 
-    /// Makes a new session and returns its key, which nobody can guess.
+    /// Creates a session under a new random key and returns the key.
     ///
-    /// Without a value the session is there, and unset: [`get`](Store::get) says [`Error::NotSet`].
+    /// Without a value, the session exists but has none: [`get`](Store::get) returns [`Error::NotSet`].
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidValue`], [`Error::PeriodOutOfRange`], [`Error::Randomness`], or the
-    /// backend's own failure.
+    /// [`Error::InvalidValue`], [`Error::PeriodOutOfRange`], [`Error::Randomness`], or an error of the backend.
+    /// After [`Error::Disconnected`] there may be a session, but no program knows its key.
     fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error>;
 
-    /// Removes a session. Clearing an absent one is fine, and so is clearing twice.
+    /// Removes a session. `Ok` if there is none: clearing twice is fine.
     ///
     /// # Errors
     ///
-    /// The backend's own failure.
+    /// An error of the backend.
     fn clear(&self, key: &Key) -> Result<(), Error>;
 
-    /// Reads a session's value and what is left of its life. Reading does not prolong it.
+    /// Returns the value of a session and the remaining time until it expires. Reading does not extend it.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] where there is no living session, [`Error::NotSet`] where there is one
-    /// without a value, or the backend's own failure.
+    /// [`Error::NotFound`] if the session is absent, [`Error::NotSet`] if it has no value, or an error of the
+    /// backend.
     fn get(&self, key: &Key) -> Result<Session, Error>;
 
-    /// Gives a living session this value, and a life that starts now.
+    /// Replaces the value of an existing session. Its period starts anew.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] where there is no living session: nothing is created.
-    /// [`Error::InvalidValue`], [`Error::PeriodOutOfRange`], or the backend's own failure.
+    /// [`Error::NotFound`] if the session is absent: none is created. [`Error::InvalidValue`],
+    /// [`Error::PeriodOutOfRange`], or an error of the backend.
     fn set(&self, key: &Key, value: &str, expiry: Option<Period>) -> Result<(), Error>;
 
-    /// Makes a session under a key that the caller chose, for example one that another service made.
+    /// Creates a session under this key, for example under a key that another service has created. The key of an
+    /// expired session may be used again.
     ///
-    /// Use [`generate`](Store::generate) for visitors. Never insert a key that a visitor sent.
+    /// Never insert a key that a visitor sent: use [`generate`](Store::generate) for visitors.
     ///
     /// # Errors
     ///
-    /// [`Error::KeyExists`] where a living session has the key, and it stays as it was.
-    /// [`Error::InvalidValue`], [`Error::PeriodOutOfRange`], or the backend's own failure.
+    /// [`Error::KeyExists`] if a session has the key, so inserting twice fails the second time. That session is
+    /// not changed. [`Error::InvalidValue`], [`Error::PeriodOutOfRange`], or an error of the backend.
     fn insert(&self, key: &Key, value: Option<&str>, expiry: Option<Period>) -> Result<(), Error>;
 
-    /// Starts a living session's life anew, and leaves its value as it is.
+    /// Starts the period of an existing session anew. Its value does not change.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::PeriodOutOfRange`], or the backend's own failure.
+    /// [`Error::NotFound`] if the session is absent, [`Error::PeriodOutOfRange`], or an error of the backend.
     fn touch(&self, key: &Key, expiry: Option<Period>) -> Result<(), Error>;
 
-    /// Moves a living session to a new key, with its value and what is left of its life.
+    /// Moves an existing session to a new random key and returns the key. The value and the expiry date do not
+    /// change, and the old key is absent afterwards.
     ///
-    /// Do this when a visitor logs in: whoever knew the key before then has nothing.
+    /// Call it when a visitor logs in. A key that was stolen before the login is then useless.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::Randomness`], or the backend's own failure.
+    /// [`Error::NotFound`] if the session is absent, so rotating the same key twice fails the second time.
+    /// [`Error::Randomness`], or an error of the backend. After [`Error::Disconnected`] the session may be under
+    /// a key that no program knows.
     fn rotate(&self, key: &Key) -> Result<Key, Error>;
 
-    /// Reads a living session, lets `edit` make a new value of the old, and writes it, with nobody
-    /// in between: two updates of one session at the same time lose nothing.
+    /// Reads a session, computes its new value with `edit`, and writes that value, as one atomic operation.
+    /// Concurrent updates of one session are executed one after another, so none is lost.
     ///
-    /// `edit` is given `None` for a session that is unset. Where it returns `None`, the session
-    /// stays as it is, its life included. Otherwise the value is written as [`set`](Store::set)
-    /// writes it. The session as it is afterwards is returned.
+    /// `edit` gets the current value, or `None` if the session has none. If it returns a value, that is written as
+    /// by [`set`](Store::set). If it returns `None`, nothing is written and the period does not start anew.
+    /// Returns the session as it is afterwards.
     ///
-    /// `edit` may be run again where the backend has to begin anew, so its effects should be on the
-    /// value alone. It must not use the same store, which may wait for itself. Others who write to
-    /// this session wait while it runs.
+    /// While `edit` is executed, other writes to this session wait. It must not call this store, because that call
+    /// may wait for the update. If the backend has to repeat the operation, it calls `edit` again, so `edit`
+    /// should have no side effects.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`]; [`Error::NotSet`] where the session was unset and `edit` left it so;
-    /// [`Error::InvalidValue`], [`Error::PeriodOutOfRange`], or the backend's own failure.
+    /// [`Error::NotFound`] if the session is absent or expires while `edit` is executed. [`Error::NotSet`] if it
+    /// has no value and `edit` returned `None`. [`Error::InvalidValue`], [`Error::PeriodOutOfRange`], or an error
+    /// of the backend.
     ///
     /// # Panics
     ///
-    /// Where `edit` does; then the session is as it was.
+    /// If `edit` panics. The session is not changed.
     ///
     /// # Examples
     ///
@@ -165,7 +182,7 @@ pub trait Store: Send + Sync + 'static {
         edit: &mut dyn FnMut(Option<&str>) -> Option<String>,
     ) -> Result<Session, Error>;
 
-    /// [`generate`](Store::generate) for each `(value, expiry)`.
+    /// Does [`generate`](Store::generate) for each `(value, expiry)`.
     fn generate_many(&self, calls: &[(Option<&str>, Option<Period>)]) -> Vec<Result<Key, Error>> {
         calls
             .iter()
@@ -173,17 +190,17 @@ pub trait Store: Send + Sync + 'static {
             .collect()
     }
 
-    /// [`clear`](Store::clear) for each key.
+    /// Does [`clear`](Store::clear) for each key.
     fn clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
         keys.iter().map(|key| self.clear(key)).collect()
     }
 
-    /// [`get`](Store::get) for each key.
+    /// Does [`get`](Store::get) for each key.
     fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
         keys.iter().map(|key| self.get(key)).collect()
     }
 
-    /// [`set`](Store::set) for each `(key, value, expiry)`.
+    /// Does [`set`](Store::set) for each `(key, value, expiry)`.
     fn set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
         calls
             .iter()
@@ -191,7 +208,7 @@ pub trait Store: Send + Sync + 'static {
             .collect()
     }
 
-    /// [`insert`](Store::insert) for each `(key, value, expiry)`.
+    /// Does [`insert`](Store::insert) for each `(key, value, expiry)`.
     fn insert_many(
         &self,
         calls: &[(&Key, Option<&str>, Option<Period>)],
@@ -202,7 +219,7 @@ pub trait Store: Send + Sync + 'static {
             .collect()
     }
 
-    /// [`touch`](Store::touch) for each `(key, expiry)`.
+    /// Does [`touch`](Store::touch) for each `(key, expiry)`.
     fn touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
         calls
             .iter()
@@ -210,26 +227,23 @@ pub trait Store: Send + Sync + 'static {
             .collect()
     }
 
-    /// [`clear_many`](Store::clear_many), except that a session which another transaction keeps locked is
-    /// [`Error::Locked`].
+    /// Like [`clear_many`](Store::clear_many), but does not wait for locks: a session that another transaction has
+    /// locked is [`Error::Locked`].
     ///
-    /// Provided: it waits for the lock.
+    /// An [`Offload`](crate::Offload) calls it so that one locked session does not delay a batch. The provided
+    /// implementation waits.
     fn try_clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
         self.clear_many(keys)
     }
 
-    /// [`set_many`](Store::set_many), except that a session which another transaction keeps locked is
-    /// [`Error::Locked`].
-    ///
-    /// Provided: it waits for the lock.
+    /// Like [`set_many`](Store::set_many), but does not wait for locks: see
+    /// [`try_clear_many`](Store::try_clear_many).
     fn try_set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
         self.set_many(calls)
     }
 
-    /// [`insert_many`](Store::insert_many), except that a key which another transaction keeps locked is
-    /// [`Error::Locked`].
-    ///
-    /// Provided: it waits for the lock.
+    /// Like [`insert_many`](Store::insert_many), but does not wait for locks: see
+    /// [`try_clear_many`](Store::try_clear_many).
     fn try_insert_many(
         &self,
         calls: &[(&Key, Option<&str>, Option<Period>)],
@@ -237,10 +251,8 @@ pub trait Store: Send + Sync + 'static {
         self.insert_many(calls)
     }
 
-    /// [`touch_many`](Store::touch_many), except that a session which another transaction keeps locked is
-    /// [`Error::Locked`].
-    ///
-    /// Provided: it waits for the lock.
+    /// Like [`touch_many`](Store::touch_many), but does not wait for locks: see
+    /// [`try_clear_many`](Store::try_clear_many).
     fn try_touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
         self.touch_many(calls)
     }
