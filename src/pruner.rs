@@ -1,4 +1,4 @@
-//! A thread that removes expired rows now and then.
+//! A thread that removes the rows of expired sessions.
 
 use std::{
     any::Any,
@@ -18,36 +18,34 @@ use crate::{
     pg::{Step, Sweep, Turn},
 };
 
-/// By how much the time between two passes may be shorter or longer.
+/// The largest random change of the interval, as a fraction of it.
 const JITTER: f64 = 0.2;
 
-/// Longer intervals are as this one: a sum of times has to fit its type.
+/// A longer interval counts as this one, so that times can be added without overflow.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// Removes the rows of expired sessions in the background, as long as it is kept.
+/// Removes the rows of expired sessions in the background until it is dropped.
 ///
-/// A thread of its own, named `session-pruner`, calls for a pass through the table at once, and then
-/// every [`interval`](PrunerBuilder::interval). It goes about it as [`PostgresStore::prune`] does, in
-/// small statements that hold up nobody, through the connections of the store, one at a time.
+/// A thread named `session-pruner` makes a pass through the table at once, and then another one every
+/// [`interval`](PrunerBuilder::interval). Like [`PostgresStore::prune`], a pass consists of short statements that
+/// block no other call. It uses one connection of the store at a time.
 ///
-/// Of many programs that do this to one table only one removes rows at any time. Who finds another at
-/// it leaves the pass to that one. For this, each statement tries to get an advisory lock of its
-/// transaction, which a pooler cannot mix up. Who has it at the moment, tells
+/// If several programs prune the same table, only one of them removes rows at any time. A program that finds
+/// another one pruning skips the pass. Each statement takes an advisory lock for its transaction, so this also works
+/// behind a pooler. This query shows which connection has the lock:
 ///
 /// ```sql
 /// SELECT pid, objid::regclass FROM pg_locks
 /// WHERE locktype = 'advisory' AND classid = 1936028531 AND objsubid = 2;
 /// ```
 ///
-/// Nothing ends it but its end: a pass that fails is counted, and the next one comes when it is due.
-/// [`stats`](Pruner::stats) tells.
+/// A failed pass does not stop the pruner. Failures are counted in [`stats`](Pruner::stats).
 ///
 /// # Dropping
 ///
-/// Dropping it ends it. That takes no time, wherever it happens: the thread ends by itself, as soon as
-/// the server has cancelled the statement that it waits for, and drops its hold of the store there. Where
-/// it waits for a connection of the pool, that takes as long as the store's
-/// [`timeout`](crate::PostgresStoreBuilder::timeout).
+/// Dropping the pruner stops it and returns at once. Its thread ends when the server has cancelled the running
+/// statement, and then drops its handle of the store. If the thread waits for a connection of the pool, this may
+/// take up to the store's [`timeout`](crate::PostgresStoreBuilder::timeout).
 ///
 /// # Examples
 ///
@@ -62,25 +60,25 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60)
 /// store.create_table()?;
 ///
 /// let pruner = Pruner::builder().interval(Duration::from_secs(60)).start(store.clone());
-/// // Serve visitors, and look after it now and then.
+/// // Serve requests, and check the pruner from time to time.
 /// if let Some(error) = pruner.stats().last_error {
-///     eprintln!("expired sessions stay where they are: {error}");
+///     eprintln!("expired sessions were not removed: {error}");
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[must_use = "it ends when it is dropped"]
+#[must_use = "a pruner stops when it is dropped"]
 pub struct Pruner {
     shared: Arc<Shared>,
-    /// Ends what the thread does on the server.
+    /// Expires if the pruner is dropped, so that the running statement is cancelled.
     deadline: Deadline,
 }
 
 impl Pruner {
-    /// Starts one with the default options; see [`PrunerBuilder::start`].
+    /// Starts a pruner with the default options; see [`PrunerBuilder::start`].
     ///
     /// # Panics
     ///
-    /// Where the system has no thread left.
+    /// If the system cannot start a thread.
     pub fn start<P>(store: P) -> Pruner
     where
         P: Deref<Target = PostgresStore> + Send + 'static,
@@ -88,12 +86,12 @@ impl Pruner {
         Pruner::builder().start(store)
     }
 
-    /// One with other than the default options.
+    /// Returns a builder for the options of a pruner.
     pub fn builder() -> PrunerBuilder {
         PrunerBuilder::default()
     }
 
-    /// How it does, as of now.
+    /// Returns the counters of this pruner.
     pub fn stats(&self) -> PrunerStats {
         self.shared.state().stats.clone()
     }
@@ -101,8 +99,8 @@ impl Pruner {
 
 impl Drop for Pruner {
     fn drop(&mut self) {
-        self.shared.state().is_over = true;
-        self.shared.over.notify_all();
+        self.shared.state().is_stopped = true;
+        self.shared.stopped.notify_all();
         self.deadline.expire();
     }
 }
@@ -115,7 +113,7 @@ impl fmt::Debug for Pruner {
     }
 }
 
-/// Options for a [`Pruner`]; made by [`Pruner::builder`].
+/// The options of a [`Pruner`]. Made by [`Pruner::builder`].
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until a pruner is started"]
 pub struct PrunerBuilder {
@@ -133,43 +131,45 @@ impl Default for PrunerBuilder {
 }
 
 impl PrunerBuilder {
-    /// Sets how long after one pass the next begins, give or take a fifth, by chance: so that programs
-    /// which were started together do not go on together.
+    /// Sets the time between two passes. It is made up to 20 % shorter or longer at random, so that programs that
+    /// were started together do not prune together.
     ///
-    /// Defaults to 5 minutes. Where sessions live for half an hour, a sixth more rows than there are
-    /// living ones is then the most that piles up. Each program reads the table once in this time,
-    /// which is milliseconds for 100,000 sessions and seconds for ten millions: where there are many, give
-    /// it more.
+    /// Defaults to 5 minutes. If sessions live for half an hour, the table then has about a sixth more rows than
+    /// sessions. In each interval, every program reads the table once, which takes milliseconds for 100,000
+    /// sessions and seconds for ten million: use a longer interval for a large table.
     ///
     /// # Panics
     ///
     /// If it is zero.
     pub fn interval(mut self, interval: Duration) -> Self {
-        assert!(!interval.is_zero(), "a pruner rests between two passes");
+        assert!(
+            !interval.is_zero(),
+            "the interval of a pruner must be longer than zero"
+        );
         self.interval = interval;
         self
     }
 
-    /// Sets how many rows a pass removes at most.
+    /// Sets the largest number of rows that a pass removes.
     ///
-    /// Defaults to as many as there are: it holds up nobody in any case.
+    /// Defaults to no limit, because a pass blocks no other call.
     ///
     /// # Panics
     ///
     /// If it is 0.
     pub fn limit(mut self, rows: u64) -> Self {
-        assert!(rows > 0, "a pass removes at least one row");
+        assert!(rows > 0, "the limit of a pruner must be at least one row");
         self.limit = rows;
         self
     }
 
-    /// Starts a pruner for the store, which it keeps alive until it is dropped: an
-    /// `Arc<PostgresStore>`, or a reference to one that lives for ever. For the store of a facade,
-    /// [`Offload::start_pruner`](crate::Offload::start_pruner) does it.
+    /// Starts a pruner for this store: an `Arc<PostgresStore>` or a `&'static PostgresStore`. The store is kept
+    /// until the pruner is dropped. For the store of a facade, use
+    /// [`Offload::start_pruner`](crate::Offload::start_pruner).
     ///
     /// # Panics
     ///
-    /// Where the system has no thread left.
+    /// If the system cannot start a thread.
     pub fn start<P>(self, store: P) -> Pruner
     where
         P: Deref<Target = PostgresStore> + Send + 'static,
@@ -184,16 +184,16 @@ impl PrunerBuilder {
         let thread = thread::Builder::new().name("session-pruner".to_owned());
         match thread.spawn(work) {
             Ok(_) => Pruner { shared, deadline },
-            Err(e) => panic!("no thread for a pruner: {e}"),
+            Err(e) => panic!("cannot start the thread of a pruner: {e}"),
         }
     }
 
-    /// Pass after pass, until it is over.
+    /// Makes passes until the pruner is dropped.
     fn run(&self, store: &PostgresStore, shared: &Shared) {
         loop {
             let pass = catch_unwind(AssertUnwindSafe(|| self.pass(store, shared)));
             shared.count(pass.unwrap_or_else(|panic| Err(panicked(&*panic))));
-            if shared.is_over_within(self.pause()) {
+            if shared.is_stopped_within(self.pause()) {
                 return;
             }
         }
@@ -202,20 +202,20 @@ impl PrunerBuilder {
     fn pass(&self, store: &PostgresStore, shared: &Shared) -> Result<Pass, Error> {
         let mut sweep = Sweep::new(store, self.limit, Turn::Ones);
         let mut rest = Duration::ZERO;
-        while !shared.is_over_within(rest) {
+        while !shared.is_stopped_within(rest) {
             let before = sweep.removed;
             let step = sweep.step()?;
             shared.state().stats.removed += sweep.removed - before;
             match step {
                 Step::More => rest = sweep.rest(),
                 Step::Done => return sweep.refusal.map_or(Ok(Pass::Done), Err),
-                Step::Elsewhere => return Ok(Pass::Elsewhere),
+                Step::Elsewhere => return Ok(Pass::Skipped),
             }
         }
-        Ok(Pass::Over)
+        Ok(Pass::Stopped)
     }
 
-    /// How long to wait for the next pass.
+    /// The time until the next pass.
     fn pause(&self) -> Duration {
         let interval = self.interval.min(LONGEST_INTERVAL);
         // Without randomness there is no jitter.
@@ -225,51 +225,56 @@ impl PrunerBuilder {
     }
 }
 
-/// What became of a pass.
+/// How a pass ended.
 enum Pass {
     Done,
-    Elsewhere,
-    Over,
+    /// Another program prunes the table.
+    Skipped,
+    /// The pruner was dropped.
+    Stopped,
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    Error::other(format!("a panic: {}", text.unwrap_or("of no text")))
+    Error::other(format!(
+        "the pass panicked: {}",
+        text.unwrap_or("without a message")
+    ))
 }
 
-/// What [`Pruner::stats`] counts.
+/// The counters of a [`Pruner`], returned by [`Pruner::stats`].
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct PrunerStats {
-    /// Rows that it has removed so far.
+    /// Rows that were removed.
     pub removed: u64,
-    /// Passes that went through the whole table, or to their limit.
+    /// Passes that reached the end of the table, or their limit.
     pub passes: u64,
-    /// Passes that were left to another program, which was at it.
+    /// Passes that were skipped because another program pruned the table.
     pub yields: u64,
-    /// Passes that failed, or that could not remove some of the expired rows.
+    /// Passes that failed, or that could not remove some expired rows.
     pub failures: u64,
-    /// Why the last pass failed, or could not remove the first row that it passed over; nothing where it did
-    /// not fail.
+    /// The error of the last pass, or of the first row that the last pass could not remove. `None` if the last pass
+    /// did not fail.
     pub last_error: Option<Error>,
 }
 
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    over: Condvar,
+    stopped: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    is_over: bool,
+    is_stopped: bool,
     stats: PrunerStats,
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics half way under this lock.
+        // No code panics while it holds this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -279,8 +284,8 @@ impl Shared {
         stats.last_error = None;
         match pass {
             Ok(Pass::Done) => stats.passes += 1,
-            Ok(Pass::Elsewhere) => stats.yields += 1,
-            Ok(Pass::Over) => {}
+            Ok(Pass::Skipped) => stats.yields += 1,
+            Ok(Pass::Stopped) => {}
             Err(e) => {
                 stats.failures += 1;
                 stats.last_error = Some(e);
@@ -288,12 +293,12 @@ impl Shared {
         }
     }
 
-    /// Waits so long for the pruner to be dropped, and says whether it was.
-    fn is_over_within(&self, time: Duration) -> bool {
+    /// Waits until the pruner is dropped, at most for `time`. Returns whether it was dropped.
+    fn is_stopped_within(&self, time: Duration) -> bool {
         let (state, _) = self
-            .over
-            .wait_timeout_while(self.state(), time, |state| !state.is_over)
+            .stopped
+            .wait_timeout_while(self.state(), time, |state| !state.is_stopped)
             .unwrap_or_else(PoisonError::into_inner);
-        state.is_over
+        state.is_stopped
     }
 }
