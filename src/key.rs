@@ -7,17 +7,18 @@ use rand::{TryRng, rngs::SysRng};
 
 use crate::Error;
 
-/// How many bytes of randomness a generated key holds: 240 bits, 40 characters of base64.
+/// The random bytes of a generated key: 240 bits, 40 characters of base64.
 const RANDOM_BYTES: usize = 30;
 
-/// The name of a session: a bearer secret, for whoever shows it is logged in.
+/// The key of a session. It is a bearer secret: a client that presents it owns the session.
 ///
-/// A generated key is 30 bytes of the operating system's randomness in URL-safe base64, which makes
-/// 40 characters that need no escaping in a cookie, a header or a URL. A key that somebody sends is
-/// parsed, and parsing takes 1 to 40 visible ASCII characters, so that keys of another service that
-/// shares the table work too, and a forged cookie that no store could have made costs no query.
+/// A generated key consists of 30 random bytes from the operating system in URL-safe base64: 40 characters that
+/// need no escaping in a cookie, a header or a URL.
 ///
-/// `Debug` never shows it. [`Key::as_str`] and `Display` do: they are for the cookie.
+/// Parse a key that a client sends. A key is 1 to 40 visible ASCII characters. This includes the keys of other
+/// services that share the table. Other texts are [`InvalidKey`] and cost no query.
+///
+/// `Debug` does not show the key. [`as_str`](Key::as_str) and `Display` do, so that it can be sent in a cookie.
 ///
 /// # Examples
 ///
@@ -37,17 +38,17 @@ const RANDOM_BYTES: usize = 30;
 pub struct Key(Box<str>);
 
 impl Key {
-    /// The most characters a key has: what the table's `char(40)` holds.
+    /// The largest number of characters in a key: 40, as in the column's type `char(40)`.
     pub const MAX_LEN: usize = 40;
 
-    /// Makes a key that nobody can guess.
+    /// Returns a new random key.
     ///
-    /// Any number of threads may call it at once: the randomness comes from the operating system,
-    /// and no state of this process, forked or not, takes part.
+    /// The random bytes come from the operating system for each key. The process keeps no state that a fork could
+    /// duplicate.
     ///
     /// # Errors
     ///
-    /// [`Error::Randomness`] where the operating system gives none; nothing weaker is used instead.
+    /// [`Error::Randomness`] if the operating system provides no random bytes.
     pub fn generate() -> Result<Key, Error> {
         let mut bytes = [0; RANDOM_BYTES];
         SysRng
@@ -56,7 +57,7 @@ impl Key {
         Ok(Key(URL_SAFE_NO_PAD.encode(bytes).into()))
     }
 
-    /// The key itself, for the cookie.
+    /// Returns the text of the key. It is a secret: send it to the client only, and do not log it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -68,7 +69,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Writes the key itself: for the cookie, not for a log.
+/// Writes the text of the key. It is a secret: do not log it.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
@@ -87,18 +88,20 @@ impl From<Key> for String {
     }
 }
 
-/// Why a text is no key. It never repeats the text.
+/// The reason why a text is not a [`Key`]. It does not contain the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidKey {
-    /// It has no characters.
+    /// The text is empty.
     #[error("a session key cannot be empty")]
     Empty,
-    /// It has more than [`Key::MAX_LEN`] bytes; this many.
-    #[error("a session key has at most 40 characters, this one has {0} bytes")]
+    /// The text has more than [`Key::MAX_LEN`] bytes. The field is its length in bytes.
+    #[error("a session key has at most 40 characters, and this text has {0} bytes")]
     TooLong(usize),
-    /// The byte at this place, counted from 0, is not a visible ASCII character.
-    #[error("a session key is visible ASCII without blanks, byte {0} is not")]
+    /// The byte at this position, counted from 0, is not a visible ASCII character.
+    #[error(
+        "a session key consists of visible ASCII characters, and byte {0} of this text is not one"
+    )]
     InvalidByte(usize),
 }
 

@@ -1,4 +1,4 @@
-//! Sessions in this process's memory.
+//! Sessions in the memory of the process.
 
 use std::{
     collections::HashMap,
@@ -12,15 +12,14 @@ use crate::{
     DEFAULT_PERIOD, Error, Key, Period, Session, Store, period::DefaultPeriod, session::check_value,
 };
 
-/// A store in memory: nothing to install, for tests, demos and programs of one process.
+/// A store in memory, for tests, demos and programs that run as a single process.
 ///
-/// It keeps every rule of [`Store`]. Its clock is monotonic, so setting the system's time changes
-/// nobody's session. All is gone with the process.
+/// It keeps all rules of [`Store`]. Its clock is monotonic, so a change of the system time does not affect
+/// sessions. All sessions are lost when the store is dropped.
 ///
-/// Expired sessions do not pile up: whenever the map has doubled since it was last swept, the call
-/// that adds the next session sweeps it, which spread over all calls costs each a constant. So it
-/// never holds more than twice as many entries as there were living sessions at the last sweep,
-/// and never fewer than 1,024 before the first.
+/// Expired sessions are removed when the number of entries reaches twice the number of sessions that were left
+/// after the previous removal, but at least 1,024. So the store holds at most twice as many entries as it had
+/// sessions then, and the removals add a constant amortized cost to each call.
 ///
 /// # Examples
 ///
@@ -38,15 +37,15 @@ pub struct MemoryStore {
     entries: Mutex<Entries>,
 }
 
-/// The sessions, and how many there may be before the next sweep.
 struct Entries {
     map: HashMap<Key, Entry>,
+    /// The number of entries at which expired ones are removed.
     sweep_at: usize,
 }
 
 struct Entry {
     value: Option<String>,
-    /// By the store's clock: how long after its start this session expires.
+    /// The time from the start of the store until the session expires.
     expires: Period,
 }
 
@@ -62,7 +61,7 @@ impl Entry {
     }
 }
 
-/// Fewer entries than this are never swept.
+/// The smallest number of entries at which expired ones are removed.
 const SWEEP_FROM: usize = 1024;
 
 impl Entries {
@@ -83,7 +82,7 @@ impl Entries {
 }
 
 impl MemoryStore {
-    /// An empty store, with a default period of [`DEFAULT_PERIOD`].
+    /// Returns an empty store. Its default period is [`DEFAULT_PERIOD`], one week.
     pub fn new() -> MemoryStore {
         MemoryStore {
             start: Instant::now(),
@@ -95,15 +94,14 @@ impl MemoryStore {
         }
     }
 
-    /// The store's clock, monotonic; its bounds are far beyond any uptime.
+    /// The time since the store was made. The maximum of `Period` is never reached.
     fn now(&self) -> Period {
         Period::try_from(self.start.elapsed()).unwrap_or(Period::MAX)
     }
 
-    /// The lock, and the time by which everything done under it is judged.
+    /// Locks the entries, and returns the current time for all decisions under this lock.
     ///
-    /// A panic under the lock can only come from an `edit`, before anything was changed: the entries
-    /// are whole, and the lock serves on.
+    /// A poisoned lock is used, because only `edit` can panic under it, before any entry is changed.
     fn entries(&self) -> (MutexGuard<'_, Entries>, Period) {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.now();
@@ -134,7 +132,7 @@ impl Store for MemoryStore {
         self.default_period.set(period);
     }
 
-    /// One: its calls take turns.
+    /// Returns 1, because the calls of this store are executed one after another.
     fn parallelism(&self) -> NonZeroUsize {
         NonZeroUsize::MIN
     }
@@ -214,7 +212,7 @@ impl Store for MemoryStore {
             return entry.session(now);
         };
         check_value(&value)?;
-        // The edit took its time: the session may have expired, and a life starts when it is written.
+        // The session may have expired during `edit`. Its new period starts when the value is written.
         let now = self.now();
         if entry.expires <= now {
             return Err(Error::NotFound);

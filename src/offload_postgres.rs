@@ -1,4 +1,4 @@
-//! What a facade offers if its store is a [`PostgresStore`].
+//! Methods of a facade whose store is a [`PostgresStore`].
 
 use std::panic::resume_unwind;
 
@@ -10,12 +10,13 @@ use crate::{
 };
 
 impl Offload<PostgresStore> {
-    /// Returns a builder for a facade with other than the default options, for any store.
+    /// Returns a builder for the options of a facade, for any store.
     pub fn builder() -> OffloadBuilder {
         OffloadBuilder::default()
     }
 
-    /// Connects in a thread, as [`PostgresStore::connect`] does; [`OffloadBuilder::connect`] takes options.
+    /// Connects like [`PostgresStore::connect`], on a thread of the runtime's blocking pool, and returns a facade
+    /// for the store. To set options, use [`OffloadBuilder::connect`].
     ///
     /// # Errors
     ///
@@ -30,12 +31,14 @@ impl Offload<PostgresStore> {
             .await
     }
 
-    /// Starts a [`Pruner`] for the store, which it keeps until it is dropped. It occupies no worker, but now
-    /// and then one of the store's connections for some milliseconds.
+    /// Starts a [`Pruner`] for the store. The store is kept until the pruner is dropped.
+    ///
+    /// The pruner has a thread of its own and occupies no worker. It uses one of the store's connections for some
+    /// milliseconds at a time.
     ///
     /// # Panics
     ///
-    /// If the system has no thread left.
+    /// If the system cannot start a thread.
     ///
     /// # Examples
     ///
@@ -49,7 +52,7 @@ impl Offload<PostgresStore> {
     /// let store = Offload::connect(database_url).await?;
     /// store.run(|store| store.create_table()).await??;
     /// let pruner = store.start_pruner(Pruner::builder());
-    /// // Serve visitors.
+    /// // Serve requests.
     /// drop(pruner);
     /// # Ok(())
     /// # }
@@ -60,20 +63,19 @@ impl Offload<PostgresStore> {
 }
 
 impl OffloadBuilder {
-    /// Connects in a thread, as [`PostgresStoreBuilder::connect`] does, and makes the facade for that
-    /// store.
+    /// Connects like [`PostgresStoreBuilder::connect`], on a thread of the runtime's blocking pool, and returns a
+    /// facade for the store.
     ///
     /// # Errors
     ///
-    /// Those of [`PostgresStoreBuilder::connect`]; [`Error::NoRuntime`] outside of a tokio runtime, and
-    /// [`Error::Cancelled`] where it shuts down.
+    /// Those of [`PostgresStoreBuilder::connect`]. [`Error::NoRuntime`] outside of a tokio runtime.
+    /// [`Error::Cancelled`] if the runtime shuts down.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up the connection, once it is made. The thread that connects cannot be
-    /// stopped, so a runtime that is dropped meanwhile waits for it, at most until the `connect_timeout` of
-    /// every address has passed; [`Runtime::shutdown_timeout`](tokio::runtime::Runtime::shutdown_timeout)
-    /// waits for less.
+    /// If the future is dropped, the connection is closed as soon as it is open. The thread that connects cannot be
+    /// interrupted. A runtime that is dropped waits for it, at most for the `connect_timeout` of each address.
+    /// [`Runtime::shutdown_timeout`](tokio::runtime::Runtime::shutdown_timeout) limits this wait.
     pub async fn connect<O>(
         self,
         store: PostgresStoreBuilder,
@@ -85,7 +87,7 @@ impl OffloadBuilder {
     {
         let options = options.try_into().map_err(Into::into)?;
         let runtime = Handle::try_current().map_err(|_| Error::NoRuntime)?;
-        // Whoever drops what comes of it, on whatever thread, drops a facade, which is prepared for that.
+        // The result is a facade and not a store, because a facade can be dropped on any thread.
         let connect = move || Ok(self.build(store.connect(options)?));
         match runtime.spawn_blocking(connect).await {
             Ok(connected) => connected,

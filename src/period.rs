@@ -1,28 +1,35 @@
-//! How long a session lives: the type, its bounds and the default.
+//! The time until a session expires: its type, bounds and default.
 
 use std::sync::{PoisonError, RwLock};
 
 use crate::Error;
 
-/// A length of life: how long a session has, or has left.
+/// The time until a session expires: the type [`time::Duration`], under a shorter name.
 ///
-/// It is signed, as in the original: a period of zero or less describes a session that is already
-/// expired. The largest that can be asked for is [`MAX_PERIOD`]; [`Period::MAX`] is what a session
-/// has left that never expires.
+/// It is signed. A period of zero or less makes a session expire at once. A call accepts periods from
+/// [`MIN_PERIOD`] to [`MAX_PERIOD`]. A session that never expires has [`Period::MAX`] left.
+///
+/// # Examples
+///
+/// ```
+/// use session_postgres::{Period, time};
+///
+/// assert_eq!(Period::hours(2), time::Duration::minutes(120));
+/// assert_eq!(Period::try_from(std::time::Duration::from_secs(60))?, Period::MINUTE);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type Period = time::Duration;
 
-/// What a session gets where no expiry is given and nobody changed the default: one week.
+/// The default period of a new store: one week.
 pub const DEFAULT_PERIOD: Period = Period::WEEK;
 
-/// The longest period that can be asked for, 290,000 years: with it, the expiry date still fits
-/// PostgreSQL's range.
+/// The longest period that a call accepts: 290,000 years of 365 days. PostgreSQL can store the expiry date.
 pub const MAX_PERIOD: Period = Period::days(290_000 * 365);
 
-/// The shortest period that can be asked for, 6,000 years ago. Anything from zero down means
-/// "already expired".
+/// The shortest period that a call accepts: minus 6,000 years of 365 days. PostgreSQL can store the expiry date.
 pub const MIN_PERIOD: Period = Period::days(-6_000 * 365);
 
-/// Passes a period that every backend can hold.
+/// Returns the period if every backend can store it.
 pub(crate) fn check(period: Period) -> Result<Period, Error> {
     if (MIN_PERIOD..=MAX_PERIOD).contains(&period) {
         Ok(period)
@@ -31,7 +38,7 @@ pub(crate) fn check(period: Period) -> Result<Period, Error> {
     }
 }
 
-/// The default period of one store, which its users may change at any time.
+/// The default period of one store. It can be changed at any time.
 #[derive(Debug)]
 pub(crate) struct DefaultPeriod(RwLock<Period>);
 
@@ -48,7 +55,7 @@ impl DefaultPeriod {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = period;
     }
 
-    /// The period to write for what a caller gave as expiry.
+    /// Returns the expiry that a caller gave, or else the default.
     pub(crate) fn or_given(&self, expiry: Option<Period>) -> Result<Period, Error> {
         check(expiry.unwrap_or_else(|| self.get()))
     }

@@ -1,8 +1,8 @@
-//! What to expect of a quantity, from what was seen of it lately.
+//! A typical recent value of a quantity.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Follows a larger value at once, and a smaller one by an eighth of the difference.
+/// An estimate that follows a larger value at once, and a smaller one by an eighth of the difference.
 #[derive(Debug, Default)]
 pub(crate) struct Recent(AtomicUsize);
 

@@ -1,19 +1,20 @@
-//! What a session holds.
+//! A session and its value.
 
 use std::fmt;
 
 use crate::{Error, Period};
 
-/// What [`Store::get`](crate::Store::get) finds: the value, and how long it has left.
+/// The value of a session and its remaining time, as returned by [`Store::get`](crate::Store::get).
 ///
-/// `Debug` shows the value's length only: what a session holds is nobody's business in a log.
+/// `Debug` shows the length of the value, and not the value, so that it can be logged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Session {
-    /// What was stored, to the byte.
+    /// The stored value, unchanged.
     pub value: String,
-    /// What is left of the session's life, as of the moment it was read or written: more than zero,
-    /// but where an [`update`](crate::Store::update) has just ended the session. [`Period::MAX`] for
-    /// one that never expires.
+    /// The time from the read or write until the session expires. [`Period::MAX`] if it never expires.
+    ///
+    /// It is more than zero, unless this is the result of an [`update`](crate::Store::update) that made the session
+    /// expire.
     pub period: Period,
 }
 
@@ -26,19 +27,19 @@ impl fmt::Debug for Session {
     }
 }
 
-/// The largest value that a session holds, in bytes: 256 MiB.
+/// The largest size of a value in bytes: 256 MiB.
 ///
-/// PostgreSQL takes up to 1 GiB a statement, and answers more than that by closing the connection.
+/// PostgreSQL accepts messages of up to 1 GiB, and closes the connection if one is larger.
 pub const MAX_VALUE_BYTES: usize = 256 << 20;
 
-/// Passes a value that every backend can hold.
+/// Returns the value if every backend can store it.
 pub(crate) fn check_value(value: &str) -> Result<&str, Error> {
     if value.len() > MAX_VALUE_BYTES {
         return Err(Error::InvalidValue("it is longer than 256 MiB"));
     }
     if value.contains('\0') {
         return Err(Error::InvalidValue(
-            "it holds a NUL character, which PostgreSQL's text cannot; encode it first",
+            "it contains a NUL character, which PostgreSQL cannot store in a text: encode the value first",
         ));
     }
     Ok(value)
