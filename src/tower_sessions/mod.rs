@@ -1,11 +1,9 @@
-//! The facade as a store of [tower-sessions](https://docs.rs/tower-sessions/0.15) 0.15, with the feature
-//! `tower-sessions`.
+//! The session store of [tower-sessions](https://docs.rs/tower-sessions/0.15) 0.15, for axum and other frameworks
+//! on tower. Needs the feature `tower-sessions`.
 //!
-//! Any [`Offload`] is a [`SessionStore`]: give it to the `SessionManagerLayer`. A load, a save, a creation
-//! and a deletion are its [`get`](AsyncStore::get), [`set`](AsyncStore::set),
-//! [`insert`](AsyncStore::insert) and [`clear`](AsyncStore::clear): those that wait share a trip, and its
-//! limits and errors hold. `examples/axum.rs` is a site on it, with a login. The guide
-//! [`from_sqlx`](crate::guide::from_sqlx) describes how to move from `tower_sessions_sqlx_store::PostgresStore`.
+//! Every [`Offload`] implements [`SessionStore`], so it can be given to a `SessionManagerLayer`. The example
+//! `examples/axum.rs` is a site with a login. [`from_sqlx`](crate::guide::from_sqlx) is the guide for users of
+//! `tower_sessions_sqlx_store::PostgresStore`.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -36,54 +34,63 @@
 //! # }
 //! ```
 //!
-//! # What it promises
+//! # Calls
 //!
-//! - **Creating takes over nobody's session.** Where a living session has the record's id already, the
-//!   record gets a new one.
-//! - **Saving creates nothing and brings nothing back.** A record whose session was deleted, cycled to
-//!   another id or has expired in the meantime is [`Backend`](session_store::Error::Backend), and so is
-//!   one that was never created. tower-sessions' `MemoryStore` and sqlx stores would put the row back, the
-//!   logout undone; its Redis store says that all is well. The middleware takes success as leave to send
-//!   the id in a cookie: a request that was under way during a login would put the dead id over the new
-//!   one, and the visitor be logged out. At an error it sends none, and answers 500 to that one request.
-//! - **Expired sessions** are deleted in small trips by `delete_expired`, which blocks nobody. The task of
-//!   `continuously_delete_expired` ends at its first error, as tower-sessions has it.
-//! - **Loading** an absent session and an expired one is `None`. **Deleting** an absent one is fine.
-//! - **PostgreSQL's clock alone decides.** What goes to the server is a period, from the program's now to
-//!   [`expiry_date`](Record::expiry_date), and a loaded record's date is the program's now and what the
-//!   session has left. So where a program's clock is wrong, or each node has another, no session ends
-//!   early and none late. Only `Expiry::AtDateTime` means what the clock of the program makes of it.
-//! - **An expiry that is past** makes the session expired at once. One that is out of the database's range
-//!   becomes the nearest that is not.
-//! - **Errors hold no ids and no data.** A row that is no record, for example another program's, is
-//!   [`Decode`](session_store::Error::Decode). Data that would not come back as they are, nested deeper than
-//!   126 levels or larger than 256 MiB, are [`Encode`](session_store::Error::Encode).
+//! - **`create`** adds a session. If another session has the id of the record, or the connection breaks before the
+//!   server has answered, the record gets a new id. An existing session is never taken over.
+//! - **`save`** replaces the data and the expiry date of an existing session. If the session was deleted, moved to
+//!   another id by `cycle_id`, has expired or was never created, the error is
+//!   [`Backend`](session_store::Error::Backend) and nothing is created: a session that is gone stays gone. The
+//!   middleware answers 500 to such a request and sends no cookie, so a slow request cannot undo a logout.
+//! - **`load`** returns the record, or `None` if the session is absent or has expired.
+//! - **`delete`** removes the session. `Ok` if there is none.
+//! - **`delete_expired`** removes the rows of all expired sessions, in short statements that block no other call.
+//!   The task `continuously_delete_expired` ends at its first error. A [`Pruner`](crate::Pruner) does not.
 //!
-//! # What it cannot promise
+//! A save or delete whose connection breaks is repeated up to three times, so a restart of the server causes few
+//! errors. Each call has the time limit, the batches and the errors of the [`Offload`].
 //!
-//! tower-sessions loads at the first use of a session in a request, and saves when the request ends, with
-//! no lock between: of requests of one visitor at the same time, the last to end wins, all that the others
-//! have changed included. What has to be counted exactly belongs into
-//! [`AsyncStore::update`], or into a table of its own.
+//! # Errors
 //!
-//! After `Session::flush`, data inserted within the same request come under the old id again, with all other
-//! data gone; call `cycle_id` where that matters. `Session::clear` before anything was read takes the id of
-//! the cookie at its word: where that session is gone, the request is answered with 500.
+//! A row that is not a record, for example of another program, is [`Decode`](session_store::Error::Decode). A value
+//! that is nested deeper than 126 levels, or data larger than 256 MiB, are
+//! [`Encode`](session_store::Error::Encode). All other errors are [`Backend`](session_store::Error::Backend). Their
+//! texts contain no ids and no data.
 //!
-//! A save or a delete is made again if its connection broke before the server had answered, up to three times.
-//! So visitors do not notice that the server is restarted.
+//! # Expiry dates
 //!
-//! A `CachingSessionStore` fills its cache by saving, so this store will do behind it, and not as its cache.
-//! Another node's cache still has what was deleted.
+//! - The clock of PostgreSQL decides when a session expires. The store sends the time from now to
+//!   [`expiry_date`](Record::expiry_date), and computes the date of a loaded record from the remaining time. So a
+//!   program whose clock is wrong ends no session early or late, except with `Expiry::AtDateTime`.
+//! - A loaded `expiry_date` can be up to 5 ms earlier than the saved one, because the table keeps hundredths of a
+//!   second. It can be later by 5 ms plus the duration of the save and the load, which is 10 ms in all on a fast
+//!   network.
+//! - `Expiry::OnInactivity` extends a session only if the request changes its data, because the middleware saves
+//!   nothing otherwise. `SessionManagerLayer::with_always_save(true)` saves at each request.
+//! - A date in the past makes the session expire at once. A date outside of the range of the database becomes the
+//!   nearest date in it.
 //!
-//! `SessionManagerLayer` removes its cookie without the attribute `Secure`, so browsers refuse to remove one
-//! whose name begins with `__Host-` or `__Secure-`: do without these.
+//! # Limits
 //!
-//! # The row
+//! - Do not put a `CachingSessionStore` around this store. It saves to the cache and to the store at the same time.
+//!   If the store refuses the save because the session was deleted, the record stays in the cache, and later
+//!   requests to this process find it there: the logout is undone. Other processes also keep deleted sessions in
+//!   their caches.
+//! - If one visitor sends several requests at the same time, the save of the last request to end replaces the
+//!   changes of the others, because tower-sessions takes no lock between load and save. To count exactly, use
+//!   [`AsyncStore::update`] or a table of your own.
+//! - After `Session::flush`, data that the same request inserts is saved under the old id. Call `cycle_id` after
+//!   `flush` to get a new one.
+//! - `Session::clear` does not load the session. If it is the first call of a request and the session is absent,
+//!   the save fails and the answer is 500.
+//! - `SessionManagerLayer` removes its cookie without the attribute `Secure`. Browsers ignore that if the name of
+//!   the cookie begins with `__Host-` or `__Secure-`, so do not use these prefixes.
 //!
-//! The key is the id as the cookie has it, 22 characters; the value is [`data`](Record::data), and nothing
-//! else, as a JSON object. It is the table of everybody else's sessions: another program can read them by
-//! [`Store::get`], write them by [`Store::set`], and make one by [`Store::insert`].
+//! # Rows
+//!
+//! The key of a session is its id as in the cookie, 22 characters. The value is the record's
+//! [`data`](Record::data) as a JSON object. Other programs can read and write these sessions with [`Store::get`],
+//! [`Store::set`] and [`Store::insert`].
 
 use std::{collections::HashMap, error::Error as StdError, fmt};
 
@@ -100,20 +107,20 @@ use crate::{
     AsyncStore, Error, Key, MAX_PERIOD, MIN_PERIOD, Offload, Period, PostgresStore, Store,
 };
 
-/// How many ids are tried for a session. They are random, so that even the second is always free.
+/// The largest number of ids that a creation tries. They are random, so nearly always the first is free.
 const MAX_IDS: usize = 8;
 
-/// How often a write is made whose outcome is unknown because its connection broke. The last of the requests of
-/// a visitor wins in any case, and a session that was deleted meanwhile does not come back.
+/// The largest number of attempts at a write whose connection breaks. Repeating a write is safe: the last save wins
+/// in any case, and a save does not restore a deleted session.
 const MAX_WRITES: usize = 4;
 
-/// How many expired sessions are deleted at once.
-const EXPIRED_A_TRIP: u64 = 1_000;
+/// The largest number of expired sessions that one call of [`PostgresStore::prune`] removes.
+const PRUNE_LIMIT: u64 = 1_000;
 
-/// How deep each of the data may be nested: a deeper one could be written as JSON, and not be read again.
+/// The deepest nesting of a value. `serde_json` writes deeper values but cannot read them.
 const MAX_DEPTH: usize = 126;
 
-/// See [`tower_sessions`](self).
+/// See the module [`tower_sessions`](self).
 #[async_trait]
 impl<S: Store + fmt::Debug> SessionStore for Offload<S> {
     async fn create(&self, record: &mut Record) -> session_store::Result<()> {
@@ -123,7 +130,7 @@ impl<S: Store + fmt::Debug> SessionStore for Offload<S> {
             tries += 1;
             let (key, period) = (key(&record.id)?, period_until(record.expiry_date));
             match self.insert(&key, Some(&value), Some(period)).await {
-                // If the outcome is unknown, the session may be there under an id that no visitor gets.
+                // If the outcome is unknown, a session with an id that no visitor gets may exist.
                 Err(Error::KeyExists | Error::Disconnected(_)) if tries < MAX_IDS => {
                     record.id = Id::default();
                 }
@@ -168,16 +175,16 @@ impl<S: Store + fmt::Debug> SessionStore for Offload<S> {
     }
 }
 
-/// By [`PostgresStore::prune`], in as many trips as it takes, each alone in a lane.
+/// Calls [`PostgresStore::prune`] until no expired session is left.
 #[async_trait]
 impl ExpiredDeletion for Offload<PostgresStore> {
     async fn delete_expired(&self) -> session_store::Result<()> {
-        while self.run(|store| store.prune(EXPIRED_A_TRIP)).await?? == EXPIRED_A_TRIP {}
+        while self.run(|store| store.prune(PRUNE_LIMIT)).await?? == PRUNE_LIMIT {}
         Ok(())
     }
 }
 
-/// An error in tower-sessions' terms, which are texts, so that those of its causes go along.
+/// The errors of tower-sessions are texts, so the text contains the causes.
 impl From<Error> for session_store::Error {
     fn from(error: Error) -> session_store::Error {
         let mut text = error.to_string();
@@ -194,17 +201,17 @@ impl From<Error> for session_store::Error {
     }
 }
 
-/// As it is in the cookie.
+/// The key of a session: its id as in the cookie.
 fn key(id: &Id) -> Result<Key, Error> {
     Ok(id.to_string().parse()?)
 }
 
-/// What to ask for, so that a session ends at a date by this program's clock.
+/// The time until a date, by the clock of this program.
 fn period_until(date: OffsetDateTime) -> Period {
     (date - OffsetDateTime::now_utc()).clamp(MIN_PERIOD, MAX_PERIOD)
 }
 
-/// When a session ends, by this program's clock; one that never does, at the last date that there is.
+/// The date after a period, by the clock of this program. The last possible date if the session never expires.
 fn date_after(left: Period) -> OffsetDateTime {
     OffsetDateTime::now_utc().saturating_add(left)
 }
@@ -217,7 +224,7 @@ fn encode(data: &HashMap<String, Value>) -> session_store::Result<String> {
     serde_json::to_string(data).map_err(|e| session_store::Error::Encode(e.to_string()))
 }
 
-/// Whether a value is nested no deeper than so many levels.
+/// Whether the nesting of a value is at most `levels` deep.
 fn fits(value: &Value, levels: usize) -> bool {
     match (value, levels.checked_sub(1)) {
         (Value::Array(values), Some(rest)) => values.iter().all(|value| fits(value, rest)),
@@ -229,9 +236,10 @@ fn fits(value: &Value, levels: usize) -> bool {
 
 fn decode(value: &str) -> session_store::Result<HashMap<String, Value>> {
     serde_json::from_str(value).map_err(|e| {
-        // Its own text may quote the value.
+        // The text of `e` may quote the value.
         let (line, column) = (e.line(), e.column());
-        let why = format!("the session's value is no JSON object: line {line}, column {column}");
+        let why =
+            format!("the value of the session is not a JSON object: line {line}, column {column}");
         session_store::Error::Decode(why)
     })
 }
