@@ -8,4 +8,4 @@ pub(crate) mod lookup;
 pub(crate) mod password_file;
 mod service_file;
 #[cfg(test)]
-mod temp;
+mod test_files;

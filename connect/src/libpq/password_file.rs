@@ -182,7 +182,7 @@ mod tests {
     use std::path::Path;
 
     use super::{Entry, find};
-    use crate::libpq::temp::TempFiles;
+    use crate::libpq::test_files::TestFiles;
 
     impl Entry {
         /// What was found, for a test to compare.
@@ -202,7 +202,7 @@ mod tests {
 
     /// Checks what each content has for `h:1:d:u`.
     fn gives(cases: &[(&str, &str)]) {
-        let files = TempFiles::new();
+        let files = TestFiles::new();
         for (content, expected) in cases {
             let path = files.file("pgpass", content);
             assert_eq!(search(&path), *expected, "{content:?}");
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_backslash_escapes_a_colon_and_a_backslash_in_any_field() {
-        let files = TempFiles::new();
+        let files = TestFiles::new();
         for line in [r"\:\:1:1:a\:b:c\\d:secret", r"::1:1:a:b:c\\d:secret"] {
             let path = files.file("pgpass", line);
             let found = find(&path, "::1", 1, "a:b", r"c\d").shown();
@@ -275,8 +275,8 @@ mod tests {
     }
 
     #[test]
-    fn localhost_stands_for_no_host_and_for_the_usual_socket_folders() {
-        let files = TempFiles::new();
+    fn localhost_matches_no_host_and_the_usual_socket_directories() {
+        let files = TestFiles::new();
         let path = files.file("pgpass", "localhost:1:d:u:secret\n/run/x:1:d:u:other\n");
         let found = |host| find(&path, host, 1, "d", "u").shown();
         for host in ["", "localhost", "/tmp", "/var/run/postgresql"] {
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn nothing_matches_an_unknown_database_or_user() {
-        let files = TempFiles::new();
+        let files = TestFiles::new();
         let path = files.file("pgpass", "*:*:*:*:secret");
         assert_eq!(find(&path, "h", 1, "", "u").shown(), "missing");
         assert_eq!(find(&path, "h", 1, "d", "").shown(), "missing");
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_has_no_password() {
-        let files = TempFiles::new();
+        let files = TestFiles::new();
         assert_eq!(search(&files.path().join("pgpass")), "missing");
         let path = files.file("pgpass", "");
         assert_eq!(search(&path.join("below a file")), "missing");
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_directory_is_ignored() {
-        let files = TempFiles::new();
+        let files = TestFiles::new();
         let found = search(files.path());
         assert!(found.starts_with("ignored: "), "{found}");
         assert!(found.contains("not a regular file"), "{found}");
@@ -314,10 +314,10 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_file_that_others_may_use_is_ignored() {
-        use crate::libpq::temp::set_mode;
+    fn a_file_to_which_other_users_have_access_is_ignored() {
+        use crate::libpq::test_files::set_mode;
 
-        let files = TempFiles::new();
+        let files = TestFiles::new();
         let path = files.file("pgpass", "*:*:*:*:secret");
         for (mode, shown) in [(0o640, "0640"), (0o602, "0602"), (0o610, "0610")] {
             set_mode(&path, mode);
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_password_that_is_not_utf_8_is_named_by_its_line() {
-        let files = TempFiles::new();
+        let files = TestFiles::new();
         let path = files.file("pgpass", b"\xff:1:d:u:x\nh:1:d:u:secret\xff\n");
         let found = search(&path);
         assert!(found.ends_with("line 2 is not UTF-8"), "{found}");

@@ -109,7 +109,7 @@ fn parse_line(line: &str) -> Result<(&str, &str), &'static str> {
         return Err("has a blank before its `=`: expected `keyword=value` without blanks");
     }
     if line.contains('\0') {
-        return Err("holds a NUL character");
+        return Err("contains a NUL character");
     }
     match keyword {
         "service" => Err("names a service: a service cannot refer to another"),
@@ -121,11 +121,11 @@ fn parse_line(line: &str) -> Result<(&str, &str), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::{Places, read};
-    use crate::libpq::temp::TempFiles;
+    use crate::libpq::test_files::TestFiles;
 
     /// Reads the service `s` of a file of this content.
     fn read_file(content: impl AsRef<[u8]>) -> Result<Vec<(String, String)>, String> {
-        let files = TempFiles::new();
+        let files = TestFiles::new();
         let file = files.file("services", content);
         let places = Places {
             file: Some(&file),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_a_keyword_counts() {
+    fn the_first_occurrence_of_a_keyword_counts() {
         reads(&[("[s]\nhost=a\nhost=b\n", &[("host", "a")])]);
     }
 
@@ -183,7 +183,7 @@ mod tests {
             ("secret", "line 2 is not `keyword=value`"),
             ("=secret", "line 2 has no keyword"),
             ("password = secret", "line 2 has a blank before its `=`"),
-            ("password=secret\0", "line 2 holds a NUL character"),
+            ("password=secret\0", "line 2 contains a NUL character"),
             ("service=secret", "line 2 names a service:"),
             ("servicefile=secret", "line 2 names a service file:"),
             ("ldap://secret/dc=x?y?one", "line 2 refers to LDAP"),
@@ -195,15 +195,15 @@ mod tests {
     }
 
     #[test]
-    fn other_sections_may_hold_anything() {
+    fn other_sections_are_not_checked() {
         assert_eq!(read_file(b"\xff\n[\xff]\nx\nservice=y\n[s]\n"), Ok(vec![]));
         let error = read_file(b"[s]\npassword=\xff").expect_err("it is not UTF-8");
         assert!(error.ends_with("line 2 is not UTF-8"), "{error}");
     }
 
     #[test]
-    fn a_file_that_was_named_is_to_be_there() {
-        let files = TempFiles::new();
+    fn a_named_file_must_exist() {
+        let files = TestFiles::new();
         files.file("pg_service.conf", "[s]\nhost=a");
         let missing = files.path().join("missing");
         let error = read(
@@ -214,14 +214,14 @@ mod tests {
                 ..Places::default()
             },
         )
-        .expect_err("it is not there");
+        .expect_err("the file does not exist");
         let expected = format!("the service file {} cannot be read: ", missing.display());
         assert!(error.starts_with(&expected), "{error}");
     }
 
     #[test]
-    fn a_named_file_is_before_the_systems_and_in_place_of_the_users() {
-        let files = TempFiles::new();
+    fn a_named_file_replaces_that_of_the_user_and_precedes_that_of_the_system() {
+        let files = TestFiles::new();
         let named = files.file("named", "[s]\nhost=named");
         let user = files.file("user", "[s]\nhost=user\n[t]\nhost=user\n[u]\nhost=user\n");
         files.file("pg_service.conf", "[s]\nhost=system\n[t]\nhost=system\n");
@@ -244,8 +244,8 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_service_is_named_with_the_files_that_lack_it() {
-        let files = TempFiles::new();
+    fn the_error_of_an_unknown_service_names_the_files() {
+        let files = TestFiles::new();
         let user = files.file("user", "[t]");
         let error = read(
             "s",

@@ -66,7 +66,7 @@ fn hosts_of(settings: &Settings) -> Vec<String> {
 }
 
 #[test]
-fn without_options_libpqs_defaults_hold() {
+fn without_options_the_defaults_are_used() {
     let settings = bare().settings(&ConnectOptions::new()).unwrap();
     let socket = format!("{}/.s.PGSQL.5432", default_directory());
     assert_eq!(hosts_of(&settings), [socket]);
@@ -83,7 +83,7 @@ fn without_options_libpqs_defaults_hold() {
 }
 
 #[test]
-fn the_environment_fills_the_gaps() {
+fn options_that_are_not_set_come_from_the_environment() {
     let machine = Machine::with(&[
         ("PGHOST", "db"),
         ("PGPORT", "6000"),
@@ -131,12 +131,12 @@ fn the_environment_fills_the_gaps() {
     assert!(!settings.is_random_order);
     assert_eq!(settings.channel_binding, ChannelBinding::Disable);
 
-    // An empty value is none.
+    // An empty value counts as not set.
     assert_eq!(hosts_of(&machine.reads("host='' port=''")), ["db:6000"]);
 }
 
 #[test]
-fn a_service_comes_before_the_environment_and_after_what_is_given() {
+fn a_service_has_precedence_over_the_environment_but_not_over_options() {
     let machine = Machine::with(&[("PGHOST", "db"), ("PGUSER", "web")]);
     let file = machine.file("services");
     fs::write(&file, "[shop]\nhost=shop-db\nport=7000\nuser=shop\n").unwrap();
@@ -149,7 +149,7 @@ fn a_service_comes_before_the_environment_and_after_what_is_given() {
 }
 
 #[test]
-fn lists_of_hosts_addresses_and_ports_go_together() {
+fn lists_of_hosts_addresses_and_ports_are_combined() {
     let machine = bare();
     for (conninfo, hosts) in [
         ("host=a,b", ["a:5432", "b:5432"]),
@@ -172,7 +172,7 @@ fn lists_of_hosts_addresses_and_ports_go_together() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_with_a_word_on_what_would() {
+fn the_error_of_an_invalid_value_names_valid_ones() {
     let machine = bare();
     for (conninfo, hint) in [
         ("host=a,b hostaddr=10.0.0.1", "2 hosts for 1 addresses"),
@@ -216,7 +216,7 @@ fn what_makes_no_sense_is_refused_with_a_word_on_what_would() {
 }
 
 #[test]
-fn requiressl_asks_for_more_and_never_for_less() {
+fn requiressl_never_makes_sslmode_weaker() {
     let machine = Machine::with(&[("PGHOST", "db")]);
     for (conninfo, mode) in [
         ("requiressl=1", SslMode::Require),
@@ -238,7 +238,7 @@ fn requiressl_asks_for_more_and_never_for_less() {
 }
 
 #[test]
-fn the_users_own_files_for_tls_are_found() {
+fn the_users_files_for_tls_are_found() {
     let machine = Machine::with(&[("PGHOST", "db")]);
     let none = machine.reads("").tls;
     assert!(none.roots == Roots::None && none.revoked.is_none() && none.identity.is_none());
@@ -253,7 +253,7 @@ fn the_users_own_files_for_tls_are_found() {
     assert_eq!((identity.certificate, identity.key), (certificate, key));
     assert_eq!(identity.key_password.as_deref(), Some("secret"));
 
-    // On a Unix socket there is no TLS, and nothing that it needs.
+    // On a Unix socket there is no TLS, so its files are not needed.
     let local = machine.reads("host=/run sslmode=verify-full").tls;
     assert!(local.mode == SslMode::Disable && local.identity.is_none());
 
@@ -292,7 +292,7 @@ fn times_and_counts_have_libpqs_units() {
 }
 
 #[test]
-fn a_conninfo_replaces_the_originals_other_arguments() {
+fn conninfo_replaces_the_other_arguments_of_ocamls_connect() {
     let options = ConnectOptions::new()
         .host("before")
         .user("before")
@@ -303,9 +303,9 @@ fn a_conninfo_replaces_the_originals_other_arguments() {
     let settings = bare().settings(&options).unwrap();
     assert_eq!(hosts_of(&settings), ["in:5432"]);
     assert_eq!(settings.user, "crab");
-    // What the original did not have as an argument holds.
+    // OCaml's `connect` has no argument `sslmode`, so this is kept.
     assert_eq!(settings.tls.mode, SslMode::Require);
-    // A string that is parsed can be added to.
+    // Options can be added to a parsed string.
     let options: ConnectOptions = "host=in user=in".parse().unwrap();
     let settings = bare().settings(&options.port(1).user("after")).unwrap();
     assert_eq!(hosts_of(&settings), ["in:1"]);
@@ -313,7 +313,7 @@ fn a_conninfo_replaces_the_originals_other_arguments() {
 }
 
 #[test]
-fn no_value_brings_in_another_option() {
+fn a_value_cannot_set_another_option() {
     let nasty = r"x' host=evil \' password=\\ user=evil";
     let options = ConnectOptions::new()
         .dbname(nasty)
@@ -337,7 +337,7 @@ fn no_value_brings_in_another_option() {
 }
 
 #[test]
-fn the_password_file_calls_a_host_as_it_was_called() {
+fn the_password_file_is_searched_for_the_host_in_the_options() {
     let machine = bare();
     for (conninfo, name) in [
         ("host=db", "db"),

@@ -11,7 +11,7 @@ const SCHEMES: [&str; 2] = ["postgresql://", "postgres://"];
 pub(crate) struct Pair {
     pub(crate) keyword: String,
     pub(crate) value: String,
-    /// The position in the string, for an error.
+    /// The position in the string. Errors name it.
     pub(crate) position: String,
     /// Whether an error may quote the keyword: it looks like one, and it cannot be a part of a password that
     /// was not quoted or encoded.
@@ -32,7 +32,7 @@ impl Pair {
 pub(crate) fn parse(text: &str) -> Result<Vec<Pair>, String> {
     if let Some(at) = text.find('\0') {
         return Err(format!(
-            "the connection string holds a NUL character {}",
+            "the connection string contains a NUL character {}",
             position(text, at)
         ));
     }

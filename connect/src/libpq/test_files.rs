@@ -1,4 +1,4 @@
-//! Temporary files for tests.
+//! Files for tests.
 
 use std::{
     fs,
@@ -8,11 +8,11 @@ use std::{
 use tempfile::TempDir;
 
 /// A directory of one test.
-pub(super) struct TempFiles(TempDir);
+pub(super) struct TestFiles(TempDir);
 
-impl TempFiles {
-    pub(super) fn new() -> TempFiles {
-        TempFiles(tempfile::tempdir().expect("a directory"))
+impl TestFiles {
+    pub(super) fn new() -> TestFiles {
+        TestFiles(tempfile::tempdir().expect("a directory"))
     }
 
     pub(super) fn path(&self) -> &Path {
