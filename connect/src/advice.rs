@@ -1,4 +1,4 @@
-//! What may help if an attempt to connect fails.
+//! Advice in the error of an attempt to connect.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use postgres::error::SqlState;
 
 use crate::attempt::{PasswordOrigin, network_error};
 
-/// Returns what may help. `text` is the error's message.
+/// Returns advice that may help. `text` is the error's message.
 pub(crate) fn advice(
     error: &postgres::Error,
     text: &str,

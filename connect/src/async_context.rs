@@ -1,11 +1,28 @@
-//! Async tasks, on which nothing may block.
+//! Threads that run async tasks and must not block.
 
 use std::any::Any;
 
-/// The beginning of tokio's panic message if a thread that drives async tasks blocks.
+/// The beginning of tokio's panic message if a thread that runs async tasks blocks.
 const MESSAGE: &str = "Cannot start a runtime from within a runtime";
 
-/// Returns whether this is tokio's panic about a thread that drives async tasks and must not block.
+/// Returns whether this is tokio's panic about a thread that runs async tasks and must not block.
+///
+/// A [`postgres::Client`] panics in this way if an async task uses it. A caller of `catch_unwind` can turn the panic
+/// into an error.
+///
+/// # Examples
+///
+/// ```
+/// use std::panic::catch_unwind;
+///
+/// use postgres_connect::is_async_context;
+/// use tokio::runtime::{Handle, Runtime};
+///
+/// let runtime = Runtime::new()?;
+/// let panic = runtime.block_on(async { catch_unwind(|| Handle::current().block_on(async {})) });
+/// assert!(is_async_context(&*panic.unwrap_err()));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn is_async_context(panic: &(dyn Any + Send)) -> bool {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));

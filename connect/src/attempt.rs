@@ -40,12 +40,12 @@ impl fmt::Display for Attempt {
 
 /// Why an attempt failed.
 pub(crate) struct AttemptError {
-    kind: Kind,
+    cause: Cause,
     text: String,
     advice: Option<String>,
 }
 
-enum Kind {
+enum Cause {
     /// The server answered with an error.
     Server(SqlState),
     /// TLS could not be set up.
@@ -56,7 +56,7 @@ enum Kind {
     Network,
 }
 
-/// Where the password came from.
+/// The origin of the password.
 pub(crate) enum PasswordOrigin {
     Place(String),
     /// There is none. If a password file was ignored, the reason.
@@ -67,24 +67,28 @@ impl AttemptError {
     pub(crate) fn of_driver(error: &postgres::Error, origin: &PasswordOrigin) -> AttemptError {
         let text = describe(error);
         let advice = advice(error, &text, origin);
-        let (kind, text) = match error.code() {
+        let (cause, text) = match error.code() {
             Some(code) => (
-                Kind::Server(code.clone()),
+                Cause::Server(code.clone()),
                 format!("{text} (SQLSTATE {})", code.code()),
             ),
-            None if is_of_tls(error) => (Kind::Tls, text),
+            None if is_of_tls(error) => (Cause::Tls, text),
             None => {
                 // The driver reports every error of our stream as one of the TLS handshake.
                 let plain = text.strip_prefix("error performing TLS handshake: ");
-                (Kind::Network, plain.unwrap_or(&text).to_owned())
+                (Cause::Network, plain.unwrap_or(&text).to_owned())
             }
         };
-        AttemptError { kind, text, advice }
+        AttemptError {
+            cause,
+            text,
+            advice,
+        }
     }
 
     pub(crate) fn of_lookup(error: &io::Error) -> AttemptError {
         AttemptError {
-            kind: Kind::Network,
+            cause: Cause::Network,
             text: format!("the host name cannot be resolved: {error}"),
             advice: Some("check its spelling and the DNS of this machine".to_owned()),
         }
@@ -92,7 +96,7 @@ impl AttemptError {
 
     pub(crate) fn of_role(what: &str) -> AttemptError {
         AttemptError {
-            kind: Kind::Role,
+            cause: Cause::Role,
             text: format!("{what}, which target_session_attrs excludes"),
             advice: Some("list in `host` every server that may have the role".to_owned()),
         }
@@ -101,22 +105,22 @@ impl AttemptError {
     /// TLS cannot be set up on this side.
     pub(crate) fn of_tls(text: String) -> AttemptError {
         AttemptError {
-            kind: Kind::Tls,
+            cause: Cause::Tls,
             text,
             advice: None,
         }
     }
 
     fn code(&self) -> Option<&SqlState> {
-        match &self.kind {
-            Kind::Server(code) => Some(code),
+        match &self.cause {
+            Cause::Server(code) => Some(code),
             _ => None,
         }
     }
 
     /// Whether an attempt with TLS instead of without, or the reverse, may succeed.
     pub(crate) fn may_depend_on_tls(&self) -> bool {
-        matches!(self.kind, Kind::Server(_) | Kind::Tls)
+        matches!(self.cause, Cause::Server(_) | Cause::Tls)
     }
 }
 

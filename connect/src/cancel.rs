@@ -26,8 +26,9 @@ const MAX_SENDERS: usize = 8;
 
 /// Sends cancel requests for statements that are still running at their deadline.
 ///
-/// One thread waits for the deadlines of all guarded statements. It starts with the first statement and ends
-/// when the last clone is dropped. Each request has a connection of its own, as the protocol demands.
+/// One thread, `postgres-cancel`, waits for the deadlines of all guarded statements. It starts with the first
+/// statement and ends when the last clone is dropped. Each request has a connection of its own, as the protocol
+/// demands. At most 8 requests are sent at the same time.
 ///
 /// # Examples
 ///
@@ -42,7 +43,7 @@ const MAX_SENDERS: usize = 8;
 ///
 /// let deadline = Deadline::within(Duration::from_secs(2));
 /// let guard = canceller.guard(client.cancel_token(), &deadline);
-/// let answered = client.batch_execute("SELECT pg_sleep(10)");
+/// let answered = deadline.scope(|| client.batch_execute("SELECT pg_sleep(10)"));
 /// if guard.end() == Cancelled::Pending {
 ///     // A cancel request may still arrive and hit the next statement.
 ///     client.close().ok();
@@ -56,11 +57,9 @@ pub struct Canceller(Arc<Owner>);
 /// Ends the thread when the last clone is dropped.
 struct Owner(Arc<Shared>);
 
-/// How one cancel request is sent.
+/// How a cancel request is sent.
 enum Method {
-    /// On a connection that is opened as all others are.
-    With(Connector),
-    /// As the driver does it.
+    ByConnector(Connector),
     ByDriver(Box<dyn Fn(&CancelToken) + Send + Sync>),
 }
 
@@ -68,7 +67,7 @@ impl Method {
     /// Sends a request. Returns whether it is known to be over, so that it hits no later statement.
     fn send(&self, token: &CancelToken) -> bool {
         match self {
-            Method::With(connector) => connector.cancel(token),
+            Method::ByConnector(connector) => connector.cancel(token),
             Method::ByDriver(send) => {
                 send(token);
                 false
@@ -135,7 +134,7 @@ impl Running {
 impl Canceller {
     /// Returns a canceller for statements on connections of this connector.
     pub fn new(connector: Connector) -> Canceller {
-        Canceller::with(Method::With(connector))
+        Canceller::with(Method::ByConnector(connector))
     }
 
     /// Returns a canceller for statements on other connections. `tls` is the TLS of the cancel requests.
@@ -162,13 +161,15 @@ impl Canceller {
     /// known when the request is over, and only then is it safe behind PgBouncer 1.18.
     pub fn waits_for_server(&self) -> bool {
         match &self.shared().method {
-            Method::With(connector) => connector.can_wait_for_cancel(),
+            Method::ByConnector(connector) => connector.can_wait_for_cancel(),
             Method::ByDriver(_) => false,
         }
     }
 
     /// Guards the statement that is sent next: if it still runs at `deadline`, the server gets a cancel
     /// request, and another one each second until the guard ends.
+    ///
+    /// If the system cannot start the thread of the canceller, the statement is not guarded.
     pub fn guard<'a>(&'a self, token: CancelToken, deadline: &'a Deadline) -> CancelGuard<'a> {
         let shared = self.shared();
         let mut state = shared.state();
@@ -291,6 +292,9 @@ impl Shared {
 }
 
 /// Guards a statement until it ends. Made by [`Canceller::guard`].
+///
+/// A guard that is dropped without [`end`](Self::end) does not say whether a request may still arrive. Close the
+/// connection then.
 #[must_use = "a statement is guarded only as long as its guard lives"]
 pub struct CancelGuard<'a> {
     shared: &'a Shared,
@@ -299,7 +303,8 @@ pub struct CancelGuard<'a> {
 }
 
 impl CancelGuard<'_> {
-    /// Ends the guard. If a request is being sent, waits for it until [`Deadline::GRACE`] after the deadline.
+    /// Ends the guard when the statement has ended. If a request is being sent, waits for it until
+    /// [`Deadline::GRACE`] after the deadline.
     pub fn end(self) -> Cancelled {
         let until = self.deadline.end() + Deadline::GRACE;
         let is_sending = |state: &mut State| {

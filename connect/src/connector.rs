@@ -34,7 +34,7 @@ const ROLE: &str = "SELECT current_setting('transaction_read_only') = 'on', pg_i
 /// Opens connections, all with the same options.
 ///
 /// [`new`](Self::new) reads the environment and the service file. Each connection reads the password file and
-/// the certificates again, so they can be replaced while the program runs. Clones are cheap.
+/// the certificates again, so they can be replaced while the program runs. Clones share the options.
 ///
 /// # Examples
 ///
@@ -91,11 +91,17 @@ impl Connector {
         Ok(connector)
     }
 
-    /// Connects to the first server that is suitable.
+    /// Connects to the first suitable server, and blocks until it is ready for statements.
+    ///
+    /// Each address is tried for up to [`connect_timeout`](ConnectOptions::connect_timeout). If this thread has an
+    /// earlier [`Deadline`], that limits the wait for the server's answers, but not the TCP handshake.
+    ///
+    /// The client blocks too when it executes a statement and when it is dropped. On an async task it panics.
     ///
     /// # Errors
     ///
-    /// If there is none. The error names every address that was tried, and why it failed.
+    /// If no server is suitable. The error names every address that was tried, and why it failed. On an async task,
+    /// [`Error::is_async_context`].
     pub fn connect(&self) -> Result<Client, Error> {
         // The driver panics on an async task, and if no file descriptor is left.
         catch_unwind(AssertUnwindSafe(|| self.try_all())).unwrap_or_else(|panic| {
@@ -111,7 +117,7 @@ impl Connector {
     ///
     /// Returns whether the request is known to be over. Then it cannot hit a later statement of the
     /// connection.
-    pub fn cancel(&self, token: &CancelToken) -> bool {
+    pub(crate) fn cancel(&self, token: &CancelToken) -> bool {
         let mut encryptions = self.encryptions().unwrap_or_default();
         encryptions.sort_by_key(|encryption| matches!(encryption, Encryption::Never));
         let mut streams = encryptions.into_iter().map(MakeStream::for_cancel_request);
@@ -362,7 +368,7 @@ fn mismatch(
     }
 }
 
-/// The address of an attempt, for the error.
+/// The address of an attempt in the error.
 fn describe(host: &Host, address: &Address, with_tls: bool) -> String {
     let tls = if with_tls { ", with TLS" } else { "" };
     match address {

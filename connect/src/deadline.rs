@@ -14,11 +14,11 @@ thread_local! {
 
 /// The time limit of some work, for example of one operation.
 ///
-/// A thread executes the work in [`scope`](Self::scope). Every connection that a
-/// [`Connector`](crate::Connector) has opened obeys the deadline of its thread: if the server has not
-/// answered [`GRACE`](Self::GRACE) after it, the connection is closed and the statement fails. A
-/// [`Canceller`](crate::Canceller) sends a cancel request at the deadline, so that a working server stops
-/// the statement earlier.
+/// A thread executes the work in [`scope`](Self::scope). A TCP connection that a [`Connector`](crate::Connector)
+/// has opened obeys the deadline of the thread that uses it: if the server has not answered
+/// [`GRACE`](Self::GRACE) after the deadline, the statement fails and the connection is closed. On a Unix socket
+/// there is no such limit. A [`Canceller`](crate::Canceller) sends a cancel request at the deadline, so that a
+/// working server stops the statement earlier.
 ///
 /// Clones share one deadline.
 ///
@@ -55,15 +55,18 @@ impl Deadline {
     /// is closed.
     pub const GRACE: Duration = Duration::from_millis(900);
 
-    /// The longest time limit: a year. A longer one counts as a year, because later instants may not exist.
+    /// The longest time limit: 365 days. [`within`](Self::within) shortens a longer one to this, because later
+    /// instants may not exist.
     pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-    /// Returns the deadline of work that began at `begun` and must end at `end`.
+    /// Returns the deadline of work that began at `begun` and must end at `end`. The deadline of this thread is
+    /// ignored.
     pub fn new(begun: Instant, end: Instant) -> Deadline {
         Deadline::part(None, begun, end)
     }
 
-    /// Returns a deadline that is `timeout` from now. If this thread has an earlier one, returns that.
+    /// Returns a deadline that is `timeout` from now, at most [`LONGEST`](Self::LONGEST). If this thread has an
+    /// earlier one, returns that. If the thread's deadline is brought forward later, so is this one.
     pub fn within(timeout: Duration) -> Deadline {
         let end = Instant::now() + timeout.min(Deadline::LONGEST);
         match Deadline::current() {
@@ -80,12 +83,16 @@ impl Deadline {
         }))
     }
 
-    /// Returns the deadline of the work that this thread executes.
+    /// Returns the deadline of the work that this thread executes, if it is inside of [`scope`](Self::scope).
     pub fn current() -> Option<Deadline> {
         CURRENT.with_borrow(Clone::clone)
     }
 
-    /// Executes `work`. Until it returns, this is the deadline of the thread.
+    /// Executes `work` and returns its result. Until then, this is the deadline of the thread.
+    ///
+    /// # Panics
+    ///
+    /// If `work` panics. The thread gets its earlier deadline back.
     pub fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
         let outer = CURRENT.replace(Some(self.clone()));
         let _restore = Restore(outer);
@@ -116,8 +123,8 @@ impl Deadline {
         self.remaining().is_zero()
     }
 
-    /// Brings the deadline forward to now. A running statement that a [`Canceller`](crate::Canceller) guards
-    /// is cancelled.
+    /// Brings the deadline forward to now, for all clones. A running statement that a
+    /// [`Canceller`](crate::Canceller) guards is cancelled. Any thread may call this.
     pub fn expire(&self) {
         let mut state = self.state();
         state.end = state.end.min(Instant::now());

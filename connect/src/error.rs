@@ -6,9 +6,17 @@ use postgres::error::SqlState;
 
 use crate::attempt::Attempt;
 
-/// Why there is no connection.
+/// The reason why there is no connection.
 ///
 /// The text says what was tried, why each attempt failed and what may help. It never contains a password.
+///
+/// # Examples
+///
+/// ```
+/// let error = postgres_connect::connect("host=db.example.com sslmode=always").err().unwrap();
+/// assert!(error.is_invalid_option());
+/// assert!(error.to_string().contains("verify-full"));
+/// ```
 #[derive(Clone)]
 pub struct Error {
     kind: Kind,
@@ -67,13 +75,12 @@ impl Error {
         matches!(self.kind, Kind::InvalidOption)
     }
 
-    /// Returns whether an async task tried to connect. Connecting blocks, so it belongs into
-    /// `tokio::task::spawn_blocking`.
+    /// Returns whether an async task tried to connect. Connect inside `tokio::task::spawn_blocking` instead.
     pub fn is_async_context(&self) -> bool {
         matches!(self.kind, Kind::AsyncContext)
     }
 
-    /// Returns the SQLSTATE of the last server that sent one.
+    /// Returns the SQLSTATE of the last server that sent one, or `None` if no server answered with an error.
     pub fn sqlstate(&self) -> Option<&SqlState> {
         match &self.kind {
             Kind::Connection(code) => code.as_ref(),
@@ -96,7 +103,7 @@ impl From<&postgres::Error> for Error {
     }
 }
 
-/// Options that need no parsing.
+/// For options that need no parsing.
 impl From<Infallible> for Error {
     fn from(never: Infallible) -> Error {
         match never {}
@@ -119,7 +126,20 @@ impl StdError for Error {}
 
 /// Returns the message of a driver's error: the server's primary message, or the error and its causes.
 ///
-/// The server's DETAIL, HINT and CONTEXT are left out because they can quote data.
+/// The server's DETAIL, HINT and CONTEXT are left out because they can quote data. The text of a
+/// [`postgres::Error`] itself contains only its kind, for example "db error".
+///
+/// # Examples
+///
+/// ```no_run
+/// use postgres_connect::describe;
+///
+/// let mut client = postgres_connect::connect("host=db.example.com")?;
+/// if let Err(error) = client.batch_execute("SELECT * FROM missing") {
+///     eprintln!("{}", describe(&error)); // relation "missing" does not exist
+/// }
+/// # Ok::<(), postgres_connect::Error>(())
+/// ```
 pub fn describe(error: &postgres::Error) -> String {
     if let Some(server) = error.as_db_error() {
         return server.message().to_owned();

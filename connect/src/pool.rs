@@ -16,10 +16,12 @@ use r2d2_postgres::PostgresConnectionManager;
 
 use crate::{async_context::is_async_context, connector::Connector, error::Error};
 
-/// The time in which a connection has to show that it is alive.
+/// The time in which a connection must answer to be valid.
 const PROBE: Duration = Duration::from_secs(5);
 
 /// An [`r2d2`] manager of connections that a [`Connector`] opens.
+///
+/// A connection is valid if the server answers within 5 seconds.
 ///
 /// # Examples
 ///
@@ -98,7 +100,21 @@ impl fmt::Debug for ConnectionManager {
 ///
 /// It differs from [`PostgresConnectionManager`] in two ways. Its errors contain their causes, because a pool
 /// passes on only their text. A panic of the driver, which happens if no file descriptor is left, is an
-/// error, because it would cost the pool one of its connections for good.
+/// error, because after a panic the pool would have one connection less.
+///
+/// # Examples
+///
+/// ```no_run
+/// use postgres_connect::{
+///     ConfigManager,
+///     postgres::{Config, NoTls},
+///     r2d2::Pool,
+/// };
+///
+/// let config: Config = "postgresql://web@db.example.com/app".parse()?;
+/// let pool = Pool::builder().max_size(4).build(ConfigManager::new(config, NoTls))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct ConfigManager<T>(PostgresConnectionManager<T>);
 
 impl<T> ConfigManager<T>

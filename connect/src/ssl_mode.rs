@@ -9,6 +9,17 @@ use crate::error::Error;
 ///
 /// The modes from [`Require`](Self::Require) on need the feature `tls`. Without the feature they are an error,
 /// and the other modes connect without TLS.
+///
+/// # Examples
+///
+/// ```
+/// use postgres_connect::SslMode;
+///
+/// let mode: SslMode = "verify-full".parse()?;
+/// assert_eq!(mode, SslMode::VerifyFull);
+/// assert_eq!(mode.to_string(), "verify-full");
+/// # Ok::<(), postgres_connect::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SslMode {
     /// Never uses TLS.

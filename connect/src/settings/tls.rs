@@ -20,18 +20,18 @@ pub(super) fn settings(
         None => Roots::None,
     };
     let mode = match roots {
-        // There it is not used, and what it would need is not asked for.
+        // A Unix socket has no TLS, so its files are not needed.
         _ if hosts.iter().all(Host::is_unix_socket) => SslMode::Disable,
         Roots::System if !is_given => SslMode::VerifyFull,
         Roots::System if mode != SslMode::VerifyFull => {
             return Err(Error::invalid_option(
-                "sslrootcert=system needs sslmode=verify-full: anybody can have a certificate of some name",
+                "sslrootcert=system needs sslmode=verify-full, because every host name can get a certificate",
             ));
         }
         Roots::None if mode >= SslMode::VerifyCa => {
             return Err(Error::invalid_option(format!(
-                "sslmode={mode} needs root certificates: name their file with sslrootcert, or take the \
-                 system's with sslrootcert=system"
+                "sslmode={mode} needs root certificates: name their file with sslrootcert, or use those of the \
+                 system with sslrootcert=system"
             )));
         }
         _ => mode,
@@ -45,7 +45,7 @@ pub(super) fn settings(
     })
 }
 
-/// And whether somebody has asked for it.
+/// The mode, and whether the options or the environment set it.
 fn sslmode(lookup: &Lookup<'_>, environment: &Environment) -> Result<(SslMode, bool), Error> {
     let named = lookup
         .value("sslmode")
@@ -53,7 +53,7 @@ fn sslmode(lookup: &Lookup<'_>, environment: &Environment) -> Result<(SslMode, b
         .transpose()?;
     let mode = named.unwrap_or(SslMode::Prefer);
     let is_required = |value: Option<String>| value.is_some_and(|value| value.starts_with('1'));
-    // Of the environment's two variables the newer one counts; otherwise it never asks for less.
+    // PGSSLMODE has precedence over PGREQUIRESSL. Otherwise the stricter option counts.
     if is_required(lookup.chosen("requiressl"))
         || named.is_none() && is_required(environment.variable("PGREQUIRESSL"))
     {
@@ -74,7 +74,7 @@ fn identity(lookup: &Lookup<'_>, mode: SslMode) -> Result<Option<Identity>, Erro
             key_password: lookup.value("sslpassword"),
         })),
         None => Err(Error::invalid_option(
-            "there is a client's certificate, but no key to it: name its file with sslkey",
+            "there is a client certificate but no key for it: name the key's file with sslkey",
         )),
     }
 }
