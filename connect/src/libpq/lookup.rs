@@ -116,12 +116,12 @@ fn service(name: &str, lookup: &Lookup<'_>) -> Result<Values, Error> {
         .environment
         .variable("PGSYSCONFDIR")
         .map(PathBuf::from);
-    let places = service_file::Places {
+    let sources = service_file::Sources {
         file: file.as_deref(),
         user_file: lookup.environment.service_file.as_deref(),
         system_directory: system.as_deref(),
     };
-    let pairs = service_file::read(name, places).map_err(Error::invalid_option)?;
+    let pairs = service_file::read(name, sources).map_err(Error::invalid_option)?;
     let mut values = Values::new();
     for (keyword, value) in pairs {
         match keyword::find(&keyword) {

@@ -9,7 +9,7 @@ use super::{connection_string::is_blank, password_file::user_directory};
 
 /// The files that may define a service. The first one that has the section counts.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Places<'a> {
+pub(crate) struct Sources<'a> {
     /// The file of `servicefile` or PGSERVICEFILE. It must exist.
     pub(crate) file: Option<&'a Path>,
     /// The user's file, see [`default_path`]. Ignored if there is a `file`.
@@ -26,12 +26,12 @@ pub(crate) fn default_path() -> Option<PathBuf> {
 /// Reads the section of this name, as libpq does. Each keyword occurs once.
 ///
 /// The caller checks whether the keywords exist. The error quotes no value.
-pub(crate) fn read(name: &str, places: Places<'_>) -> Result<Vec<(String, String)>, String> {
-    let own = match places.file {
+pub(crate) fn read(name: &str, sources: Sources<'_>) -> Result<Vec<(String, String)>, String> {
+    let own = match sources.file {
         Some(file) => Some((file, true)),
-        None => places.user_file.map(|file| (file, false)),
+        None => sources.user_file.map(|file| (file, false)),
     };
-    let system_file = places
+    let system_file = sources
         .system_directory
         .map(|directory| directory.join("pg_service.conf"));
     let system = system_file.as_deref().map(|file| (file, false));
@@ -120,18 +120,18 @@ fn parse_line(line: &str) -> Result<(&str, &str), &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Places, read};
+    use super::{Sources, read};
     use crate::libpq::test_files::TestFiles;
 
     /// Reads the service `s` of a file of this content.
     fn read_file(content: impl AsRef<[u8]>) -> Result<Vec<(String, String)>, String> {
         let files = TestFiles::new();
         let file = files.file("services", content);
-        let places = Places {
+        let sources = Sources {
             file: Some(&file),
-            ..Places::default()
+            ..Sources::default()
         };
-        read("s", places)
+        read("s", sources)
     }
 
     /// Checks the pairs that each content has for the service `s`.
@@ -208,10 +208,10 @@ mod tests {
         let missing = files.path().join("missing");
         let error = read(
             "s",
-            Places {
+            Sources {
                 file: Some(&missing),
                 system_directory: Some(files.path()),
-                ..Places::default()
+                ..Sources::default()
             },
         )
         .expect_err("the file does not exist");
@@ -226,12 +226,12 @@ mod tests {
         let user = files.file("user", "[s]\nhost=user\n[t]\nhost=user\n[u]\nhost=user\n");
         files.file("pg_service.conf", "[s]\nhost=system\n[t]\nhost=system\n");
         let host = |name, file, user_file| {
-            let places = Places {
+            let sources = Sources {
                 file,
                 user_file,
                 system_directory: Some(files.path()),
             };
-            read(name, places).map(|pairs| pairs[0].1.clone())
+            read(name, sources).map(|pairs| pairs[0].1.clone())
         };
         let (named, user) = (named.as_path(), user.as_path());
         let missing = files.path().join("missing");
@@ -249,10 +249,10 @@ mod tests {
         let user = files.file("user", "[t]");
         let error = read(
             "s",
-            Places {
+            Sources {
                 user_file: Some(&user),
                 system_directory: Some(files.path()),
-                ..Places::default()
+                ..Sources::default()
             },
         )
         .expect_err("it is not defined");
@@ -264,7 +264,7 @@ mod tests {
         ] {
             assert!(error.contains(&part), "{error}");
         }
-        let error = read("s", Places::default()).expect_err("there is no file");
+        let error = read("s", Sources::default()).expect_err("there is no file");
         assert!(error.contains("no file"), "{error}");
     }
 }

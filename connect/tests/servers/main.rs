@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "tls")]
+mod client_certificates;
 mod hosts;
 mod limits;
 mod options;

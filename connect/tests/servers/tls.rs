@@ -1,16 +1,13 @@
 //! TLS: which certificates are trusted, and what happens if one side has no TLS.
 
 use std::{
-    fs::{self, Permissions},
     io::{Read, Write},
     net::TcpListener,
-    os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     thread,
     time::Duration,
 };
 
-use openssl::{pkey::PKey, symm::Cipher};
 use postgres_connect::{
     ConnectOptions, Error, SslMode, connect,
     postgres::{Config, NoTls},
@@ -33,7 +30,7 @@ const MODES: [SslMode; 6] = [
 
 /// Starts a server with this certificate and this `pg_hba.conf`. Returns `None` if PostgreSQL is built without
 /// TLS.
-fn server(pair: &Pair, hba: &str, clients: Option<&Ca>) -> Option<Server> {
+pub(crate) fn server(pair: &Pair, hba: &str, clients: Option<&Ca>) -> Option<Server> {
     let builder = Server::builder().tcp(true).hba(hba);
     let builder = builder.tls(&pair.cert_pem, &pair.key_pem, clients.map(Ca::pem));
     match builder.start() {
@@ -49,7 +46,7 @@ fn server(pair: &Pair, hba: &str, clients: Option<&Ca>) -> Option<Server> {
 const TRUST_LOCAL: &str = "host all all 127.0.0.1/32 trust";
 
 /// Options that connect to the server, with `name` as its host name.
-fn options(server: &Server, name: &str) -> ConnectOptions {
+pub(crate) fn options(server: &Server, name: &str) -> ConnectOptions {
     let options: ConnectOptions = server.tcp_url().unwrap().parse().unwrap();
     options.host(name).hostaddr("127.0.0.1")
 }
@@ -59,7 +56,7 @@ fn trusting(options: ConnectOptions, roots: &Path) -> ConnectOptions {
 }
 
 /// Connects, and returns whether the connection uses TLS.
-fn uses_tls(options: ConnectOptions) -> Result<bool, Error> {
+pub(crate) fn uses_tls(options: ConnectOptions) -> Result<bool, Error> {
     let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
     let mut client = connect(options)?;
     Ok(client.query_one(sql, &[]).unwrap().get(0))
@@ -314,72 +311,6 @@ fn the_server_decides_about_tls_if_the_client_accepts_both() {
         assert_eq!(error.sqlstate().unwrap().code(), "28000", "{error}");
         assert!(error.to_string().contains("pg_hba.conf"), "{error}");
     }
-}
-
-#[test]
-fn a_client_sends_its_certificate() {
-    let files = Files::new();
-    let ca = Ca::new("ours").unwrap();
-    let pair = ca.server(&["db.test"]).unwrap();
-    let hba = "hostssl all all 127.0.0.1/32 cert";
-    let Some(server) = server(&pair, hba, Some(&ca)) else {
-        return;
-    };
-    let client = ca.client("postgres").unwrap();
-    let certificate = files.write("client.pem", &client.cert_pem);
-    let key = files.write("client.key", &client.key_pem);
-    let options = options(&server, "db.test");
-    let with = |key: &Path| {
-        let options = options.clone();
-        let options = options
-            .set("sslcert", certificate.to_str().unwrap())
-            .unwrap();
-        options.set("sslkey", key.to_str().unwrap()).unwrap()
-    };
-    assert!(uses_tls(with(&key)).unwrap());
-    let error = uses_tls(options.clone().sslmode(SslMode::Require)).unwrap_err();
-    assert_eq!(error.sqlstate().unwrap().code(), "28000", "{error}");
-
-    let plain = PKey::private_key_from_pem(client.key_pem.as_bytes()).unwrap();
-    let locked = plain.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"prawn");
-    let locked = String::from_utf8(locked.unwrap()).unwrap();
-    let locked = with(&files.write("locked.key", &locked));
-    let unlocked = locked.clone().set("sslpassword", "prawn").unwrap();
-    assert!(uses_tls(unlocked).unwrap());
-    let error = uses_tls(locked).unwrap_err();
-    assert!(error.is_invalid_option(), "{error:?}");
-
-    let open = files.write("open.key", &client.key_pem);
-    let is_roots = fs::metadata(&open).unwrap().uid() == 0;
-    for (mode, fits) in [
-        (0o400, true),
-        (0o700, true),
-        (0o640, is_roots),
-        (0o650, false),
-        (0o660, false),
-        (0o644, false),
-        (0o601, false),
-    ] {
-        fs::set_permissions(&open, Permissions::from_mode(mode)).unwrap();
-        match uses_tls(with(&open)) {
-            Ok(uses_tls) => assert!(fits && uses_tls, "{mode:o}"),
-            Err(error) => {
-                let is_about_mode = error.to_string().contains("chmod 600");
-                assert!(!fits && is_about_mode, "{mode:o}: {error}");
-            }
-        }
-    }
-    let directory = files.path().join("directory.key");
-    fs::create_dir(&directory).unwrap();
-    let error = uses_tls(with(&directory)).unwrap_err();
-    assert!(error.to_string().contains("not a regular file"), "{error}");
-    let another = ca.client("postgres").unwrap();
-    let another = files.write("another.key", &another.key_pem);
-    let error = uses_tls(with(&another)).unwrap_err();
-    assert!(error.to_string().contains("key values mismatch"), "{error}");
-    fs::remove_file(&key).unwrap();
-    let error = uses_tls(with(&key)).unwrap_err();
-    assert!(error.to_string().contains("No such file"), "{error}");
 }
 
 #[test]
