@@ -17,9 +17,8 @@ use crate::{
 /// It keeps all rules of [`Store`]. Its clock is monotonic, so a change of the system time does not affect
 /// sessions. All sessions are lost when the store is dropped.
 ///
-/// Expired sessions are removed when the number of entries reaches twice the number of sessions that were left
-/// after the previous removal, but at least 1,024. So the store holds at most twice as many entries as it had
-/// sessions then, and the removals add a constant amortized cost to each call.
+/// Expired sessions are removed together: when the number of entries has doubled since the last removal and is at
+/// least 1,024, the call that adds the next session removes them. The amortized cost of a call is constant.
 ///
 /// # Examples
 ///

@@ -16,13 +16,13 @@ use crate::{Error, Key, Period, Session};
 ///   [`PostgresStore`](crate::PostgresStore) that is the clock of the server, not of the program.
 /// - **Only [`generate`](Store::generate) and [`insert`](Store::insert) create sessions.** `get`, `set`, `touch`,
 ///   `rotate` and `update` of an absent session are [`Error::NotFound`]. So a key that a visitor made up never
-///   becomes a session (session fixation), and a session that was cleared never comes back.
+///   becomes a session (session fixation), and a late write never restores a session that was cleared.
 /// - **A value is stored unchanged.** It is at most [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES) long and contains
 ///   no NUL character. Other values are [`Error::InvalidValue`]. The empty string is a value. It is different from
 ///   no value, which a session may also have.
 /// - **`expiry` is the time from this call until the session expires.** `None` is the
-///   [default period](Store::default_period). `set`, `touch` and `update` start the period anew. Zero or less makes
-///   the session expire at once. A period shorter than [`MIN_PERIOD`](crate::MIN_PERIOD) or longer than
+///   [default period](Store::default_period). `set`, `touch` and `update` restart the period. Zero or less makes the
+///   session expire at once. A period shorter than [`MIN_PERIOD`](crate::MIN_PERIOD) or longer than
 ///   [`MAX_PERIOD`](crate::MAX_PERIOD) is [`Error::PeriodOutOfRange`].
 /// - **A call that returns an error changes nothing**, now or later. The exceptions are [`Error::Disconnected`]
 ///   and [`Error::StillRunning`]: the call may have had its effect, or may still have it.
@@ -67,8 +67,8 @@ pub trait Store: Send + Sync + 'static {
     /// call that uses it is [`Error::PeriodOutOfRange`].
     fn set_default_period(&self, period: Period);
 
-    /// Returns how many calls the store can execute at the same time. An [`Offload`](crate::Offload) has at most
-    /// as many workers.
+    /// Returns how many calls the store can execute at the same time. By default, an [`Offload`](crate::Offload) has
+    /// at most as many workers.
     ///
     /// The provided implementation returns the number of processors, or 1 if that is unknown.
     fn parallelism(&self) -> NonZeroUsize {
@@ -100,7 +100,7 @@ pub trait Store: Send + Sync + 'static {
     /// backend.
     fn get(&self, key: &Key) -> Result<Session, Error>;
 
-    /// Replaces the value of an existing session. Its period starts anew.
+    /// Replaces the value of an existing session. Its period restarts.
     ///
     /// # Errors
     ///
@@ -119,7 +119,7 @@ pub trait Store: Send + Sync + 'static {
     /// not changed. [`Error::InvalidValue`], [`Error::PeriodOutOfRange`], or an error of the backend.
     fn insert(&self, key: &Key, value: Option<&str>, expiry: Option<Period>) -> Result<(), Error>;
 
-    /// Starts the period of an existing session anew. Its value does not change.
+    /// Restarts the period of an existing session. Its value does not change.
     ///
     /// # Errors
     ///
@@ -142,7 +142,7 @@ pub trait Store: Send + Sync + 'static {
     /// Concurrent updates of one session are executed one after another, so none is lost.
     ///
     /// `edit` gets the current value, or `None` if the session has none. If it returns a value, that is written as
-    /// by [`set`](Store::set). If it returns `None`, nothing is written and the period does not start anew.
+    /// by [`set`](Store::set). If it returns `None`, nothing is written and the period does not restart.
     /// Returns the session as it is afterwards.
     ///
     /// While `edit` is executed, other writes to this session wait. It must not call this store, because that call

@@ -21,11 +21,11 @@ use crate::{ConnectError, InvalidKey, Period};
 ///
 /// | errors | what to do |
 /// |---|---|
-/// | `NotFound`, `NotSet`, `KeyExists`, `InvalidKey` | an answer like any other: for example, treat the visitor as not logged in |
+/// | `NotFound`, `NotSet`, `KeyExists`, `InvalidKey` | handle it: for example, the visitor is not logged in |
 /// | `InvalidValue`, `PeriodOutOfRange`, `AsyncContext`, `NoRuntime` | correct the program |
 /// | `InvalidOption`, `MissingTable`, `UnfitTable` | correct the configuration or the table |
 /// | `TimedOut`, `Overloaded`, `Locked`, `Connect` | try again later, or answer 503 |
-/// | `Disconnected`, `StillRunning` | read the session to learn whether the call had an effect, or repeat it if that does no harm |
+/// | `Disconnected`, `StillRunning` | read the session to see the effect, or repeat the call if that does no harm |
 /// | `Database`, `Randomness`, `Other`, `Cancelled` | log it |
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]

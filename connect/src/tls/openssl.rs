@@ -35,7 +35,7 @@ pub(crate) struct Tls {
 impl Tls {
     pub(crate) const IS_AVAILABLE: bool = true;
 
-    /// Reads the files anew, because they may have changed since the last connection.
+    /// Reads the files again, because they may have changed since the last connection.
     pub(crate) fn new(options: &TlsSettings) -> Result<Tls, String> {
         let mut builder = SslConnector::builder(SslMethod::tls_client())
             .and_then(|mut builder| {
