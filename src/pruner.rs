@@ -21,9 +21,6 @@ use crate::{
 /// The largest random change of the interval, as a fraction of it.
 const JITTER: f64 = 0.2;
 
-/// A longer interval counts as this one, so that times can be added without overflow.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-
 /// Removes the rows of expired sessions in the background until it is dropped.
 ///
 /// A thread named `session-pruner` makes a pass through the table at once, and then another one every
@@ -217,7 +214,7 @@ impl PrunerBuilder {
 
     /// The time until the next pass.
     fn pause(&self) -> Duration {
-        let interval = self.interval.min(LONGEST_INTERVAL);
+        let interval = self.interval.min(Deadline::LONGEST);
         // Without randomness there is no jitter.
         let chance = SysRng.try_next_u32().unwrap_or(u32::MAX / 2);
         let chance = f64::from(chance) / f64::from(u32::MAX);

@@ -55,9 +55,9 @@ impl Deadline {
     /// is closed.
     pub const GRACE: Duration = Duration::from_millis(900);
 
-    /// The longest time limit: 365 days. [`within`](Self::within) shortens a longer one to this, because later
+    /// The longest time limit: 100 years. [`within`](Self::within) shortens a longer one to this, because later
     /// instants may not exist.
-    pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    pub const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
     /// Returns the deadline of work that began at `begun` and must end at `end`. The deadline of this thread is
     /// ignored.

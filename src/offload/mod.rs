@@ -1,6 +1,6 @@
 //! The async facade. The path of a call:
 //!
-//! 1. [`mod@async_store`] makes it with one of the methods of [`AsyncStore`](crate::AsyncStore).
+//! 1. [`mod@async_store`] makes it with one of the methods of [`AsyncStore`].
 //! 2. It waits in one of the [`queues`]. The [`queue`] counts the calls and the workers.
 //! 3. A [`worker`], which is one closure on tokio's blocking pool, takes all waiting calls of one [`verb`].
 //! 4. The worker executes them as a [`job`] on the store.
