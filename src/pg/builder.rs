@@ -14,8 +14,8 @@ use r2d2::{ManageConnection, Pool};
 
 use super::{
     PostgresStore,
-    connection::Prepare,
-    source::{Single, Source},
+    connection::PreparePolicy,
+    connection_source::{ConnectionSource, SingleClient},
     sql::Statements,
     table::Table,
 };
@@ -30,7 +30,7 @@ const RETRY: Duration = Duration::from_secs(1);
 #[must_use = "a builder does nothing until a store is made of it"]
 pub struct PostgresStoreBuilder {
     table: Table,
-    prepare: Prepare,
+    prepare: PreparePolicy,
     timeout: Duration,
     default_period: Period,
     max_connections: u32,
@@ -48,7 +48,7 @@ impl Default for PostgresStoreBuilder {
     fn default() -> Self {
         PostgresStoreBuilder {
             table: Table::session(),
-            prepare: Prepare::IfDirect,
+            prepare: PreparePolicy::IfDirect,
             timeout: Duration::from_secs(30),
             default_period: DEFAULT_PERIOD,
             max_connections: 10,
@@ -99,9 +99,9 @@ impl PostgresStoreBuilder {
     /// that takes care of prepared statements, as PgBouncer does with `max_prepared_statements`.
     pub fn prepared(mut self, on: impl Into<Option<bool>>) -> Self {
         self.prepare = match on.into() {
-            Some(true) => Prepare::Always,
-            Some(false) => Prepare::Never,
-            None => Prepare::IfDirect,
+            Some(true) => PreparePolicy::Always,
+            Some(false) => PreparePolicy::Never,
+            None => PreparePolicy::IfDirect,
         };
         self
     }
@@ -206,7 +206,7 @@ impl PostgresStoreBuilder {
 
     /// Makes the store on one connection; see [`PostgresStore::from_client`].
     pub fn from_client(self, client: Client) -> PostgresStore {
-        self.build(Single::new(client))
+        self.build(SingleClient::new(client))
     }
 
     /// Makes the store on a pool; see [`PostgresStore::from_pool`].
@@ -313,7 +313,7 @@ impl PostgresStoreBuilder {
         Ok(PostgresStoreBuilder { canceller, ..self }.from_pool(pool))
     }
 
-    fn build(self, source: impl Source + 'static) -> PostgresStore {
+    fn build(self, source: impl ConnectionSource + 'static) -> PostgresStore {
         PostgresStore {
             source: Box::new(source),
             sql: Statements::new(&self.table),
@@ -324,9 +324,9 @@ impl PostgresStoreBuilder {
             default_period: DefaultPeriod::new(self.default_period),
             canceller: self.canceller,
             sizes: Recent::default(),
-            last_failure: Mutex::default(),
+            last_connect_error: Mutex::default(),
             last_broken: Mutex::default(),
-            leaving: Mutex::default(),
+            leaving_standby: Mutex::default(),
             pruned_to: AtomicU64::new(0),
         }
     }

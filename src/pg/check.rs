@@ -4,7 +4,7 @@ use postgres::{Row, error::SqlState, types::Type};
 
 use super::{
     PostgresStore,
-    connection::{Connection, Failure},
+    connection::{Connection, StatementError},
 };
 use crate::{Error, Key};
 
@@ -103,7 +103,7 @@ impl PostgresStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn check(&self) -> Result<(), Error> {
-        let problems = self.run(|connection| self.problems(connection))?;
+        let problems = self.with_connection(|connection| self.problems(connection))?;
         if problems.is_empty() {
             Ok(())
         } else {
@@ -114,9 +114,9 @@ impl PostgresStore {
         }
     }
 
-    fn problems(&self, connection: &mut Connection<'_>) -> Result<Vec<String>, Failure> {
+    fn problems(&self, connection: &mut Connection<'_>) -> Result<Vec<String>, StatementError> {
         let mut problems = Vec::new();
-        for row in connection.ask(NO_TABLES)? {
+        for row in connection.query_catalog(NO_TABLES)? {
             let (is_itself, name, kind): (bool, String, String) =
                 (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
             if is_itself {
@@ -128,7 +128,7 @@ impl PostgresStore {
                  be lost there without an error"
             ));
         }
-        if self.holds(connection, HAS_CITUS)? && self.holds(connection, IS_DISTRIBUTED)? {
+        if connection.catalog_says(HAS_CITUS)? && connection.catalog_says(IS_DISTRIBUTED)? {
             problems.push(
                 "it is distributed by Citus, which refuses the store's statements, it should be a local table"
                     .to_owned(),
@@ -136,20 +136,20 @@ impl PostgresStore {
         }
         // Some foreign tables and Citus refuse to plan a statement.
         let is_plannable = problems.is_empty();
-        let columns = connection.ask(COLUMNS)?;
+        let columns = connection.query_catalog(COLUMNS)?;
         let columns = columns
             .iter()
             .map(Column::read)
             .collect::<Result<Vec<_>, _>>()?;
         problems.extend(column_problems(&columns));
-        for row in connection.ask(NONDETERMINISTIC_COLLATION)? {
+        for row in connection.query_catalog(NONDETERMINISTIC_COLLATION)? {
             let collation: String = row.try_get(0)?;
             problems.push(format!(
                 "column session_key has the nondeterministic collation {collation}, by which two keys can be \
                  equal, it should have a deterministic one, such as \"C\""
             ));
         }
-        for row in connection.ask(ENCODING)? {
+        for row in connection.query_catalog(ENCODING)? {
             let encoding: String = row.try_get(0)?;
             if encoding != "UTF8" {
                 problems.push(format!(
@@ -157,15 +157,15 @@ impl PostgresStore {
                 ));
             }
         }
-        if !self.holds(connection, KEY_HAS_INDEX)? {
+        if !connection.catalog_says(KEY_HAS_INDEX)? {
             let problem = "no index begins with session_key, so each call reads the whole table";
             problems.push(problem.to_owned());
         }
-        if self.holds(connection, HAS_DEFERRABLE)? {
+        if connection.catalog_says(HAS_DEFERRABLE)? {
             let problem = "a unique constraint of it is DEFERRABLE, so no session can be inserted";
             problems.push(problem.to_owned());
         }
-        for row in connection.ask(PRIVILEGES)? {
+        for row in connection.query_catalog(PRIVILEGES)? {
             let privilege: String = row.try_get(0)?;
             problems.push(format!(
                 "the role lacks {privilege} on it: see sql/grant.sql"
@@ -180,13 +180,13 @@ impl PostgresStore {
     fn publication_problems(
         &self,
         connection: &mut Connection<'_>,
-    ) -> Result<Vec<String>, Failure> {
+    ) -> Result<Vec<String>, StatementError> {
         let mut problems = Vec::new();
         for (verb, plan) in PLANS {
             let plan = plan.replace("{table}", &self.table.to_string());
             let error = match connection.execute(&plan) {
                 Ok(()) => continue,
-                Err(Failure::Driver(error)) => error,
+                Err(StatementError::Driver(error)) => error,
                 Err(failure) => return Err(failure),
             };
             problems.push(match error.code() {
@@ -204,16 +204,6 @@ impl PostgresStore {
             });
         }
         Ok(problems)
-    }
-
-    /// Asks the catalog a question about the table that is answered by yes or no.
-    pub(super) fn holds(
-        &self,
-        connection: &mut Connection<'_>,
-        sql: &str,
-    ) -> Result<bool, Failure> {
-        let rows = connection.ask(sql)?;
-        Ok(rows.first().map_or(Ok(false), |row| row.try_get(0))?)
     }
 }
 

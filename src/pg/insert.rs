@@ -3,7 +3,7 @@
 use super::{
     PostgresStore,
     batch::{Arrays, Call, Params, SameKey, each, isolated, place},
-    connection::{Connection, Effect, Failure},
+    connection::{Connection, Effect, StatementError},
     secret::Secret,
     sql::Sql,
 };
@@ -111,15 +111,15 @@ impl PostgresStore {
     }
 
     fn insert_pass(&self, sql: &Sql, calls: &[Call<'_>]) -> Result<Vec<Outcome>, Error> {
-        self.run(|connection| insert(connection, sql, calls, Effect::Unknown))
+        self.with_connection(|connection| insert(connection, sql, calls, Effect::Unknown))
     }
 
     /// Adds sessions under keys that no other call knows.
     pub(super) fn generate_all(&self, calls: &[Call<'_>]) -> Vec<Result<(), Error>> {
         let added = isolated(calls, Call::bytes, |calls| {
             let params = Arrays::of(calls);
-            let are_added = self.run(|connection| {
-                if connection.interrupted().is_some() {
+            let are_added = self.with_connection(|connection| {
+                if connection.unanswered().is_some() {
                     // They may be there already.
                     let sql = &self.sql.insert_waiting;
                     let outcomes = insert(connection, sql, calls, Effect::Provable)?;
@@ -171,7 +171,7 @@ impl PostgresStore {
 
     /// The values of all rows of a key, whether or not they have expired.
     fn stored(&self, call: &Call<'_>) -> Result<Vec<Option<String>>, Error> {
-        self.run(|connection| {
+        self.with_connection(|connection| {
             let sql = &self.sql.stored;
             let rows = connection.query(sql, &[&Secret::of(call.key)], Effect::None)?;
             let values = rows.iter().map(|row| row.try_get(0));
@@ -182,7 +182,7 @@ impl PostgresStore {
     /// Whether a trigger or a rule decides where a new row goes.
     fn inserts_are_diverted(&self) -> Result<bool, Error> {
         let table = self.table.to_string();
-        self.run(|connection| {
+        self.with_connection(|connection| {
             let sql = &self.sql.insert_is_diverted;
             let rows = connection.query(sql, &[&table], Effect::None)?;
             let is_diverted = rows.first().map_or(Ok(false), |row| row.try_get(0));
@@ -197,7 +197,7 @@ fn insert(
     sql: &Sql,
     calls: &[Call<'_>],
     effect: Effect,
-) -> Result<Vec<Outcome>, Failure> {
+) -> Result<Vec<Outcome>, StatementError> {
     let rows = connection.query(sql, &Arrays::of(calls).to(sql), effect)?;
     let mut outcomes = vec![Outcome::Neither; calls.len()];
     for row in &rows {

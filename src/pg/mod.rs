@@ -1,20 +1,23 @@
 //! The PostgreSQL backend, in the order of a call: [`store`] has the verbs, and [`mod@write`], [`insert`] and
 //! [`update`] those that take more than one statement; [`batch`] makes few statements of many calls;
-//! [`operation`] gets a connection from its [`source`] and attempts an operation again if that helps; a
+//! [`operation`] gets a connection from its [`connection_source`] and attempts an operation again if that helps; a
 //! [`connection`] sends a statement of [`sql`], and [`row`] reads what comes back. [`schema`] and [`check`] are
 //! about the table itself, and [`prune`] about the rows of expired sessions.
 
 mod batch;
 mod builder;
 mod check;
+mod checkout;
 mod connection;
+mod connection_source;
+mod failure;
 mod insert;
+mod mutex;
 mod operation;
 mod prune;
 mod row;
 mod schema;
 mod secret;
-mod source;
 mod sql;
 mod store;
 mod table;
@@ -33,7 +36,9 @@ use r2d2::{ManageConnection, Pool};
 
 pub use self::builder::PostgresStoreBuilder;
 pub(crate) use self::prune::{Step, Sweep, Turn};
-use self::{connection::Prepare, source::Source, sql::Statements, table::Table};
+use self::{
+    connection::PreparePolicy, connection_source::ConnectionSource, sql::Statements, table::Table,
+};
 use crate::{ConnectOptions, Error, Store, period::DefaultPeriod, recent::Recent};
 
 /// Sessions in a PostgreSQL table, through blocking calls.
@@ -80,21 +85,21 @@ use crate::{ConnectOptions, Error, Store, period::DefaultPeriod, recent::Recent}
 /// calls are [`Error::AsyncContext`], and dropping the store panics. In async code, use an
 /// [`Offload`](crate::Offload).
 pub struct PostgresStore {
-    source: Box<dyn Source>,
+    source: Box<dyn ConnectionSource>,
     table: Table,
     sql: Statements,
-    prepare: Prepare,
+    prepare: PreparePolicy,
     timeout: Duration,
     checkout_timeout: Duration,
     default_period: DefaultPeriod,
     canceller: Canceller,
     sizes: Recent,
     /// Why the last connection could not be opened, until one is.
-    last_failure: Mutex<Option<String>>,
+    last_connect_error: Mutex<Option<String>>,
     /// When a connection has last broken.
     last_broken: Mutex<Option<Instant>>,
     /// Held by the call that leaves standbys for a server that takes writes.
-    leaving: Mutex<()>,
+    leaving_standby: Mutex<()>,
     /// The block at which the next pruning goes on.
     pruned_to: AtomicU64,
 }
@@ -234,7 +239,7 @@ impl PostgresStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn with_client<T>(&self, work: impl FnOnce(&mut Client) -> T) -> Result<T, Error> {
-        self.lend(work)
+        self.lend_client(work)
     }
 }
 

@@ -1,82 +1,59 @@
-//! Every operation on the table goes through [`PostgresStore::run`]. It lends the operation a connection,
-//! and attempts it again if that helps.
+//! Operations on the table, and when they are attempted again.
+//!
+//! Every operation goes through [`PostgresStore::with_connection`]. It checks out a connection ([`checkout`]),
+//! executes the operation, and classifies an error ([`failure`]) to decide whether another attempt is safe and
+//! useful.
+//!
+//! [`checkout`]: super::checkout
+//! [`failure`]: super::failure
 
 use std::{
-    error::Error as _,
-    io,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
+    sync::MutexGuard,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use postgres::{
-    Client,
-    error::{Severity, SqlState},
-};
+use postgres::Client;
 use postgres_connect::is_async_context;
 
 use super::{
     PostgresStore,
-    connection::{Connection, Effect, Failure},
-    source::{Backend, Lease},
+    connection::{Connection, Effect, StatementError},
+    connection_source::ServerProcess,
+    failure::{FailedAttempt, UNSENT, timed_out},
+    mutex::try_lock,
 };
 use crate::{Error, blocking::blocking, deadline::Deadline, error::DatabaseError};
 
 /// The longest pause between two attempts.
 const MAX_PAUSE: Duration = Duration::from_millis(250);
 
-/// The longest wait for the pool before its last failure to connect is looked at.
-const LEASE: Duration = Duration::from_millis(250);
-
-/// Of a write that was carried out although it was cancelled.
-const LATE: &str = "it was carried out when its time was up, and perhaps on this server only";
-
-const UNSENT: &str = "the time was up before the statement was sent";
-
-const CANCELLED: &str = "the statement took too long and was cancelled";
-
-/// The SQLSTATE of `idle_in_transaction_session_timeout`.
-const IDLE_IN_TRANSACTION: &str = "25P03";
-
-/// The SQLSTATE of `transaction_timeout`, which PostgreSQL has since version 17.
-const TRANSACTION_TIMEOUT: &str = "25P04";
-
-/// A call with less time left is not sent, because the server would have to cancel it at once.
-const TOO_SHORT: Duration = Duration::from_millis(1);
-
-/// How an attempt has failed.
-enum Failed {
-    /// The connection broke before there was an answer.
-    Broken(DatabaseError),
-    /// Nothing was done, and the same may succeed later.
-    Again(Error),
-    /// Nothing was done, because the server is a standby. Another one may take writes.
-    Standby(Error),
-    Finally(Error),
-}
+/// The reason of `Disconnected` for a write that a synchronous standby may lack.
+const NOT_REPLICATED: &str = "the write was committed at its deadline, \
+     but perhaps not replicated to the synchronous standby";
 
 impl PostgresStore {
-    /// Lets `work` use a connection, and returns its result.
+    /// Executes `work` with a connection and returns its result. Fails at the store's timeout.
     ///
-    /// If the connection breaks, `work` is executed again on another one, until the store's timeout has
-    /// passed, unless a statement of [`Effect::Unknown`] has no answer. [`Connection::interrupted`] tells
-    /// `work` if a statement of [`Effect::Provable`] had none.
-    pub(super) fn run<T>(
+    /// If the connection breaks, `work` is executed again with another one, unless a statement of
+    /// [`Effect::Unknown`] was sent. If a statement of [`Effect::Provable`] was sent, `work` finds the error in
+    /// [`Connection::unanswered`].
+    pub(super) fn with_connection<T>(
         &self,
-        mut work: impl FnMut(&mut Connection<'_>) -> Result<T, Failure>,
+        mut work: impl FnMut(&mut Connection<'_>) -> Result<T, StatementError>,
     ) -> Result<T, Error> {
         let deadline = Deadline::within(self.timeout);
         blocking(|| deadline.scope(|| self.attempts(&deadline, &mut work)))
     }
 
-    /// Lends `work` a connection that has just answered. Its statements are cancelled at the deadline of the call
-    /// that it is part of, if there is one. Otherwise they have no time limit.
-    pub(super) fn lend<T>(&self, work: impl FnOnce(&mut Client) -> T) -> Result<T, Error> {
+    /// Executes `work` with a client that has just answered. The store's timeout limits only the wait for the
+    /// client. The statements of `work` are cancelled at the deadline of the thread, if it has one.
+    pub(super) fn lend_client<T>(&self, work: impl FnOnce(&mut Client) -> T) -> Result<T, Error> {
         let until = Deadline::current();
         let deadline = Deadline::within(self.timeout);
         blocking(|| {
-            let mut connection = deadline.scope(|| self.living(&deadline))?;
+            let mut connection = deadline.scope(|| self.checkout_alive(&deadline))?;
             Ok(connection.lend(until.as_ref(), work))
         })
     }
@@ -84,55 +61,55 @@ impl PostgresStore {
     fn attempts<T>(
         &self,
         deadline: &Deadline,
-        work: &mut impl FnMut(&mut Connection<'_>) -> Result<T, Failure>,
+        work: &mut impl FnMut(&mut Connection<'_>) -> Result<T, StatementError>,
     ) -> Result<T, Error> {
-        // Why an attempt has no answer that may have been carried out.
-        let mut interrupted: Option<DatabaseError> = None;
-        // The server process of an attempt that is to be ended before the next.
-        let mut earlier: Option<Backend> = None;
-        // One call at a time leaves standbys, so that reads continue on the other connections.
-        let mut leaving: Option<MutexGuard<'_, ()>> = None;
+        // The error of an attempt that may have been executed.
+        let mut unanswered: Option<DatabaseError> = None;
+        // The server process that the next attempt must terminate first.
+        let mut busy_process: Option<ServerProcess> = None;
+        // Only one call at a time closes connections to a standby, so that reads continue on the others.
+        let mut leaving_standby: Option<MutexGuard<'_, ()>> = None;
         let mut attempt = 0;
         loop {
-            pause(attempt, deadline);
+            pause_before(attempt, deadline);
             attempt += 1;
-            let lease = match self.lease(deadline) {
-                Ok(lease) => lease,
-                Err(error) => return Err(interrupted.map_or(error, Error::Disconnected)),
+            let checked_out = match self.checkout(deadline) {
+                Ok(checked_out) => checked_out,
+                Err(error) => return Err(unanswered.map_or(error, Error::Disconnected)),
             };
-            let mut connection = Connection::new(self, lease, deadline, interrupted.clone());
-            let ended = self.attempt(&mut connection, |connection| {
-                if let Some(backend) = &earlier {
-                    connection.end(backend)?;
+            let mut connection = Connection::new(self, checked_out, deadline, unanswered.clone());
+            let result = self.attempt(&mut connection, |connection| {
+                if let Some(process) = &busy_process {
+                    connection.terminate(process)?;
                 }
                 work(connection)
             });
-            let (repeats, error) = match ended {
+            let (may_repeat, error) = match result {
                 Ok(done) => return Ok(done),
-                Err(Failed::Broken(cause)) => {
-                    let error = self.lost(deadline, &cause);
-                    let backend = connection.backend();
+                Err(FailedAttempt::Broken(cause)) => {
+                    let error = self.broken_error(deadline, &cause);
+                    let process = connection.busy_process();
                     match connection.effect() {
                         Effect::None => {}
-                        Effect::Provable if backend.is_some() => interrupted = Some(cause),
+                        Effect::Provable if process.is_some() => unanswered = Some(cause),
                         _ => return Err(Error::Disconnected(cause)),
                     }
-                    earlier = backend.or(earlier);
-                    (self.source.renews(), error)
+                    busy_process = process.or(busy_process);
+                    (self.source.replaces_closed(), error)
                 }
-                Err(Failed::Again(error)) => (true, error),
-                Err(Failed::Standby(error)) => {
-                    leaving = leaving.or_else(|| try_lock(&self.leaving));
-                    if leaving.is_some() {
-                        connection.leave();
+                Err(FailedAttempt::Repeatable(error)) => (true, error),
+                Err(FailedAttempt::OnStandby(error)) => {
+                    leaving_standby = leaving_standby.or_else(|| try_lock(&self.leaving_standby));
+                    if leaving_standby.is_some() {
+                        connection.close();
                     }
-                    (leaving.is_some(), error)
+                    (leaving_standby.is_some(), error)
                 }
-                Err(Failed::Finally(error)) => (false, error),
+                Err(FailedAttempt::Final(error)) => (false, error),
             };
-            if !repeats || deadline.has_passed() {
-                // An earlier attempt may have been carried out, even if this one was not.
-                return Err(interrupted.map_or(error, Error::Disconnected));
+            if !may_repeat || deadline.has_passed() {
+                // An earlier attempt may have been executed, even if this one was not.
+                return Err(unanswered.map_or(error, Error::Disconnected));
             }
         }
     }
@@ -140,191 +117,39 @@ impl PostgresStore {
     fn attempt<T>(
         &self,
         connection: &mut Connection<'_>,
-        work: impl FnOnce(&mut Connection<'_>) -> Result<T, Failure>,
-    ) -> Result<T, Failed> {
-        let done = match catch_unwind(AssertUnwindSafe(|| work(connection))) {
-            Ok(done) => done,
+        work: impl FnOnce(&mut Connection<'_>) -> Result<T, StatementError>,
+    ) -> Result<T, FailedAttempt> {
+        let result = match catch_unwind(AssertUnwindSafe(|| work(connection))) {
+            Ok(result) => result,
             Err(panic) => {
                 if !is_async_context(&*panic) {
-                    connection.clean();
+                    connection.clean_up();
                 }
                 resume_unwind(panic)
             }
         };
-        let done = match done {
-            Ok(_) if connection.may_be_here_only() => Err(Failed::Finally(Error::Disconnected(
-                DatabaseError::new(LATE),
-            ))),
+        let result = match result {
+            Ok(_) if connection.may_lack_replication() => Err(FailedAttempt::Final(
+                Error::Disconnected(DatabaseError::new(NOT_REPLICATED)),
+            )),
             Ok(done) => Ok(done),
-            Err(Failure::Driver(error)) => Err(self.judge(&error, connection)),
-            Err(Failure::Late) => Err(Failed::Finally(timed_out(connection.deadline(), UNSENT))),
-            Err(Failure::Final(error)) => Err(Failed::Finally(error)),
-        };
-        connection.clean();
-        done
-    }
-
-    fn judge(&self, error: &postgres::Error, connection: &mut Connection<'_>) -> Failed {
-        let told = || self.explain(error);
-        let Some(server) = error.as_db_error() else {
-            let network = error.source().and_then(|cause| cause.downcast_ref());
-            // The driver says so of a message that is too large to be sent.
-            let is_refused = network.is_some_and(is_invalid_input);
-            if !is_refused && (network.is_some() || error.is_closed() || connection.is_closed()) {
-                return self.broken(error);
-            }
-            return Failed::Finally(told());
-        };
-        match server.code().code() {
-            // The time limits of an open transaction. Its end is certain.
-            IDLE_IN_TRANSACTION | TRANSACTION_TIMEOUT => {
-                connection.notice_end();
-                Failed::Finally(told())
-            }
-            code if is_fatal(server.parsed_severity()) || code.starts_with("08") => {
-                connection.notice_end();
-                self.broken(error)
-            }
-            _ => match *server.code() {
-                SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => {
-                    Failed::Again(told())
-                }
-                SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::FEATURE_NOT_SUPPORTED
-                    if connection.forget_prepared() =>
-                {
-                    Failed::Again(told())
-                }
-                SqlState::READ_ONLY_SQL_TRANSACTION
-                    if self.source.renews() && connection.is_standby() =>
-                {
-                    Failed::Standby(told())
-                }
-                SqlState::QUERY_CANCELED if connection.deadline().has_passed() => {
-                    Failed::Finally(timed_out(connection.deadline(), CANCELLED))
-                }
-                _ => Failed::Finally(told()),
-            },
-        }
-    }
-
-    fn broken(&self, error: &postgres::Error) -> Failed {
-        *lock(&self.last_broken) = Some(Instant::now());
-        Failed::Broken(error.into())
-    }
-
-    /// Whether a connection has broken after this instant. The others may be closed as well.
-    pub(super) fn has_broken_since(&self, instant: Instant) -> bool {
-        lock(&self.last_broken).is_some_and(|broken| broken >= instant)
-    }
-
-    /// Returns a connection that has just answered.
-    fn living<'a>(&'a self, deadline: &'a Deadline) -> Result<Connection<'a>, Error> {
-        let mut attempt = 0;
-        loop {
-            pause(attempt, deadline);
-            attempt += 1;
-            let mut connection = Connection::new(self, self.lease(deadline)?, deadline, None);
-            let error = match connection.ping() {
-                Ok(()) => return Ok(connection),
-                Err(Failure::Driver(error)) => self.lost(deadline, &DatabaseError::from(&error)),
-                Err(Failure::Late) => timed_out(deadline, UNSENT),
-                Err(Failure::Final(error)) => error,
-            };
-            connection.clean();
-            if !self.source.renews() || deadline.has_passed() {
-                return Err(error);
-            }
-        }
-    }
-
-    /// Waits for a connection. If there is none in time, the error says why the last could not be opened.
-    fn lease(&self, deadline: &Deadline) -> Result<Box<dyn Lease + '_>, Error> {
-        let until = Deadline::within(self.checkout_timeout);
-        if deadline.remaining() < TOO_SHORT {
-            return Err(timed_out(deadline, UNSENT));
-        }
-        while deadline.remaining() >= TOO_SHORT {
-            // A pool tells its last failure to one of its waiters only, so all of them ask early.
-            match self
-                .source
-                .lease((until.remaining() / 2).clamp(TOO_SHORT, LEASE))
-            {
-                Ok(lease) => {
-                    *lock(&self.last_failure) = None;
-                    return Ok(lease);
-                }
-                Err(Some(cause)) => *lock(&self.last_failure) = Some(cause),
-                Err(None) => {}
-            }
-            if until.has_passed() {
-                break;
-            }
-        }
-        let cause = lock(&self.last_failure).clone();
-        let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
-        Err(timed_out(
-            deadline,
-            format!("no connection was free{cause}"),
-        ))
-    }
-
-    /// The error of a call that had no effect, if it cannot be sent again after its connection broke.
-    fn lost(&self, deadline: &Deadline, cause: &DatabaseError) -> Error {
-        match self.source.renews() {
-            true => timed_out(deadline, cause.to_string()),
-            false => Error::Database(DatabaseError::new(&format!(
-                "{}; this store has no other connection: make a new store, or use a pool",
-                cause.message()
+            Err(StatementError::Driver(error)) => Err(self.classify(&error, connection)),
+            Err(StatementError::Unsent) => Err(FailedAttempt::Final(timed_out(
+                connection.deadline(),
+                UNSENT,
             ))),
-        }
-    }
-
-    fn explain(&self, error: &postgres::Error) -> Error {
-        let source = DatabaseError::of_call(error);
-        let missing = [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME];
-        if source.code().is_some_and(|code| missing.contains(code)) {
-            return Error::MissingTable {
-                table: self.table.to_string(),
-                source,
-            };
-        }
-        Error::Database(source)
+            Err(StatementError::Final(error)) => Err(FailedAttempt::Final(error)),
+        };
+        connection.clean_up();
+        result
     }
 }
 
-/// No code panics while it holds one of these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn try_lock(mutex: &Mutex<()>) -> Option<MutexGuard<'_, ()>> {
-    match mutex.try_lock() {
-        Ok(guard) => Some(guard),
-        Err(TryLockError::Poisoned(e)) => Some(e.into_inner()),
-        Err(TryLockError::WouldBlock) => None,
-    }
-}
-
-fn timed_out(deadline: &Deadline, reason: impl Into<String>) -> Error {
-    Error::TimedOut {
-        waited: deadline.elapsed(),
-        reason: reason.into(),
-    }
-}
-
-/// Waits before an attempt, longer each time. Not before the second one, because the connection of the first
-/// had most likely been closed for long.
-fn pause(attempt: u32, deadline: &Deadline) {
+/// Waits before an attempt, longer each time. The first two are not delayed, because the connection of the
+/// first was most likely closed long before.
+pub(super) fn pause_before(attempt: u32, deadline: &Deadline) {
     if attempt > 1 {
         let pause = Duration::from_millis(1 << attempt.min(8));
         thread::sleep(pause.min(MAX_PAUSE).min(deadline.remaining()));
     }
-}
-
-fn is_invalid_input(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::InvalidInput
-}
-
-fn is_fatal(severity: Option<Severity>) -> bool {
-    matches!(severity, Some(Severity::Fatal | Severity::Panic))
 }

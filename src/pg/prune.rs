@@ -224,7 +224,7 @@ impl<'a> Sweep<'a> {
         let numbers = [self.round.at, self.round.until(), rows, self.passed_over];
         let numbers = numbers.map(|n| n as i64);
         let class = (self.turn == Turn::Ones).then_some(LOCK_CLASS);
-        self.store.run(|connection| {
+        self.store.with_connection(|connection| {
             let [from, until, rows, passed_over] = &numbers;
             let params: [&(dyn ToSql + Sync); 6] = [&table, from, until, rows, &class, passed_over];
             let answer = connection.query(sql, &params, Effect::None)?;

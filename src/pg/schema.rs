@@ -26,8 +26,8 @@ impl PostgresStore {
     /// the search path names none.
     pub fn create_table(&self) -> Result<(), Error> {
         let create = CREATE.replace("\"session\"", &self.table.to_string());
-        let created = self.run(|connection| {
-            if self.holds(connection, EXISTS)? {
+        let created = self.with_connection(|connection| {
+            if connection.catalog_says(EXISTS)? {
                 return Ok(());
             }
             // Sent as one, the two are one transaction.

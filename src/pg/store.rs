@@ -22,7 +22,7 @@ impl Store for PostgresStore {
 
     /// The largest number of connections of the pool.
     fn parallelism(&self) -> NonZeroUsize {
-        self.source.connections()
+        self.source.max_connections()
     }
 
     fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {
@@ -39,7 +39,7 @@ impl Store for PostgresStore {
     }
 
     fn get(&self, key: &Key) -> Result<Session, Error> {
-        let found = self.run(|connection| {
+        let found = self.with_connection(|connection| {
             let rows = connection.query(&self.sql.get, &[&Secret::of(key)], Effect::None)?;
             Ok(Found::longest(&rows)?)
         })?;
@@ -64,9 +64,9 @@ impl Store for PostgresStore {
     fn rotate(&self, key: &Key) -> Result<Key, Error> {
         let new = Key::generate()?;
         let params = (Secret::of(key), Secret::of(&new));
-        let is_moved = self.run(|connection| {
+        let is_moved = self.with_connection(|connection| {
             // No other call knows the new key. If it is there, an earlier attempt has put it there.
-            if connection.interrupted().is_some() {
+            if connection.unanswered().is_some() {
                 let rows = connection.query(&self.sql.stored, &[&params.1], Effect::None)?;
                 if !rows.is_empty() {
                     return Ok(true);
@@ -206,7 +206,7 @@ impl PostgresStore {
     /// Reads many sessions in one statement.
     fn find(&self, calls: &[Call<'_>]) -> Result<Vec<Option<Found>>, Error> {
         let params = batch::Arrays::of(calls);
-        self.run(|connection| {
+        self.with_connection(|connection| {
             let sql = &self.sql.get_many;
             let mut found: Vec<Option<Found>> = calls.iter().map(|_| None).collect();
             for row in &connection.query(sql, &params.to(sql), Effect::None)? {

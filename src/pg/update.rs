@@ -7,7 +7,7 @@ use postgres::{Row, error::SqlState, types::ToSql};
 use super::{
     PostgresStore,
     batch::Call,
-    connection::{Connection, Effect, Failure},
+    connection::{Connection, Effect, StatementError},
     row::{self, Found, Timestamp},
     secret::Secret,
 };
@@ -39,8 +39,8 @@ impl PostgresStore {
     ) -> Result<Session, Error> {
         let key = Secret::of(call.key);
         let mut sent: Option<Sent> = None;
-        self.run(|connection| {
-            if let (Some(sent), Some(cause)) = (&sent, connection.interrupted().cloned()) {
+        self.with_connection(|connection| {
+            if let (Some(sent), Some(cause)) = (&sent, connection.unanswered().cloned()) {
                 match self.outcome(connection, &key, sent)? {
                     Outcome::Committed => return Ok(Ok(sent.session.clone())),
                     Outcome::Aborted => {}
@@ -87,7 +87,7 @@ impl PostgresStore {
         connection: &mut Connection<'_>,
         key: &Secret<'_>,
         sent: &Sent,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, StatementError> {
         while self.is_in_progress(connection, sent)? {
             thread::sleep(Duration::from_millis(10).min(connection.deadline().remaining()));
         }
@@ -105,7 +105,7 @@ impl PostgresStore {
         &self,
         connection: &mut Connection<'_>,
         sent: &Sent,
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool, StatementError> {
         Ok(self.status(connection, sent)?.as_deref() == Some("in progress"))
     }
 
@@ -113,11 +113,13 @@ impl PostgresStore {
         &self,
         connection: &mut Connection<'_>,
         sent: &Sent,
-    ) -> Result<Option<String>, Failure> {
+    ) -> Result<Option<String>, StatementError> {
         match connection.query(&self.sql.outcome, &[&sent.transaction], Effect::None) {
             // No transaction has had this number yet: a crash took this one with it, or the server that took
             // over has never heard of it.
-            Err(Failure::Driver(e)) if e.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => {
+            Err(StatementError::Driver(e))
+                if e.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) =>
+            {
                 Ok(Some("aborted".to_owned()))
             }
             rows => Ok(rows?

@@ -70,7 +70,7 @@ impl PostgresStore {
                 return self.carefully(write, careful, &[*call]).and_then(one);
             }
             let params = Params::of(call);
-            let rows = self.run(|connection| {
+            let rows = self.with_connection(|connection| {
                 connection.query(&write.one, &params.to(&write.one), Effect::Unknown)
             });
             match rows {
@@ -108,7 +108,7 @@ impl PostgresStore {
     /// Sends the brief statement. Returns which calls are done.
     fn briefly(&self, write: &Write, calls: &[Call<'_>]) -> Result<Vec<bool>, Error> {
         let params = Arrays::of(calls);
-        let done = self.run(|connection| {
+        let done = self.with_connection(|connection| {
             let rows = connection.query(&write.many, &params.to(&write.many), Effect::Unknown)?;
             let mut done = vec![write.may_be_absent; calls.len()];
             for row in &rows {
@@ -131,7 +131,7 @@ impl PostgresStore {
     ) -> Result<Vec<Result<(), Error>>, Error> {
         let params = Arrays::of(calls);
         let skips = std::ptr::eq(careful, &write.skipping);
-        self.run(|connection| {
+        self.with_connection(|connection| {
             let absent = || match write.may_be_absent {
                 true => Ok(()),
                 false => Err(Error::NotFound),

@@ -1,0 +1,248 @@
+//! A connection during one attempt at an operation.
+//!
+//! Every statement of the store is sent here. [`Connection::query`] prepares it ([`prepared`]), finds out if
+//! needed whether a pooler is in between ([`peer`]), and sends it. A statement is cancelled at the deadline.
+//! [`cleanup`] makes the connection fit for the next operation.
+
+mod cleanup;
+mod peer;
+mod prepared;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    time::{Duration, Instant},
+};
+
+use postgres::{
+    Client, Row,
+    types::{ToSql, Type},
+};
+use postgres_connect::{CancelGuard, Cancelled};
+
+pub(super) use self::prepared::PreparePolicy;
+use super::{PostgresStore, connection_source::CheckedOut, sql::Sql};
+use crate::{Error, deadline::Deadline, error::DatabaseError};
+
+/// A connection that was idle for longer may have been closed by the server or the network.
+const MAX_IDLE_UNTESTED: Duration = Duration::from_millis(500);
+
+/// The time limit of a test whether a connection is alive.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection during one attempt at an operation.
+pub(super) struct Connection<'a> {
+    store: &'a PostgresStore,
+    checked_out: Box<dyn CheckedOut + 'a>,
+    deadline: &'a Deadline,
+    unanswered: Option<DatabaseError>,
+    /// The largest effect of the statements that were sent.
+    effect: Effect,
+    cancelled: Cancelled,
+    /// Whether the server has answered since checkout.
+    has_answered: bool,
+    /// Whether a statement was used that an earlier operation had prepared.
+    has_reused: bool,
+    is_in_transaction: bool,
+}
+
+/// What a statement may have changed if the connection breaks before the server answers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Effect {
+    /// Nothing that a caller can see. The operation can be attempted again.
+    None,
+    /// It may have been executed. The next attempt can find out, or complete the operation in either case.
+    Provable,
+    /// It may have been executed, and the operation cannot find out.
+    Unknown,
+}
+
+/// Why a statement has no result.
+pub(super) enum StatementError {
+    /// The deadline had passed before it was sent.
+    Unsent,
+    /// The driver or the server reported an error.
+    Driver(postgres::Error),
+    /// An error that ends the operation without another attempt.
+    Final(Error),
+}
+
+impl From<postgres::Error> for StatementError {
+    fn from(error: postgres::Error) -> StatementError {
+        StatementError::Driver(error)
+    }
+}
+
+impl From<Error> for StatementError {
+    fn from(error: Error) -> StatementError {
+        StatementError::Final(error)
+    }
+}
+
+impl<'a> Connection<'a> {
+    pub(super) fn new(
+        store: &'a PostgresStore,
+        checked_out: Box<dyn CheckedOut + 'a>,
+        deadline: &'a Deadline,
+        unanswered: Option<DatabaseError>,
+    ) -> Self {
+        Connection {
+            store,
+            checked_out,
+            deadline,
+            unanswered,
+            effect: Effect::None,
+            cancelled: Cancelled::No,
+            has_answered: false,
+            has_reused: false,
+            is_in_transaction: false,
+        }
+    }
+
+    /// Sends a statement and returns its rows. This is one round trip if the statement is prepared.
+    pub(super) fn query(
+        &mut self,
+        sql: &Sql,
+        params: &[&(dyn ToSql + Sync)],
+        effect: Effect,
+    ) -> Result<Vec<Row>, StatementError> {
+        let statement = self.prepared(sql)?;
+        match effect {
+            Effect::None => {}
+            Effect::Provable => _ = self.peer()?,
+            Effect::Unknown => self.ping_if_idle()?,
+        }
+        self.may_cancel()?;
+        self.add_effect(effect)?;
+        self.send(|client| match statement {
+            Some(statement) => client.query(&statement, params),
+            None => {
+                let params = params.iter().copied();
+                let typed: Vec<_> = params.zip(sql.types.iter().cloned()).collect();
+                client.query_typed(&sql.text, &typed)
+            }
+        })
+    }
+
+    /// Sends statements without parameters. They are one transaction unless they contain `COMMIT` or `ROLLBACK`.
+    pub(super) fn execute(&mut self, text: &str) -> Result<(), StatementError> {
+        self.send(|client| client.batch_execute(text))
+    }
+
+    /// Sends a query on the system catalog. Its parameter is the quoted name of the sessions table.
+    pub(super) fn query_catalog(&mut self, sql: &str) -> Result<Vec<Row>, StatementError> {
+        let table = self.store.table.to_string();
+        self.send(|client| client.query_typed(sql, &[(&table, Type::TEXT)]))
+    }
+
+    /// Sends a query on the system catalog that returns one boolean.
+    pub(super) fn catalog_says(&mut self, sql: &str) -> Result<bool, StatementError> {
+        let rows = self.query_catalog(sql)?;
+        Ok(rows.first().map_or(Ok(false), |row| row.try_get(0))?)
+    }
+
+    pub(super) fn begin(&mut self) -> Result<(), StatementError> {
+        self.peer()?;
+        self.is_in_transaction = true;
+        self.execute("BEGIN")
+    }
+
+    /// Commits. If the server does not answer, the next attempt must find out whether it has committed.
+    pub(super) fn commit(&mut self) -> Result<(), StatementError> {
+        if self.deadline.has_passed() {
+            return Err(StatementError::Unsent);
+        }
+        self.add_effect(Effect::Provable)?;
+        self.execute("COMMIT")?;
+        self.is_in_transaction = false;
+        Ok(())
+    }
+
+    /// Lends the client to `work`. Its statements are cancelled at `until`.
+    pub(super) fn lend<T>(
+        &mut self,
+        until: Option<&Deadline>,
+        work: impl FnOnce(&mut Client) -> T,
+    ) -> T {
+        let guard = match until {
+            Some(until) if self.may_cancel().unwrap_or(false) => Some(self.guard(until)),
+            _ => None,
+        };
+        let done = catch_unwind(AssertUnwindSafe(|| work(self.checked_out.client())));
+        if let Some(guard) = guard {
+            self.cancelled = self.cancelled.max(guard.end());
+        }
+        // After a panic, `work` may have left a transaction open.
+        self.is_in_transaction |= done.is_err();
+        self.clean_up();
+        done.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Makes a round trip with a time limit of five seconds.
+    pub(super) fn ping(&mut self) -> Result<(), StatementError> {
+        let limit = Deadline::within(PING_TIMEOUT);
+        limit.scope(|| self.execute(""))
+    }
+
+    /// The error of an earlier attempt at this operation that may have been executed.
+    pub(super) fn unanswered(&self) -> Option<&DatabaseError> {
+        self.unanswered.as_ref()
+    }
+
+    pub(super) fn deadline(&self) -> &'a Deadline {
+        self.deadline
+    }
+
+    pub(super) fn effect(&self) -> Effect {
+        self.effect
+    }
+
+    pub(super) fn is_closed(&mut self) -> bool {
+        self.checked_out.client().is_closed()
+    }
+
+    /// Tests a connection that was idle, so that the next statement is not lost.
+    fn ping_if_idle(&mut self) -> Result<(), StatementError> {
+        let last_used = self.checked_out.facts().last_used;
+        let is_fresh = |used: Instant| {
+            used.elapsed() < MAX_IDLE_UNTESTED && !self.store.has_broken_since(used)
+        };
+        if self.has_answered || last_used.is_some_and(is_fresh) {
+            return Ok(());
+        }
+        self.ping()
+    }
+
+    /// Records the effect of the next statement. If the connection is closed, fails, and records nothing.
+    fn add_effect(&mut self, effect: Effect) -> Result<(), StatementError> {
+        if self.is_closed() {
+            self.ping()?;
+        }
+        self.effect = self.effect.max(effect);
+        Ok(())
+    }
+
+    /// Executes `send`. Its statement is cancelled at the deadline.
+    fn send<T>(
+        &mut self,
+        send: impl FnOnce(&mut Client) -> Result<T, postgres::Error>,
+    ) -> Result<T, StatementError> {
+        if self.deadline.has_passed() {
+            return Err(StatementError::Unsent);
+        }
+        let guard = self.may_cancel()?.then(|| self.guard(self.deadline));
+        let done = send(self.checked_out.client());
+        self.has_answered |= done.is_ok();
+        if let Some(guard) = guard {
+            self.cancelled = self.cancelled.max(guard.end());
+        }
+        Ok(done?)
+    }
+
+    fn guard<'g>(&mut self, deadline: &'g Deadline) -> CancelGuard<'g>
+    where
+        'a: 'g,
+    {
+        let token = self.checked_out.client().cancel_token();
+        self.store.canceller.guard(token, deadline)
+    }
+}
