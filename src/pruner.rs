@@ -15,7 +15,7 @@ use rand::{TryRng, rngs::SysRng};
 use crate::{
     Error, PostgresStore,
     deadline::Deadline,
-    pg::{Step, Sweep, Turn},
+    pg::{PruneLock, PruneProgress, PruningPass},
 };
 
 /// The largest random change of the interval, as a fraction of it.
@@ -197,16 +197,16 @@ impl PrunerBuilder {
     }
 
     fn pass(&self, store: &PostgresStore, shared: &Shared) -> Result<Pass, Error> {
-        let mut sweep = Sweep::new(store, self.limit, Turn::Ones);
-        let mut rest = Duration::ZERO;
-        while !shared.is_stopped_within(rest) {
-            let before = sweep.removed;
-            let step = sweep.step()?;
-            shared.state().stats.removed += sweep.removed - before;
-            match step {
-                Step::More => rest = sweep.rest(),
-                Step::Done => return sweep.refusal.map_or(Ok(Pass::Done), Err),
-                Step::Elsewhere => return Ok(Pass::Skipped),
+        let mut pass = PruningPass::new(store, self.limit, PruneLock::Needed);
+        let mut pause = Duration::ZERO;
+        while !shared.is_stopped_within(pause) {
+            let before = pass.removed;
+            let progress = pass.step()?;
+            shared.state().stats.removed += pass.removed - before;
+            match progress {
+                PruneProgress::More => pause = pass.pause(),
+                PruneProgress::Done => return pass.refusal.map_or(Ok(Pass::Done), Err),
+                PruneProgress::LockedOut => return Ok(Pass::Skipped),
             }
         }
         Ok(Pass::Stopped)

@@ -327,7 +327,7 @@ impl PostgresStoreBuilder {
             last_connect_error: Mutex::default(),
             last_broken: Mutex::default(),
             leaving_standby: Mutex::default(),
-            pruned_to: AtomicU64::new(0),
+            next_block_to_prune: AtomicU64::new(0),
         }
     }
 }

@@ -35,7 +35,7 @@ use postgres_connect::Canceller;
 use r2d2::{ManageConnection, Pool};
 
 pub use self::builder::PostgresStoreBuilder;
-pub(crate) use self::prune::{Step, Sweep, Turn};
+pub(crate) use self::prune::{PruneLock, PruneProgress, PruningPass};
 use self::{
     connection::PreparePolicy, connection_source::ConnectionSource, sql::Statements, table::Table,
 };
@@ -101,7 +101,7 @@ pub struct PostgresStore {
     /// Held by the call that leaves standbys for a server that takes writes.
     leaving_standby: Mutex<()>,
     /// The block at which the next pruning goes on.
-    pruned_to: AtomicU64,
+    next_block_to_prune: AtomicU64,
 }
 
 impl PostgresStore {
