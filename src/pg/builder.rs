@@ -16,8 +16,8 @@ use super::{
     PostgresStore,
     connection::PreparePolicy,
     connection_source::{ConnectionSource, SingleClient},
-    sql::Statements,
-    table::Table,
+    statements::Statements,
+    table_name::TableName,
 };
 use crate::{ConnectOptions, DEFAULT_PERIOD, Error, Period, period::DefaultPeriod, recent::Recent};
 
@@ -29,7 +29,7 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until a store is made of it"]
 pub struct PostgresStoreBuilder {
-    table: Table,
+    table: TableName,
     prepare: PreparePolicy,
     timeout: Duration,
     default_period: Period,
@@ -47,7 +47,7 @@ const MOST_CONNECTIONS: u32 = (1 << 18) - 1;
 impl Default for PostgresStoreBuilder {
     fn default() -> Self {
         PostgresStoreBuilder {
-            table: Table::session(),
+            table: TableName::session(),
             prepare: PreparePolicy::IfDirect,
             timeout: Duration::from_secs(30),
             default_period: DEFAULT_PERIOD,
@@ -323,7 +323,7 @@ impl PostgresStoreBuilder {
             checkout_timeout: self.checkout_timeout,
             default_period: DefaultPeriod::new(self.default_period),
             canceller: self.canceller,
-            sizes: Recent::default(),
+            value_sizes: Recent::default(),
             last_connect_error: Mutex::default(),
             last_broken: Mutex::default(),
             leaving_standby: Mutex::default(),

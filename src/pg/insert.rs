@@ -1,130 +1,44 @@
-//! Adding sessions: under new keys, and under keys that the caller chose.
+//! Adding sessions: `generate` with new keys, and `insert` with keys of the caller.
+//!
+//! A trigger or a rule of the table may discard a new row or change where it is stored. If a statement reports
+//! that it has added nothing, the row is therefore looked up.
 
 use super::{
     PostgresStore,
-    batch::{Arrays, Call, Params, SameKey, each, isolated, place},
+    batch::{self, SameKey, isolate_errors},
     connection::{Connection, Effect, StatementError},
+    params::{ArrayParams, CheckedCall, Params, call_index},
     secret::Secret,
-    sql::Sql,
+    statements::Sql,
 };
 use crate::{Error, deadline::Deadline, error::DatabaseError};
 
 /// How often an insert is sent that neither adds a session nor finds one.
 const MAX_PASSES: usize = 10;
 
-/// The outcome of one insert.
+/// What an insert statement has done for one call.
 #[derive(Clone, Copy)]
-enum Outcome {
+enum InsertOutcome {
     Added,
     /// A living session has the key.
     Exists,
-    /// Another transaction is in the way, or a trigger.
+    /// Neither added nor found: another transaction or a trigger has interfered.
     Neither,
 }
 
 impl PostgresStore {
-    /// Adds a session, and waits if another transaction is in the way.
-    pub(super) fn insert_one(&self, call: &Call<'_>) -> Result<(), Error> {
-        Deadline::within(self.timeout).scope(|| {
-            let calls = std::slice::from_ref(call);
-            for pass in 0..MAX_PASSES {
-                let outcomes = self.insert_pass(&self.sql.insert_waiting, calls)?;
-                match outcomes.first() {
-                    Some(Outcome::Added) => return Ok(()),
-                    Some(Outcome::Exists) => return Err(Error::KeyExists),
-                    _ if pass == 0 && self.inserts_are_diverted().map_err(|e| unknown(&e))? => {
-                        return told(self.diverted(call));
-                    }
-                    _ => {}
-                }
-            }
-            Err(discarded())
-        })
-    }
-
-    /// Adds many sessions. Those with another transaction in the way wait last, one after another.
-    pub(super) fn insert_all(&self, calls: Vec<Result<Call<'_>, Error>>) -> Vec<Result<(), Error>> {
-        Deadline::within(self.timeout).scope(|| {
-            let waiting: Vec<_> = calls
-                .iter()
-                .map(|call| call.as_ref().ok().copied())
-                .collect();
-            let mut results = self.try_insert_all(calls);
-            for (result, call) in results.iter_mut().zip(waiting) {
-                if let (Err(Error::Locked), Some(call)) = (&result, call) {
-                    *result = self.insert_one(&call);
-                }
-            }
-            results
-        })
-    }
-
-    /// Adds many sessions, except for those with another transaction in the way.
-    pub(super) fn try_insert_all(
-        &self,
-        calls: Vec<Result<Call<'_>, Error>>,
-    ) -> Vec<Result<(), Error>> {
-        let one = |call: &Call<'_>| {
-            let results = self.insert_distinct(std::slice::from_ref(call));
-            results.into_iter().next().unwrap_or(Err(Error::Locked))
-        };
-        Deadline::within(self.timeout).scope(|| {
-            each(
-                calls,
-                SameKey::FirstInserts,
-                |calls| self.insert_distinct(calls),
-                one,
-            )
-        })
-    }
-
-    fn insert_distinct(&self, calls: &[Call<'_>]) -> Vec<Result<(), Error>> {
-        let mut results = self.try_insert(calls);
-        let is_open = |result: &Result<Outcome, Error>| matches!(result, Ok(Outcome::Neither));
-        let open: Vec<_> = (0..calls.len())
-            .filter(|place| is_open(&results[*place]))
-            .collect();
-        if open.is_empty() {
-            return results.into_iter().map(told).collect();
-        }
-        let left: Vec<_> = open.iter().map(|place| calls[*place]).collect();
-        let again: Vec<_> = match self.inserts_are_diverted() {
-            // The row of a transaction that has committed meanwhile is visible to another statement.
-            Ok(false) => self.try_insert(&left),
-            Ok(true) => left.iter().map(|call| self.diverted(call)).collect(),
-            Err(e) => left.iter().map(|_| Err(unknown(&e))).collect(),
-        };
-        for (place, result) in open.into_iter().zip(again) {
-            results[place] = result;
-        }
-        results.into_iter().map(told).collect()
-    }
-
-    /// Sends inserts that do not wait for long.
-    fn try_insert(&self, calls: &[Call<'_>]) -> Vec<Result<Outcome, Error>> {
-        isolated(calls, Call::bytes, |calls| {
-            match self.insert_pass(&self.sql.insert, calls) {
-                Err(e) if e.is_lock_timeout() => Err(Error::Locked),
-                outcomes => outcomes,
-            }
-        })
-    }
-
-    fn insert_pass(&self, sql: &Sql, calls: &[Call<'_>]) -> Result<Vec<Outcome>, Error> {
-        self.with_connection(|connection| insert(connection, sql, calls, Effect::Unknown))
-    }
-
-    /// Adds sessions under keys that no other call knows.
-    pub(super) fn generate_all(&self, calls: &[Call<'_>]) -> Vec<Result<(), Error>> {
-        let added = isolated(calls, Call::bytes, |calls| {
-            let params = Arrays::of(calls);
+    /// Adds sessions with new keys, which no other call knows.
+    pub(super) fn generate_all(&self, calls: &[CheckedCall<'_>]) -> Vec<Result<(), Error>> {
+        let added = isolate_errors(calls, CheckedCall::bytes, |calls| {
+            let params = ArrayParams::of(calls);
             let are_added = self.with_connection(|connection| {
                 if connection.unanswered().is_some() {
-                    // They may be there already.
+                    // An earlier attempt may have added them.
                     let sql = &self.sql.insert_waiting;
-                    let outcomes = insert(connection, sql, calls, Effect::Provable)?;
-                    let is_there = |outcome: &Outcome| !matches!(outcome, Outcome::Neither);
-                    return Ok(outcomes.iter().all(is_there));
+                    let outcomes = send_inserts(connection, sql, calls, Effect::Provable)?;
+                    let is_stored =
+                        |outcome: &InsertOutcome| !matches!(outcome, InsertOutcome::Neither);
+                    return Ok(outcomes.iter().all(is_stored));
                 }
                 let rows = match calls {
                     [call] => {
@@ -142,35 +56,135 @@ impl PostgresStore {
                 .iter()
                 .map(|call| match are_added {
                     true => Ok(()),
-                    false => self.own_is_stored(call),
+                    false => self.check_stored(call),
                 })
                 .collect())
         });
         added.into_iter().map(|done| done?).collect()
     }
 
-    /// Fails if a session of the call's own key is not there.
-    fn own_is_stored(&self, call: &Call<'_>) -> Result<(), Error> {
-        match self.stored(call).map_err(|e| unknown(&e))?[..] {
+    /// Adds a session. Waits if another transaction holds a lock on the key.
+    pub(super) fn insert_one(&self, call: &CheckedCall<'_>) -> Result<(), Error> {
+        Deadline::within(self.timeout).scope(|| {
+            let calls = std::slice::from_ref(call);
+            for pass in 0..MAX_PASSES {
+                let outcomes = self.insert_pass(&self.sql.insert_waiting, calls)?;
+                match outcomes.first() {
+                    Some(InsertOutcome::Added) => return Ok(()),
+                    Some(InsertOutcome::Exists) => return Err(Error::KeyExists),
+                    _ if pass == 0
+                        && self
+                            .inserts_are_diverted()
+                            .map_err(|e| outcome_unknown(&e))? =>
+                    {
+                        return to_result(self.find_diverted(call));
+                    }
+                    _ => {}
+                }
+            }
+            Err(discarded())
+        })
+    }
+
+    /// Adds many sessions. Those that wait for another transaction are added after all others, one by one.
+    pub(super) fn insert_all(
+        &self,
+        calls: Vec<Result<CheckedCall<'_>, Error>>,
+    ) -> Vec<Result<(), Error>> {
+        Deadline::within(self.timeout).scope(|| {
+            let waiting: Vec<_> = calls
+                .iter()
+                .map(|call| call.as_ref().ok().copied())
+                .collect();
+            let mut results = self.try_insert_all(calls);
+            for (result, call) in results.iter_mut().zip(waiting) {
+                if let (Err(Error::Locked), Some(call)) = (&result, call) {
+                    *result = self.insert_one(&call);
+                }
+            }
+            results
+        })
+    }
+
+    /// Adds many sessions. Those that would wait for another transaction fail with [`Error::Locked`].
+    pub(super) fn try_insert_all(
+        &self,
+        calls: Vec<Result<CheckedCall<'_>, Error>>,
+    ) -> Vec<Result<(), Error>> {
+        let one = |call: &CheckedCall<'_>| {
+            let results = self.insert_distinct(std::slice::from_ref(call));
+            results.into_iter().next().unwrap_or(Err(Error::Locked))
+        };
+        let many = |calls: &[CheckedCall<'_>]| self.insert_distinct(calls);
+        Deadline::within(self.timeout)
+            .scope(|| batch::execute(calls, SameKey::FirstInserts, many, one))
+    }
+
+    /// Adds sessions with different keys. Those that would wait for another transaction fail with
+    /// [`Error::Locked`].
+    fn insert_distinct(&self, calls: &[CheckedCall<'_>]) -> Vec<Result<(), Error>> {
+        let mut results = self.try_insert(calls);
+        let is_open =
+            |result: &Result<InsertOutcome, Error>| matches!(result, Ok(InsertOutcome::Neither));
+        let open: Vec<_> = (0..calls.len())
+            .filter(|index| is_open(&results[*index]))
+            .collect();
+        if open.is_empty() {
+            return results.into_iter().map(to_result).collect();
+        }
+        let left: Vec<_> = open.iter().map(|index| calls[*index]).collect();
+        let again: Vec<_> = match self.inserts_are_diverted() {
+            // A second statement sees the row of a transaction that has committed during the first.
+            Ok(false) => self.try_insert(&left),
+            Ok(true) => left.iter().map(|call| self.find_diverted(call)).collect(),
+            Err(e) => left.iter().map(|_| Err(outcome_unknown(&e))).collect(),
+        };
+        for (index, result) in open.into_iter().zip(again) {
+            results[index] = result;
+        }
+        results.into_iter().map(to_result).collect()
+    }
+
+    /// Sends inserts that wait for a lock for at most 20 ms.
+    fn try_insert(&self, calls: &[CheckedCall<'_>]) -> Vec<Result<InsertOutcome, Error>> {
+        isolate_errors(calls, CheckedCall::bytes, |calls| {
+            match self.insert_pass(&self.sql.insert, calls) {
+                Err(e) if e.is_lock_timeout() => Err(Error::Locked),
+                outcomes => outcomes,
+            }
+        })
+    }
+
+    fn insert_pass(
+        &self,
+        sql: &Sql,
+        calls: &[CheckedCall<'_>],
+    ) -> Result<Vec<InsertOutcome>, Error> {
+        self.with_connection(|connection| send_inserts(connection, sql, calls, Effect::Unknown))
+    }
+
+    /// Returns an error if no row has the new key of this call.
+    fn check_stored(&self, call: &CheckedCall<'_>) -> Result<(), Error> {
+        match self.stored_values(call).map_err(|e| outcome_unknown(&e))?[..] {
             [] => Err(discarded()),
             _ => Ok(()),
         }
     }
 
-    /// The outcome of an insert that a trigger may have discarded, or stored elsewhere.
-    fn diverted(&self, call: &Call<'_>) -> Result<Outcome, Error> {
-        let values = self.stored(call).map_err(|e| unknown(&e))?;
+    /// Returns the outcome of an insert that a trigger or a rule may have discarded or diverted.
+    fn find_diverted(&self, call: &CheckedCall<'_>) -> Result<InsertOutcome, Error> {
+        let values = self.stored_values(call).map_err(|e| outcome_unknown(&e))?;
         if values.iter().any(|value| value.as_deref() == call.value) {
-            Ok(Outcome::Added)
+            Ok(InsertOutcome::Added)
         } else if values.is_empty() {
             Err(discarded())
         } else {
-            Ok(Outcome::Exists)
+            Ok(InsertOutcome::Exists)
         }
     }
 
-    /// The values of all rows of a key, whether or not they have expired.
-    fn stored(&self, call: &Call<'_>) -> Result<Vec<Option<String>>, Error> {
+    /// Returns the values of all rows of a key, also of expired ones.
+    fn stored_values(&self, call: &CheckedCall<'_>) -> Result<Vec<Option<String>>, Error> {
         self.with_connection(|connection| {
             let sql = &self.sql.stored;
             let rows = connection.query(sql, &[&Secret::of(call.key)], Effect::None)?;
@@ -179,7 +193,7 @@ impl PostgresStore {
         })
     }
 
-    /// Whether a trigger or a rule decides where a new row goes.
+    /// Returns whether a trigger or a rule may discard a new row or change where it is stored.
     fn inserts_are_diverted(&self) -> Result<bool, Error> {
         let table = self.table.to_string();
         self.with_connection(|connection| {
@@ -191,35 +205,34 @@ impl PostgresStore {
     }
 }
 
-/// Sends inserts once.
-fn insert(
+fn send_inserts(
     connection: &mut Connection<'_>,
     sql: &Sql,
-    calls: &[Call<'_>],
+    calls: &[CheckedCall<'_>],
     effect: Effect,
-) -> Result<Vec<Outcome>, StatementError> {
-    let rows = connection.query(sql, &Arrays::of(calls).to(sql), effect)?;
-    let mut outcomes = vec![Outcome::Neither; calls.len()];
+) -> Result<Vec<InsertOutcome>, StatementError> {
+    let rows = connection.query(sql, &ArrayParams::of(calls).to(sql), effect)?;
+    let mut outcomes = vec![InsertOutcome::Neither; calls.len()];
     for row in &rows {
-        outcomes[place(row, 0)?] = match (row.try_get(1)?, row.try_get(2)?) {
-            (true, _) => Outcome::Added,
-            (false, true) => Outcome::Exists,
-            (false, false) => Outcome::Neither,
+        outcomes[call_index(row, 0)?] = match (row.try_get(1)?, row.try_get(2)?) {
+            (true, _) => InsertOutcome::Added,
+            (false, true) => InsertOutcome::Exists,
+            (false, false) => InsertOutcome::Neither,
         };
     }
     Ok(outcomes)
 }
 
-fn told(outcome: Result<Outcome, Error>) -> Result<(), Error> {
+fn to_result(outcome: Result<InsertOutcome, Error>) -> Result<(), Error> {
     match outcome? {
-        Outcome::Added => Ok(()),
-        Outcome::Exists => Err(Error::KeyExists),
-        Outcome::Neither => Err(Error::Locked),
+        InsertOutcome::Added => Ok(()),
+        InsertOutcome::Exists => Err(Error::KeyExists),
+        InsertOutcome::Neither => Err(Error::Locked),
     }
 }
 
-/// The error of an insert that a trigger may have stored elsewhere, if that cannot be found out.
-fn unknown(error: &Error) -> Error {
+/// The error of an insert that may have been executed, if looking up the row has failed.
+fn outcome_unknown(error: &Error) -> Error {
     Error::Disconnected(DatabaseError::new(&error.to_string()))
 }
 

@@ -1,7 +1,7 @@
-//! The PostgreSQL backend, in the order of a call: [`store`] has the verbs, and [`mod@write`], [`insert`] and
+//! The PostgreSQL backend, in the order of a call: [`verbs`] has the verbs, and [`mod@write`], [`insert`] and
 //! [`update`] those that take more than one statement; [`batch`] makes few statements of many calls;
 //! [`operation`] gets a connection from its [`connection_source`] and attempts an operation again if that helps; a
-//! [`connection`] sends a statement of [`sql`], and [`row`] reads what comes back. [`schema`] and [`check`] are
+//! [`connection`] sends a statement of [`sql`], and [`row`] reads what comes back. [`create_table`] and [`check`] are
 //! about the table itself, and [`prune`] about the rows of expired sessions.
 
 mod batch;
@@ -10,18 +10,20 @@ mod check;
 mod checkout;
 mod connection;
 mod connection_source;
+mod create_table;
 mod failure;
 mod insert;
 mod mutex;
 mod operation;
+mod params;
 mod prune;
 mod row;
-mod schema;
 mod secret;
 mod sql;
-mod store;
-mod table;
+mod statements;
+mod table_name;
 mod update;
+mod verbs;
 mod write;
 
 use std::{
@@ -37,7 +39,8 @@ use r2d2::{ManageConnection, Pool};
 pub use self::builder::PostgresStoreBuilder;
 pub(crate) use self::prune::{PruneLock, PruneProgress, PruningPass};
 use self::{
-    connection::PreparePolicy, connection_source::ConnectionSource, sql::Statements, table::Table,
+    connection::PreparePolicy, connection_source::ConnectionSource, statements::Statements,
+    table_name::TableName,
 };
 use crate::{ConnectOptions, Error, Store, period::DefaultPeriod, recent::Recent};
 
@@ -86,14 +89,14 @@ use crate::{ConnectOptions, Error, Store, period::DefaultPeriod, recent::Recent}
 /// [`Offload`](crate::Offload).
 pub struct PostgresStore {
     source: Box<dyn ConnectionSource>,
-    table: Table,
+    table: TableName,
     sql: Statements,
     prepare: PreparePolicy,
     timeout: Duration,
     checkout_timeout: Duration,
     default_period: DefaultPeriod,
     canceller: Canceller,
-    sizes: Recent,
+    value_sizes: Recent,
     /// Why the last connection could not be opened, until one is.
     last_connect_error: Mutex<Option<String>>,
     /// When a connection has last broken.

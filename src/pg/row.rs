@@ -1,4 +1,4 @@
-//! How rows are read.
+//! Reading rows.
 
 use std::error::Error as StdError;
 
@@ -12,7 +12,7 @@ use crate::{Error, Period, Session};
 
 /// An instant as the server sends it: microseconds since the year 2000.
 ///
-/// The largest and smallest stand for infinity and minus infinity, which no calendar type holds.
+/// The largest and smallest values are `infinity` and `-infinity`, which calendar types cannot represent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Timestamp(i64);
 
@@ -55,39 +55,39 @@ impl<'a> FromSql<'a> for Timestamp {
     }
 }
 
-/// What is left of a life, by a row's expiry date and the server's time beside it.
-pub(super) fn left(row: &Row, expires: usize, now: usize) -> Result<Period, postgres::Error> {
+/// Returns the remaining period of a session, from the columns of its expiry date and of the server's time.
+pub(super) fn remaining(row: &Row, expires: usize, now: usize) -> Result<Period, postgres::Error> {
     Ok(row
         .try_get::<_, Timestamp>(expires)?
         .since(row.try_get(now)?))
 }
 
-/// A living row that begins with `session_data, expire_date` and the server's time.
-pub(super) struct Found {
+/// A living session, from a row that begins with `session_data`, `expire_date` and the server's time.
+pub(super) struct SessionRow {
     value: Option<String>,
     period: Period,
 }
 
-impl Found {
-    pub(super) fn read(row: &Row) -> Result<Found, postgres::Error> {
-        Ok(Found {
+impl SessionRow {
+    pub(super) fn read(row: &Row) -> Result<SessionRow, postgres::Error> {
+        Ok(SessionRow {
             value: row.try_get(0)?,
-            // The server looks at the clock again after it has found that the row lives.
-            period: left(row, 1, 2)?.max(Period::microseconds(1)),
+            // The server reads the clock again after it has found that the session lives.
+            period: remaining(row, 1, 2)?.max(Period::microseconds(1)),
         })
     }
 
-    /// Of the rows of one key the one that counts: a table without a unique index may hold several,
-    /// and the one that lives longest wins.
-    pub(super) fn longest(rows: &[Row]) -> Result<Option<Found>, postgres::Error> {
+    /// Returns the session of one key. A table without a unique index may have several rows of a key. The one
+    /// that lives longest counts.
+    pub(super) fn read_longest(rows: &[Row]) -> Result<Option<SessionRow>, postgres::Error> {
         let mut longest = None;
         for row in rows {
-            longest = Some(Found::read(row)?.or_longer(longest));
+            longest = Some(SessionRow::read(row)?.or_longer(longest));
         }
         Ok(longest)
     }
 
-    pub(super) fn or_longer(self, other: Option<Found>) -> Found {
+    pub(super) fn or_longer(self, other: Option<SessionRow>) -> SessionRow {
         match other {
             Some(other) if other.period >= self.period => other,
             _ => self,

@@ -1,4 +1,4 @@
-//! Keys and values on their way to the server.
+//! Keys and values as parameters that the driver's log does not show.
 
 use std::{error::Error as StdError, fmt};
 
@@ -7,7 +7,7 @@ use postgres::types::{IsNull, ToSql, Type};
 
 use crate::Key;
 
-/// A text that the driver, which logs parameters at the level of debugging, cannot show.
+/// A text whose `Debug` shows `..`, because the driver logs parameters at the debug level.
 pub(super) struct Secret<'a>(pub(super) &'a str);
 
 impl<'a> Secret<'a> {

@@ -1,4 +1,4 @@
-//! Read, edit, write: the one operation that is a transaction.
+//! `update`: read, edit and write a session in one transaction.
 
 use std::{thread, time::Duration};
 
@@ -6,22 +6,25 @@ use postgres::{Row, error::SqlState, types::ToSql};
 
 use super::{
     PostgresStore,
-    batch::Call,
     connection::{Connection, Effect, StatementError},
-    row::{self, Found, Timestamp},
+    params::CheckedCall,
+    row::{self, SessionRow, Timestamp},
     secret::Secret,
 };
 use crate::{Error, Session, session::check_value};
 
-/// A transaction whose commit was sent, and what it leaves if the server got it.
-struct Sent {
+/// The pause between two queries for the status of a transaction that is in progress.
+const STATUS_INTERVAL: Duration = Duration::from_millis(10);
+
+/// A transaction whose commit was sent, and what it has written.
+struct SentCommit {
     transaction: i64,
     expires: Timestamp,
     session: Session,
 }
 
-/// The outcome of a transaction without an answer.
-enum Outcome {
+/// The outcome of a transaction whose commit was not answered.
+enum TransactionOutcome {
     Committed,
     Aborted,
     Unknown,
@@ -30,26 +33,26 @@ enum Outcome {
 impl PostgresStore {
     /// Executes `edit` while the row of `call` is locked. A new value gets the period of `call`.
     ///
-    /// These are four round trips: begin, lock and read, write, commit. If there is no answer to the commit, the
-    /// server is asked for its outcome on the next connection, so that nothing is done twice.
+    /// This takes four round trips: begin, lock and read, write, commit. If the commit is not answered, the next
+    /// attempt asks the server for the outcome of the transaction, so that nothing is written twice.
     pub(super) fn update_locked(
         &self,
-        call: &Call<'_>,
+        call: &CheckedCall<'_>,
         edit: &mut dyn FnMut(Option<&str>) -> Option<String>,
     ) -> Result<Session, Error> {
         let key = Secret::of(call.key);
-        let mut sent: Option<Sent> = None;
+        let mut sent: Option<SentCommit> = None;
         self.with_connection(|connection| {
             if let (Some(sent), Some(cause)) = (&sent, connection.unanswered().cloned()) {
                 match self.outcome(connection, &key, sent)? {
-                    Outcome::Committed => return Ok(Ok(sent.session.clone())),
-                    Outcome::Aborted => {}
-                    Outcome::Unknown => return Ok(Err(Error::Disconnected(cause))),
+                    TransactionOutcome::Committed => return Ok(Ok(sent.session.clone())),
+                    TransactionOutcome::Aborted => {}
+                    TransactionOutcome::Unknown => return Ok(Err(Error::Disconnected(cause))),
                 }
             }
             connection.begin()?;
             let rows = connection.query(&self.sql.lock, &[&key], Effect::None)?;
-            let Some(found) = Found::longest(&rows)? else {
+            let Some(found) = SessionRow::read_longest(&rows)? else {
                 return Ok(Err(Error::NotFound));
             };
             let Some(value) = edit(found.value()) else {
@@ -66,9 +69,9 @@ impl PostgresStore {
             };
             let transaction = locked.try_get(3)?;
             let expires = written.try_get(0)?;
-            let period = row::left(written, 0, 1)?;
+            let period = row::remaining(written, 0, 1)?;
             let session = Session { value, period };
-            sent = Some(Sent {
+            sent = Some(SentCommit {
                 transaction,
                 expires,
                 session: session.clone(),
@@ -80,31 +83,32 @@ impl PostgresStore {
 
     /// Returns the outcome of a transaction, as far as this server knows it.
     ///
-    /// The row proves a commit: another server may have taken over, on which another transaction has the same
-    /// number. That no transaction of this number was committed proves that this one was not.
+    /// A commit is proven by the row and not by the number of the transaction, because after a failover another
+    /// transaction may have that number. If the server has not committed a transaction of this number, this one
+    /// was not committed either.
     fn outcome(
         &self,
         connection: &mut Connection<'_>,
         key: &Secret<'_>,
-        sent: &Sent,
-    ) -> Result<Outcome, StatementError> {
+        sent: &SentCommit,
+    ) -> Result<TransactionOutcome, StatementError> {
         while self.is_in_progress(connection, sent)? {
-            thread::sleep(Duration::from_millis(10).min(connection.deadline().remaining()));
+            thread::sleep(STATUS_INTERVAL.min(connection.deadline().remaining()));
         }
         let rows = connection.query(&self.sql.stored, &[key], Effect::None)?;
         if rows.iter().any(|row| is_from(row, sent)) {
-            return Ok(Outcome::Committed);
+            return Ok(TransactionOutcome::Committed);
         }
         Ok(match self.status(connection, sent)?.as_deref() {
-            Some("aborted") => Outcome::Aborted,
-            _ => Outcome::Unknown,
+            Some("aborted") => TransactionOutcome::Aborted,
+            _ => TransactionOutcome::Unknown,
         })
     }
 
     fn is_in_progress(
         &self,
         connection: &mut Connection<'_>,
-        sent: &Sent,
+        sent: &SentCommit,
     ) -> Result<bool, StatementError> {
         Ok(self.status(connection, sent)?.as_deref() == Some("in progress"))
     }
@@ -112,11 +116,12 @@ impl PostgresStore {
     fn status(
         &self,
         connection: &mut Connection<'_>,
-        sent: &Sent,
+        sent: &SentCommit,
     ) -> Result<Option<String>, StatementError> {
-        match connection.query(&self.sql.outcome, &[&sent.transaction], Effect::None) {
-            // No transaction has had this number yet: a crash took this one with it, or the server that took
-            // over has never heard of it.
+        let sql = &self.sql.transaction_status;
+        match connection.query(sql, &[&sent.transaction], Effect::None) {
+            // No transaction has had this number yet: a crash has undone this one, or the commit has not reached
+            // the server that has taken over.
             Err(StatementError::Driver(e))
                 if e.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) =>
             {
@@ -131,8 +136,8 @@ impl PostgresStore {
     }
 }
 
-/// Whether a row is what a transaction has written.
-fn is_from(row: &Row, sent: &Sent) -> bool {
+/// Whether the transaction has written this row.
+fn is_from(row: &Row, sent: &SentCommit) -> bool {
     let value = row.try_get::<_, Option<&str>>(0);
     let expires = row.try_get::<_, Option<Timestamp>>(1);
     matches!((value, expires), (Ok(Some(value)), Ok(Some(expires)))

@@ -1,29 +1,34 @@
-//! Writing sessions that are there: `set`, `touch` and `clear`.
+//! Writing existing sessions: `set`, `touch` and `clear`.
 //!
-//! A *brief* statement serves nearly all calls at the cost of a plain `UPDATE`. The calls that it leaves are
-//! for sessions that are absent, have or get only seconds to live, or are locked by another transaction. A *careful*
-//! statement tells these apart. Calls for locked sessions wait last, each by itself, so that they delay no
-//! other.
+//! A *brief* statement, which costs as much as a plain `UPDATE`, serves nearly all calls. It leaves calls whose
+//! sessions are absent, have or get only seconds to live, or are locked by another transaction. A *careful*
+//! statement distinguishes these. Calls for locked sessions are executed last, one by one, so that they delay no
+//! other call.
 
 use super::{
     PostgresStore,
-    batch::{Arrays, Call, Params, SameKey, each, isolated, place},
+    batch::{self, SameKey, isolate_errors},
     connection::Effect,
-    sql::{Sql, Write},
+    params::{ArrayParams, CheckedCall, Params, call_index},
+    statements::{Sql, WriteStatements},
 };
 use crate::{Error, deadline::Deadline};
 
 impl PostgresStore {
-    /// Does one call, and waits if another transaction has locked its session.
-    pub(super) fn write(&self, write: &Write, call: &Call<'_>) -> Result<(), Error> {
-        self.write_one(write, &write.waiting, call)
+    /// Executes one call. Waits if another transaction has locked its session.
+    pub(super) fn write(
+        &self,
+        write: &WriteStatements,
+        call: &CheckedCall<'_>,
+    ) -> Result<(), Error> {
+        self.write_one(write, &write.careful_waiting, call)
     }
 
-    /// Does many calls. Those whose sessions are locked wait last, one after another.
+    /// Executes many calls. Those for locked sessions wait, after all others, one by one.
     pub(super) fn write_many(
         &self,
-        write: &Write,
-        calls: Vec<Result<Call<'_>, Error>>,
+        write: &WriteStatements,
+        calls: Vec<Result<CheckedCall<'_>, Error>>,
     ) -> Vec<Result<(), Error>> {
         Deadline::within(self.timeout).scope(|| {
             let waiting: Vec<_> = calls
@@ -33,86 +38,110 @@ impl PostgresStore {
             let mut results = self.try_write_many(write, calls);
             for (result, call) in results.iter_mut().zip(waiting) {
                 if let (Err(Error::Locked), Some(call)) = (&result, call) {
-                    *result = self.carefully(write, &write.waiting, &[call]).and_then(one);
+                    *result = self
+                        .write_carefully(write, &write.careful_waiting, &[call])
+                        .and_then(single_result);
                 }
             }
             results
         })
     }
 
-    /// Does many calls, except for those whose sessions are locked.
+    /// Executes many calls. Those for locked sessions fail with [`Error::Locked`].
     pub(super) fn try_write_many(
         &self,
-        write: &Write,
-        calls: Vec<Result<Call<'_>, Error>>,
+        write: &WriteStatements,
+        calls: Vec<Result<CheckedCall<'_>, Error>>,
     ) -> Vec<Result<(), Error>> {
         if let [Ok(call)] = calls[..] {
-            return vec![self.write_one(write, &write.skipping, &call)];
+            return vec![self.write_one(write, &write.careful_skipping, &call)];
         }
         let same_key = match write.may_be_absent {
             true => SameKey::Shares,
             false => SameKey::LastWrites,
         };
         Deadline::within(self.timeout).scope(|| {
-            each(
+            batch::execute(
                 calls,
                 same_key,
                 |calls| self.write_distinct(write, calls),
-                |call| self.write_one(write, &write.skipping, call),
+                |call| self.write_one(write, &write.careful_skipping, call),
             )
         })
     }
 
-    /// The brief statement for one call, and then the careful one if that is needed.
-    fn write_one(&self, write: &Write, careful: &Sql, call: &Call<'_>) -> Result<(), Error> {
+    /// Sends the brief statement, then `careful` if needed.
+    fn write_one(
+        &self,
+        write: &WriteStatements,
+        careful: &Sql,
+        call: &CheckedCall<'_>,
+    ) -> Result<(), Error> {
+        let write_carefully = || {
+            self.write_carefully(write, careful, &[*call])
+                .and_then(single_result)
+        };
         Deadline::within(self.timeout).scope(|| {
             if !(write.may_be_absent || call.outlives_brief()) {
-                return self.carefully(write, careful, &[*call]).and_then(one);
+                return write_carefully();
             }
             let params = Params::of(call);
             let rows = self.with_connection(|connection| {
-                connection.query(&write.one, &params.to(&write.one), Effect::Unknown)
+                connection.query(&write.brief, &params.to(&write.brief), Effect::Unknown)
             });
             match rows {
                 Ok(rows) if write.may_be_absent || !rows.is_empty() => Ok(()),
                 Err(e) if !e.is_lock_timeout() => Err(e),
-                _ => self.carefully(write, careful, &[*call]).and_then(one),
+                _ => write_carefully(),
             }
         })
     }
 
-    fn write_distinct(&self, write: &Write, calls: &[Call<'_>]) -> Vec<Result<(), Error>> {
-        let is_brief = |place: &usize| write.may_be_absent || calls[*place].outlives_brief();
+    /// Executes calls with different keys. Those for locked sessions fail with [`Error::Locked`].
+    fn write_distinct(
+        &self,
+        write: &WriteStatements,
+        calls: &[CheckedCall<'_>],
+    ) -> Vec<Result<(), Error>> {
+        let is_brief = |index: &usize| write.may_be_absent || calls[*index].outlives_brief();
         let (brief, mut left): (Vec<_>, Vec<_>) = (0..calls.len()).partition(is_brief);
-        let of = |places: &[usize]| places.iter().map(|place| calls[*place]).collect::<Vec<_>>();
+        let select =
+            |indices: &[usize]| -> Vec<_> { indices.iter().map(|index| calls[*index]).collect() };
         let mut done: Vec<_> = calls.iter().map(|_| Ok(())).collect();
-        let results = isolated(&of(&brief), Call::bytes, |calls| self.briefly(write, calls));
-        for (place, result) in brief.into_iter().zip(results) {
+        let results = isolate_errors(&select(&brief), CheckedCall::bytes, |calls| {
+            self.write_briefly(write, calls)
+        });
+        for (index, result) in brief.into_iter().zip(results) {
             match result {
                 Ok(true) => {}
-                Ok(false) => left.push(place),
-                Err(e) => done[place] = Err(e),
+                Ok(false) => left.push(index),
+                Err(e) => done[index] = Err(e),
             }
         }
         // In the order of the keys.
         left.sort_unstable();
-        let results = isolated(&of(&left), Call::bytes, |calls| {
-            self.carefully(write, &write.skipping, calls)
+        let results = isolate_errors(&select(&left), CheckedCall::bytes, |calls| {
+            self.write_carefully(write, &write.careful_skipping, calls)
         });
-        for (place, result) in left.into_iter().zip(results) {
-            done[place] = result.and_then(|done| done);
+        for (index, result) in left.into_iter().zip(results) {
+            done[index] = result.and_then(|done| done);
         }
         done
     }
 
-    /// Sends the brief statement. Returns which calls are done.
-    fn briefly(&self, write: &Write, calls: &[Call<'_>]) -> Result<Vec<bool>, Error> {
-        let params = Arrays::of(calls);
+    /// Sends the brief statement. Returns for each call whether it is done.
+    fn write_briefly(
+        &self,
+        write: &WriteStatements,
+        calls: &[CheckedCall<'_>],
+    ) -> Result<Vec<bool>, Error> {
+        let sql = &write.brief_many;
+        let params = ArrayParams::of(calls);
         let done = self.with_connection(|connection| {
-            let rows = connection.query(&write.many, &params.to(&write.many), Effect::Unknown)?;
+            let rows = connection.query(sql, &params.to(sql), Effect::Unknown)?;
             let mut done = vec![write.may_be_absent; calls.len()];
             for row in &rows {
-                done[place(row, 0)?] = true;
+                done[call_index(row, 0)?] = true;
             }
             Ok(done)
         });
@@ -122,15 +151,15 @@ impl PostgresStore {
         }
     }
 
-    /// Sends a careful statement.
-    fn carefully(
+    /// Sends a careful statement. Returns the result of each call.
+    fn write_carefully(
         &self,
-        write: &Write,
+        write: &WriteStatements,
         careful: &Sql,
-        calls: &[Call<'_>],
+        calls: &[CheckedCall<'_>],
     ) -> Result<Vec<Result<(), Error>>, Error> {
-        let params = Arrays::of(calls);
-        let skips = std::ptr::eq(careful, &write.skipping);
+        let params = ArrayParams::of(calls);
+        let skips_locked = std::ptr::eq(careful, &write.careful_skipping);
         self.with_connection(|connection| {
             let absent = || match write.may_be_absent {
                 true => Ok(()),
@@ -139,12 +168,12 @@ impl PostgresStore {
             let rows = connection.query(careful, &params.to(careful), Effect::Unknown)?;
             let mut results: Vec<_> = calls.iter().map(|_| absent()).collect();
             for row in &rows {
-                let result = &mut results[place(row, 0)?];
+                let result = &mut results[call_index(row, 0)?];
                 match row.try_get(1)? {
                     true if !matches!(result, Err(Error::Locked)) => *result = Ok(()),
                     true => {}
-                    // After a wait, the row is no longer there.
-                    false if skips => *result = Err(Error::Locked),
+                    // A statement that has waited reports a row that was removed during the wait.
+                    false if skips_locked => *result = Err(Error::Locked),
                     false => {}
                 }
             }
@@ -153,7 +182,7 @@ impl PostgresStore {
     }
 }
 
-/// The result of a statement for one call.
-fn one<T>(results: Vec<Result<T, Error>>) -> Result<T, Error> {
+/// Returns the result of a statement for one call.
+fn single_result<T>(results: Vec<Result<T, Error>>) -> Result<T, Error> {
     results.into_iter().next().unwrap_or(Err(Error::NotFound))
 }

@@ -20,7 +20,7 @@ use postgres::{
 use postgres_connect::{CancelGuard, Cancelled};
 
 pub(super) use self::prepared::PreparePolicy;
-use super::{PostgresStore, connection_source::CheckedOut, sql::Sql};
+use super::{PostgresStore, connection_source::CheckedOut, statements::Sql};
 use crate::{Error, deadline::Deadline, error::DatabaseError};
 
 /// A connection that was idle for longer may have been closed by the server or the network.

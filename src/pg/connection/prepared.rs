@@ -5,7 +5,7 @@ use std::mem;
 use postgres::Statement;
 
 use super::{Connection, StatementError};
-use crate::pg::{connection_source::Peer, sql::Sql};
+use crate::pg::{connection_source::Peer, statements::Sql};
 
 /// The most prepared statements of a connection. Stores of any number of tables may share it.
 const MAX_PREPARED: usize = 256;

@@ -1,12 +1,16 @@
-//! The verbs, each as the statement it sends and what its rows mean.
+//! `Store` for `PostgresStore`. Each verb checks its arguments and sends its statement.
+//!
+//! Verbs that may need more than one statement continue in [`write`](mod@super::write), [`insert`](super::insert)
+//! and [`update`](super::update).
 
 use std::num::NonZeroUsize;
 
 use super::{
     PostgresStore,
-    batch::{self, Call, SameKey, micros, place},
+    batch::{self, SameKey},
     connection::Effect,
-    row::Found,
+    params::{ArrayParams, CheckedCall, call_index},
+    row::SessionRow,
     secret::Secret,
 };
 use crate::{Error, Key, Period, Session, Store, deadline::Deadline, session::check_value};
@@ -27,7 +31,7 @@ impl Store for PostgresStore {
 
     fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {
         let key = Key::generate()?;
-        let call = self.call(&key, value, expiry)?;
+        let call = self.check_call(&key, value, expiry)?;
         self.generate_all(&[call])
             .into_iter()
             .collect::<Result<(), _>>()?;
@@ -35,29 +39,29 @@ impl Store for PostgresStore {
     }
 
     fn clear(&self, key: &Key) -> Result<(), Error> {
-        self.write(&self.sql.clear, &Call::of(key))
+        self.write(&self.sql.clear, &CheckedCall::of_key(key))
     }
 
     fn get(&self, key: &Key) -> Result<Session, Error> {
         let found = self.with_connection(|connection| {
             let rows = connection.query(&self.sql.get, &[&Secret::of(key)], Effect::None)?;
-            Ok(Found::longest(&rows)?)
+            Ok(SessionRow::read_longest(&rows)?)
         })?;
         found.ok_or(Error::NotFound)?.into_session()
     }
 
     fn set(&self, key: &Key, value: &str, expiry: Option<Period>) -> Result<(), Error> {
-        let call = self.call(key, Some(value), expiry)?;
+        let call = self.check_call(key, Some(value), expiry)?;
         self.write(&self.sql.set, &call)
     }
 
     fn insert(&self, key: &Key, value: Option<&str>, expiry: Option<Period>) -> Result<(), Error> {
-        let call = self.call(key, value, expiry)?;
+        let call = self.check_call(key, value, expiry)?;
         self.insert_one(&call)
     }
 
     fn touch(&self, key: &Key, expiry: Option<Period>) -> Result<(), Error> {
-        let call = self.call(key, None, expiry)?;
+        let call = self.check_call(key, None, expiry)?;
         self.write(&self.sql.touch, &call)
     }
 
@@ -65,7 +69,7 @@ impl Store for PostgresStore {
         let new = Key::generate()?;
         let params = (Secret::of(key), Secret::of(&new));
         let is_moved = self.with_connection(|connection| {
-            // No other call knows the new key. If it is there, an earlier attempt has put it there.
+            // No other call knows the new key. If it exists, an earlier attempt has moved the session.
             if connection.unanswered().is_some() {
                 let rows = connection.query(&self.sql.stored, &[&params.1], Effect::None)?;
                 if !rows.is_empty() {
@@ -89,7 +93,7 @@ impl Store for PostgresStore {
         expiry: Option<Period>,
         edit: &mut dyn FnMut(Option<&str>) -> Option<String>,
     ) -> Result<Session, Error> {
-        let call = self.call(key, None, expiry)?;
+        let call = self.check_call(key, None, expiry)?;
         self.update_locked(&call, edit)
     }
 
@@ -97,130 +101,135 @@ impl Store for PostgresStore {
         let keys: Vec<_> = calls.iter().map(|_| Key::generate()).collect();
         let calls = calls.iter().zip(&keys).map(|((value, expiry), key)| {
             let key = key.as_ref().map_err(Clone::clone)?;
-            self.call(key, *value, *expiry)
+            self.check_call(key, *value, *expiry)
         });
         let calls = calls.collect();
-        let generate = |calls: &[Call<'_>]| self.generate_all(calls);
-        let one = |call: &Call<'_>| self.generate_all(&[*call]).into_iter().collect();
+        let generate = |calls: &[CheckedCall<'_>]| self.generate_all(calls);
+        let one = |call: &CheckedCall<'_>| self.generate_all(&[*call]).into_iter().collect();
         let done = Deadline::within(self.timeout)
-            .scope(|| batch::each(calls, SameKey::Shares, generate, one));
+            .scope(|| batch::execute(calls, SameKey::Shares, generate, one));
         let done = done.into_iter().zip(keys);
         done.map(|(done, key)| done.and(key)).collect()
     }
 
     fn clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
-        self.write_many(&self.sql.clear, named(keys))
+        self.write_many(&self.sql.clear, calls_of_keys(keys))
     }
 
     fn try_clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
-        self.try_write_many(&self.sql.clear, named(keys))
+        self.try_write_many(&self.sql.clear, calls_of_keys(keys))
     }
 
     fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
         if let [key] = keys {
             return vec![self.get(key)];
         }
-        let typical = self.sizes.typical();
-        let get = |calls: &[Call<'_>]| {
-            let found = batch::isolated(calls, |_| typical, |calls| self.find(calls));
+        let expected_bytes = self.value_sizes.typical();
+        let get = |calls: &[CheckedCall<'_>]| {
+            let found = batch::isolate_errors(calls, |_| expected_bytes, |calls| self.find(calls));
             found
                 .into_iter()
                 .map(|found| found?.ok_or(Error::NotFound)?.into_session())
                 .collect()
         };
+        let one = |call: &CheckedCall<'_>| self.get(call.key);
         Deadline::within(self.timeout)
-            .scope(|| batch::each(named(keys), SameKey::Shares, get, |call| self.get(call.key)))
+            .scope(|| batch::execute(calls_of_keys(keys), SameKey::Shares, get, one))
     }
 
     fn set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
-        self.write_many(&self.sql.set, self.sets(calls))
+        self.write_many(&self.sql.set, self.check_sets(calls))
     }
 
     fn try_set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
-        self.try_write_many(&self.sql.set, self.sets(calls))
+        self.try_write_many(&self.sql.set, self.check_sets(calls))
     }
 
     fn insert_many(
         &self,
         calls: &[(&Key, Option<&str>, Option<Period>)],
     ) -> Vec<Result<(), Error>> {
-        self.insert_all(self.inserts(calls))
+        self.insert_all(self.check_inserts(calls))
     }
 
     fn try_insert_many(
         &self,
         calls: &[(&Key, Option<&str>, Option<Period>)],
     ) -> Vec<Result<(), Error>> {
-        self.try_insert_all(self.inserts(calls))
+        self.try_insert_all(self.check_inserts(calls))
     }
 
     fn touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
-        self.write_many(&self.sql.touch, self.touches(calls))
+        self.write_many(&self.sql.touch, self.check_touches(calls))
     }
 
     fn try_touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
-        self.try_write_many(&self.sql.touch, self.touches(calls))
+        self.try_write_many(&self.sql.touch, self.check_touches(calls))
     }
 }
 
-/// A call, or why it cannot be one.
-type Checked<'a> = Result<Call<'a>, Error>;
-
 impl PostgresStore {
-    /// Checks what a caller wants written.
-    fn call<'a>(
-        &self,
-        key: &'a Key,
-        value: Option<&'a str>,
-        expiry: Option<Period>,
-    ) -> Checked<'a> {
-        let value = value.map(check_value).transpose()?;
-        let micros = micros(self.default_period.or_given(expiry)?);
-        Ok(Call { key, value, micros })
-    }
-
-    fn sets<'a>(&self, calls: &[(&'a Key, &'a str, Option<Period>)]) -> Vec<Checked<'a>> {
-        let calls = calls.iter();
-        calls
-            .map(|(key, value, expiry)| self.call(key, Some(value), *expiry))
-            .collect()
-    }
-
-    fn inserts<'a>(
-        &self,
-        calls: &[(&'a Key, Option<&'a str>, Option<Period>)],
-    ) -> Vec<Checked<'a>> {
-        let calls = calls.iter();
-        calls
-            .map(|(key, value, expiry)| self.call(key, *value, *expiry))
-            .collect()
-    }
-
-    fn touches<'a>(&self, calls: &[(&'a Key, Option<Period>)]) -> Vec<Checked<'a>> {
-        calls
-            .iter()
-            .map(|(key, expiry)| self.call(key, None, *expiry))
-            .collect()
-    }
-
     /// Reads many sessions in one statement.
-    fn find(&self, calls: &[Call<'_>]) -> Result<Vec<Option<Found>>, Error> {
-        let params = batch::Arrays::of(calls);
+    fn find(&self, calls: &[CheckedCall<'_>]) -> Result<Vec<Option<SessionRow>>, Error> {
+        let params = ArrayParams::of(calls);
         self.with_connection(|connection| {
             let sql = &self.sql.get_many;
-            let mut found: Vec<Option<Found>> = calls.iter().map(|_| None).collect();
+            let mut found: Vec<Option<SessionRow>> = calls.iter().map(|_| None).collect();
             for row in &connection.query(sql, &params.to(sql), Effect::None)? {
-                let call = &mut found[place(row, 3)?];
-                *call = Some(Found::read(row)?.or_longer(call.take()));
+                let of_call = &mut found[call_index(row, 3)?];
+                *of_call = Some(SessionRow::read(row)?.or_longer(of_call.take()));
             }
             for found in found.iter().flatten() {
-                self.sizes.saw(found.value().map_or(0, str::len));
+                self.value_sizes.saw(found.value().map_or(0, str::len));
             }
             Ok(found)
         })
     }
+
+    fn check_call<'a>(
+        &self,
+        key: &'a Key,
+        value: Option<&'a str>,
+        expiry: Option<Period>,
+    ) -> Result<CheckedCall<'a>, Error> {
+        let value = value.map(check_value).transpose()?;
+        let period = self.default_period.or_given(expiry)?;
+        Ok(CheckedCall::new(key, value, period))
+    }
+
+    fn check_sets<'a>(
+        &self,
+        calls: &[(&'a Key, &'a str, Option<Period>)],
+    ) -> Vec<Result<CheckedCall<'a>, Error>> {
+        let calls = calls.iter();
+        calls
+            .map(|(key, value, expiry)| self.check_call(key, Some(value), *expiry))
+            .collect()
+    }
+
+    fn check_inserts<'a>(
+        &self,
+        calls: &[(&'a Key, Option<&'a str>, Option<Period>)],
+    ) -> Vec<Result<CheckedCall<'a>, Error>> {
+        let calls = calls.iter();
+        calls
+            .map(|(key, value, expiry)| self.check_call(key, *value, *expiry))
+            .collect()
+    }
+
+    fn check_touches<'a>(
+        &self,
+        calls: &[(&'a Key, Option<Period>)],
+    ) -> Vec<Result<CheckedCall<'a>, Error>> {
+        calls
+            .iter()
+            .map(|(key, expiry)| self.check_call(key, None, *expiry))
+            .collect()
+    }
 }
 
-fn named<'a>(keys: &[&'a Key]) -> Vec<Checked<'a>> {
-    keys.iter().map(|key| Ok(Call::of(key))).collect()
+fn calls_of_keys<'a>(keys: &[&'a Key]) -> Vec<Result<CheckedCall<'a>, Error>> {
+    keys.iter()
+        .map(|key| Ok(CheckedCall::of_key(key)))
+        .collect()
 }

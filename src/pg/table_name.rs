@@ -1,40 +1,40 @@
-//! The sessions table's name.
+//! The name of the sessions table.
 
 use std::fmt;
 
 use crate::Error;
 
-/// What PostgreSQL keeps of a name; it would cut a longer one silently.
+/// The longest name in PostgreSQL. The server cuts a longer one without an error.
 const MAX_NAME_BYTES: usize = 63;
 
-/// The table's name; displayed as SQL takes it, quoted.
+/// The name of the sessions table. `Display` shows it quoted, for SQL.
 #[derive(Debug, Clone)]
-pub(super) struct Table {
-    schema: Option<Name>,
-    name: Name,
+pub(super) struct TableName {
+    schema: Option<Identifier>,
+    name: Identifier,
 }
 
-impl Table {
-    /// The original's table, wherever the connection's search path finds it.
-    pub(super) fn session() -> Table {
-        Table {
+impl TableName {
+    /// The table of OCaml's session-postgresql, found by the connection's `search_path`.
+    pub(super) fn session() -> TableName {
+        TableName {
             schema: None,
-            name: Name("session".to_owned()),
+            name: Identifier("session".to_owned()),
         }
     }
 
     pub(super) fn set_schema(&mut self, name: &str) -> Result<(), Error> {
-        self.schema = Some(Name::parse("schema", name)?);
+        self.schema = Some(Identifier::parse("schema", name)?);
         Ok(())
     }
 
     pub(super) fn set_name(&mut self, name: &str) -> Result<(), Error> {
-        self.name = Name::parse("table", name)?;
+        self.name = Identifier::parse("table", name)?;
         Ok(())
     }
 }
 
-impl fmt::Display for Table {
+impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(schema) = &self.schema {
             write!(f, "{schema}.")?;
@@ -43,20 +43,20 @@ impl fmt::Display for Table {
     }
 }
 
-/// A name that PostgreSQL keeps as it is; displayed quoted.
+/// A name that PostgreSQL accepts. `Display` shows it quoted.
 #[derive(Debug, Clone)]
-struct Name(String);
+struct Identifier(String);
 
-impl Name {
-    fn parse(what: &str, name: &str) -> Result<Name, Error> {
+impl Identifier {
+    fn parse(what: &str, name: &str) -> Result<Identifier, Error> {
         let fault = if name.is_empty() {
             "is empty"
         } else if name.len() > MAX_NAME_BYTES {
             "is longer than PostgreSQL's 63 bytes"
         } else if name.contains('\0') {
-            "holds a NUL character"
+            "contains a NUL character"
         } else {
-            return Ok(Name(name.to_owned()));
+            return Ok(Identifier(name.to_owned()));
         };
         Err(Error::InvalidOption(format!(
             "the {what} name {name:?} {fault}"
@@ -64,7 +64,7 @@ impl Name {
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for Identifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.0.replace('"', "\"\""))
     }
