@@ -1,4 +1,4 @@
-//! The options of a store, and what it is built on.
+//! The options of a store, and creating it.
 
 use std::{
     sync::{Mutex, atomic::AtomicU64},
@@ -21,13 +21,48 @@ use super::{
 };
 use crate::{ConnectOptions, DEFAULT_PERIOD, Error, Period, period::DefaultPeriod, recent::Recent};
 
-/// The pool waits for half of it at most between two tries to connect. How long a call waits is its own
-/// affair.
-const RETRY: Duration = Duration::from_secs(1);
+/// The `connection_timeout` of the pool. Half of it is the longest pause between two attempts to connect. A call
+/// limits its wait itself.
+const POOL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Options for a [`PostgresStore`]; made by [`PostgresStore::builder`].
+/// The largest `max_connections` that PostgreSQL accepts.
+const MAX_SERVER_CONNECTIONS: u32 = (1 << 18) - 1;
+
+/// Options for a [`PostgresStore`]. Returned by [`PostgresStore::builder`].
+///
+/// | option | default |
+/// |---|---|
+/// | [`table`](Self::table) | `session` |
+/// | [`schema`](Self::schema) | found by the `search_path` |
+/// | [`default_period`](Self::default_period) of a session | one week |
+/// | [`timeout`](Self::timeout) of an operation | 30 seconds |
+/// | [`prepared`](Self::prepared) statements | unless a pooler is in between |
+/// | [`cancel_tls`](Self::cancel_tls) | none |
+/// | [`checkout_timeout`](Self::checkout_timeout) | the timeout |
+/// | [`max_connections`](Self::max_connections) | 10 |
+/// | [`min_idle`](Self::min_idle) | 0 |
+/// | [`max_lifetime`](Self::max_lifetime) of a connection | 30 minutes |
+/// | [`idle_timeout`](Self::idle_timeout) of a connection | 10 minutes |
+///
+/// The last four apply to a pool that [`connect`](Self::connect) or [`connect_with`](Self::connect_with) creates.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use session_postgres::PostgresStore;
+///
+/// # let server = throwaway_postgres::Server::start()?;
+/// # let url = server.url();
+/// let store = PostgresStore::builder()
+///     .timeout(Duration::from_secs(5))
+///     .max_connections(4)
+///     .connect(url)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
-#[must_use = "a builder does nothing until a store is made of it"]
+#[must_use = "a builder does nothing until it creates a store"]
 pub struct PostgresStoreBuilder {
     table: TableName,
     prepare: PreparePolicy,
@@ -40,9 +75,6 @@ pub struct PostgresStoreBuilder {
     checkout_timeout: Duration,
     canceller: Canceller,
 }
-
-/// The most that a server can be set to, which is also what a pool makes room for.
-const MOST_CONNECTIONS: u32 = (1 << 18) - 1;
 
 impl Default for PostgresStoreBuilder {
     fn default() -> Self {
@@ -62,22 +94,22 @@ impl Default for PostgresStoreBuilder {
 }
 
 impl PostgresStoreBuilder {
-    /// Sets the name of the sessions table, as it is: it is quoted, so case and dots count.
+    /// Sets the name of the sessions table. The name is quoted, so case matters and a dot is part of the name.
     ///
     /// Defaults to `session`.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] where PostgreSQL has no such names: empty, over 63 bytes, or with a
-    /// NUL.
+    /// [`Error::InvalidOption`] if PostgreSQL does not accept the name: it is empty, longer than 63 bytes, or
+    /// contains a NUL character.
     pub fn table(mut self, name: &str) -> Result<Self, Error> {
         self.table.set_name(name)?;
         Ok(self)
     }
 
-    /// Sets the schema that the table is in, quoted as the table's name is.
+    /// Sets the schema of the sessions table. The name is quoted as that of the table is.
     ///
-    /// Defaults to none: the connection's `search_path` finds the table.
+    /// Defaults to none: the table is found by the connection's `search_path`.
     ///
     /// # Errors
     ///
@@ -87,16 +119,16 @@ impl PostgresStoreBuilder {
         Ok(self)
     }
 
-    /// Sets whether statements are prepared once a connection, and kept with it.
+    /// Sets whether statements are prepared once per connection and then reused. Otherwise a call is still one
+    /// round trip, but the server plans its statement each time.
     ///
-    /// Behind a pooler that gives each transaction another server connection, as PgBouncer does in
-    /// transaction mode, a statement prepared before may be gone, or be another program's of the same
-    /// name, which is then carried out instead. Without preparing, a call is one round trip all the
-    /// same, and the server plans it each time.
+    /// Prepared statements do not work behind a pooler that gives each transaction another server connection, as
+    /// PgBouncer does in transaction mode. A statement that was prepared before may be missing there. Another
+    /// program may have prepared one with the same name, which is then executed instead.
     ///
-    /// Defaults to `None`, finding out: the first use of a connection asks the server, in a round trip more,
-    /// whether a pooler made it, and statements are prepared where none did. Turn it on for a pooler
-    /// that takes care of prepared statements, as PgBouncer does with `max_prepared_statements`.
+    /// Defaults to `None`: statements are prepared unless a pooler is in between. The first use of a connection
+    /// finds that out, with one more round trip. Use `true` for a pooler that supports prepared statements, as
+    /// PgBouncer does with `max_prepared_statements`.
     pub fn prepared(mut self, on: impl Into<Option<bool>>) -> Self {
         self.prepare = match on.into() {
             Some(true) => PreparePolicy::Always,
@@ -106,15 +138,22 @@ impl PostgresStoreBuilder {
         self
     }
 
-    /// Sets how long an operation may take, including the wait for a connection and further attempts. A
-    /// statement that still runs then, or waits for a lock, is cancelled on the server, and the operation is
-    /// [`Error::TimedOut`]: it has no effect.
+    /// Sets the time limit of an operation, including the wait for a connection and further attempts.
     ///
-    /// A server that does not answer the cancel request either is given up a second later, and the connection
-    /// with it. A read is [`Error::TimedOut`] then, and a write [`Error::Disconnected`]. This holds for
-    /// connections that [`connect`](Self::connect) has made. On others the server is waited for as long as the
-    /// system keeps the connection, and behind a pooler a statement on them is not cancelled. If the program
-    /// may not use TCP with itself, the same is true of Unix sockets.
+    /// At the limit, the store sends the server a cancel request for the running statement. The operation fails
+    /// with [`Error::TimedOut`] and has no effect.
+    ///
+    /// If the server does not answer the cancel request either, the connection is closed within another second.
+    /// A read then fails with [`Error::TimedOut`], and a write with [`Error::Disconnected`].
+    ///
+    /// The following differs on connections over a Unix socket, and on connections that [`connect`](Self::connect)
+    /// has not opened:
+    ///
+    /// - A server that does not answer is waited for until the operating system closes the connection. On a Unix
+    ///   socket that can take any time, for example if the server process is stopped by `SIGSTOP`.
+    /// - A cancel request can arrive late, so the connection is closed after it and the pool opens another. A
+    ///   single client, which cannot be replaced, waits about a second for the request instead.
+    /// - Behind a pooler, no cancel request is sent, so the operation waits until its statement ends.
     ///
     /// Defaults to 30 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -122,11 +161,12 @@ impl PostgresStoreBuilder {
         self
     }
 
-    /// Sets how the server is reached to cancel a statement, which takes a connection of its own, where
-    /// the connections of a client or a pool that is given use TLS.
+    /// Sets the TLS of cancel requests, which have connections of their own.
     ///
-    /// Defaults to no TLS, which does where the connections need none.
-    /// [`connect_with`](Self::connect_with) takes the TLS that it connects with.
+    /// Set it if a client or a pool of yours uses TLS. [`connect`](Self::connect) and
+    /// [`connect_with`](Self::connect_with) replace it by the TLS that they connect with.
+    ///
+    /// Defaults to no TLS.
     pub fn cancel_tls<T>(mut self, tls: T) -> Self
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
@@ -135,7 +175,8 @@ impl PostgresStoreBuilder {
         self
     }
 
-    /// Sets the store's default period; see [`Store::default_period`](crate::Store::default_period).
+    /// Sets the period of sessions that are written without an expiry. See
+    /// [`Store::default_period`](crate::Store::default_period).
     ///
     /// Defaults to [`DEFAULT_PERIOD`], one week.
     pub fn default_period(mut self, period: Period) -> Self {
@@ -143,24 +184,25 @@ impl PostgresStoreBuilder {
         self
     }
 
-    /// Sets how many connections there are at most in the pool that [`connect`](Self::connect) and
-    /// [`connect_with`](Self::connect_with) make; a pool that is given has its own size. They are
-    /// opened as calls need them. More than 262,143, the most that a server can be set to, are
-    /// [`Error::InvalidOption`] there.
+    /// Sets the largest number of connections in the store's own pool. They are opened when calls need them.
+    ///
+    /// With more than 262,143, the largest number that PostgreSQL can be configured for, connecting fails with
+    /// [`Error::InvalidOption`].
     ///
     /// Defaults to 10.
     ///
     /// # Panics
     ///
-    /// If it is 0.
+    /// If `count` is 0.
     pub fn max_connections(mut self, count: u32) -> Self {
-        assert!(count > 0, "a pool needs at least one connection");
+        assert!(count > 0, "max_connections must be at least 1");
         self.max_connections = count;
         self
     }
 
-    /// Sets how many connections the pool keeps open at least, ready for the next call; as
-    /// [`max_connections`](Self::max_connections), for a pool of the store's own.
+    /// Sets how many idle connections the store's own pool keeps open at least.
+    ///
+    /// With more than [`max_connections`](Self::max_connections), connecting fails with [`Error::InvalidOption`].
     ///
     /// Defaults to 0.
     pub fn min_idle(mut self, count: u32) -> Self {
@@ -168,48 +210,50 @@ impl PostgresStoreBuilder {
         self
     }
 
-    /// Sets after how long a connection of the store's own pool is replaced, once it is idle: so that
-    /// the server's memory for it does not grow without bounds, and connections spread again over
-    /// servers that have come back.
+    /// Sets the age at which a connection of the store's own pool is replaced, once it is idle. `None` sets no
+    /// limit.
+    ///
+    /// A limit bounds the server's memory for the connection, and distributes connections over servers again
+    /// that have become available.
     ///
     /// Defaults to 30 minutes.
     ///
     /// # Panics
     ///
-    /// If it is zero.
+    /// If `lifetime` is zero.
     pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
-        self.max_lifetime = not_zero(lifetime.into());
+        self.max_lifetime = not_zero("max_lifetime", lifetime.into());
         self
     }
 
-    /// Sets after how long a connection of the store's own pool that nobody uses is closed, except for
-    /// those of [`min_idle`](Self::min_idle).
+    /// Sets how long a connection of the store's own pool may be idle before it is closed. `None` sets no limit.
+    ///
+    /// If fewer than [`min_idle`](Self::min_idle) idle connections are left, the pool opens new ones.
     ///
     /// Defaults to 10 minutes.
     ///
     /// # Panics
     ///
-    /// If it is zero.
+    /// If `timeout` is zero.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.idle_timeout = not_zero(timeout.into());
+        self.idle_timeout = not_zero("idle_timeout", timeout.into());
         self
     }
 
-    /// Sets how much of its [`timeout`](Self::timeout) an operation may spend on waiting for a
-    /// connection that is free, or for one that is made; then it is [`Error::TimedOut`].
+    /// Sets how long an operation waits for a free or new connection. Then it fails with [`Error::TimedOut`].
     ///
-    /// Defaults to all of it.
+    /// Defaults to its whole [`timeout`](Self::timeout).
     pub fn checkout_timeout(mut self, timeout: Duration) -> Self {
         self.checkout_timeout = timeout;
         self
     }
 
-    /// Makes the store on one connection; see [`PostgresStore::from_client`].
+    /// Creates the store with one existing connection. See [`PostgresStore::from_client`].
     pub fn from_client(self, client: Client) -> PostgresStore {
         self.build(SingleClient::new(client))
     }
 
-    /// Makes the store on a pool; see [`PostgresStore::from_pool`].
+    /// Creates the store with an existing pool. See [`PostgresStore::from_pool`].
     pub fn from_pool<M>(self, pool: Pool<M>) -> PostgresStore
     where
         M: ManageConnection<Connection = Client>,
@@ -217,14 +261,13 @@ impl PostgresStoreBuilder {
         self.build(pool)
     }
 
-    /// Connects as the options say, and makes the store on a pool of its own; see
-    /// [`PostgresStore::connect`].
+    /// Connects, and creates the store with its own pool. See [`PostgresStore::connect`].
+    ///
+    /// One connection is opened at once, unless [`startonly`](ConnectOptions::startonly) is set.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] where the options, or a connection string, cannot be used, and
-    /// [`Error::Connect`] where no server could be connected to, unless that is left to the first call
-    /// ([`startonly`](ConnectOptions::startonly)).
+    /// [`Error::InvalidOption`] if an option is invalid, [`Error::Connect`] if no server accepts a connection.
     pub fn connect<O>(self, options: O) -> Result<PostgresStore, Error>
     where
         O: TryInto<ConnectOptions>,
@@ -237,20 +280,23 @@ impl PostgresStoreBuilder {
         if !options.is_startonly() {
             manager.connect_first()?;
         }
-        self.pooled(manager, canceller)
+        self.with_own_pool(manager, canceller)
     }
 
-    /// Connects with a configuration and TLS that are there, and makes the store on a pool of its own.
+    /// Connects with an existing configuration and TLS, and creates the store with its own pool.
     ///
-    /// One connection is made at once, so that a wrong password or address shows here and not in
-    /// the first call. Where the configuration has no `connect_timeout` or `tcp_user_timeout`, the
-    /// store's timeout is taken, at least a second: with the latter a call does not hang for long
-    /// where the network swallows what it sends. That a server which accepts and never answers is given
-    /// up in time, only [`connect`](Self::connect) sees to.
+    /// One connection is opened at once, so that a wrong password or address is reported here and not by the first
+    /// call.
+    ///
+    /// If the configuration has no `connect_timeout` or no `tcp_user_timeout`, it is set to the store's timeout,
+    /// at least a second. The `tcp_user_timeout` limits how long a call waits if the network drops its packets.
+    /// It does not limit how long a call waits for a server that receives the statement and does not answer; see
+    /// [`timeout`](Self::timeout).
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] where the server refuses or cannot be reached.
+    /// [`Error::InvalidOption`] if the number of connections is invalid, [`Error::Database`] if the server
+    /// cannot be reached or refuses the connection.
     ///
     /// # Examples
     ///
@@ -271,7 +317,7 @@ impl PostgresStoreBuilder {
         T::Stream: Send,
         <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
     {
-        // To the driver, a timeout of nothing is none.
+        // The driver takes a timeout of zero as none.
         let timeout = self.timeout.max(Duration::from_secs(1));
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(timeout);
@@ -281,34 +327,33 @@ impl PostgresStoreBuilder {
         }
         let canceller = Canceller::by_driver(tls.clone());
         let manager = ConfigManager::new(config, tls);
-        // A pool would try again for its whole timeout, and report less.
+        // A pool would try again until its timeout, and report less.
         drop(manager.connect()?);
-        self.pooled(manager, canceller)
+        self.with_own_pool(manager, canceller)
     }
 
-    /// The store on a pool of its own.
-    fn pooled<M>(self, manager: M, canceller: Canceller) -> Result<PostgresStore, Error>
+    fn with_own_pool<M>(self, manager: M, canceller: Canceller) -> Result<PostgresStore, Error>
     where
         M: ManageConnection<Connection = Client>,
     {
-        let (idle, most) = (self.min_idle, self.max_connections);
-        if most > MOST_CONNECTIONS {
+        let (min_idle, max) = (self.min_idle, self.max_connections);
+        if max > MAX_SERVER_CONNECTIONS {
             return Err(Error::InvalidOption(format!(
-                "no server of PostgreSQL has {most} connections, but at most {MOST_CONNECTIONS}"
+                "max_connections is {max}, but a PostgreSQL server has at most {MAX_SERVER_CONNECTIONS}"
             )));
         }
-        if idle > most {
+        if min_idle > max {
             return Err(Error::InvalidOption(format!(
-                "of at most {most} connections, {idle} cannot be idle"
+                "min_idle is {min_idle}, but max_connections is {max}"
             )));
         }
         let pool = Pool::builder()
-            .max_size(most)
-            .min_idle(Some(idle))
+            .max_size(max)
+            .min_idle(Some(min_idle))
             .max_lifetime(self.max_lifetime)
             .idle_timeout(self.idle_timeout)
             .test_on_check_out(false)
-            .connection_timeout(RETRY)
+            .connection_timeout(POOL_TIMEOUT)
             .build_unchecked(manager);
         Ok(PostgresStoreBuilder { canceller, ..self }.from_pool(pool))
     }
@@ -332,11 +377,8 @@ impl PostgresStoreBuilder {
     }
 }
 
-/// To the pool, a time of nothing is a mistake.
-fn not_zero(time: Option<Duration>) -> Option<Duration> {
-    assert!(
-        time != Some(Duration::ZERO),
-        "no connection lives that short"
-    );
+/// `r2d2` panics without naming the option.
+fn not_zero(option: &str, time: Option<Duration>) -> Option<Duration> {
+    assert!(time != Some(Duration::ZERO), "{option} must not be zero");
     time
 }
