@@ -1,0 +1,117 @@
+//! Checking whether an existing table can hold sessions.
+
+mod columns;
+mod kind_of_table;
+mod publications;
+
+use super::{
+    PostgresStore,
+    connection::{Connection, StatementError},
+};
+use crate::Error;
+
+/// Parameters: one that is not used.
+const ENCODING: &str = "SELECT pg_catalog.getdatabaseencoding()::text";
+
+/// Whether an index begins with the key. Parameters: the quoted name.
+const KEY_HAS_INDEX: &str = "SELECT EXISTS ( \
+         SELECT FROM pg_catalog.pg_index \
+         JOIN pg_catalog.pg_attribute ON attrelid = indrelid AND attnum = indkey[0] \
+         WHERE indrelid = $1::text::regclass::oid AND attname = 'session_key' \
+         AND indisvalid AND indpred IS NULL \
+     )";
+
+/// Whether a unique index is deferrable. `ON CONFLICT` cannot use such an index. Parameters: the quoted name.
+const HAS_DEFERRABLE: &str = "SELECT EXISTS ( \
+         SELECT FROM pg_catalog.pg_index \
+         WHERE indrelid = $1::text::regclass::oid AND indisunique AND NOT indimmediate \
+     )";
+
+/// The privileges that the role lacks. Parameters: the quoted name.
+const PRIVILEGES: &str = "SELECT privilege \
+     FROM pg_catalog.unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege \
+     WHERE NOT pg_catalog.has_table_privilege($1::text::regclass::oid, privilege)";
+
+impl PostgresStore {
+    /// Checks that the table exists, can hold sessions and has an index on the key, and that the role may read and
+    /// write it. Nothing is changed.
+    ///
+    /// These problems are reported:
+    ///
+    /// - views, foreign tables, tables distributed by Citus, and partitions that are foreign tables;
+    /// - columns that are missing, have another type, are generated, or are `NOT NULL` although the store does not
+    ///   always set them;
+    /// - a key without an index or with a nondeterministic collation;
+    /// - a `DEFERRABLE` unique constraint;
+    /// - a database whose encoding is not UTF8;
+    /// - a publication whose tables have no suitable replica identity, so that the server refuses updates or
+    ///   deletes;
+    /// - missing privileges.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingTable`] if the table does not exist, [`Error::UnfitTable`] with a sentence for each
+    /// problem, or [`Error::Database`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_postgres::{Error, PostgresStore};
+    ///
+    /// # let server = throwaway_postgres::Server::start()?;
+    /// # let url = server.url();
+    /// let store = PostgresStore::connect(url)?;
+    /// assert!(matches!(store.check(), Err(Error::MissingTable { .. })));
+    /// store.create_table()?;
+    /// store.check()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn check(&self) -> Result<(), Error> {
+        let problems = self.with_connection(|connection| self.problems(connection))?;
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::UnfitTable {
+                table: self.table.to_string(),
+                problems,
+            })
+        }
+    }
+
+    fn problems(&self, connection: &mut Connection<'_>) -> Result<Vec<String>, StatementError> {
+        let (is_table, mut problems) = kind_of_table::problems(connection)?;
+        if !is_table {
+            // The other queries are about tables.
+            return Ok(problems);
+        }
+        // Some foreign tables and Citus fail to plan a statement.
+        let is_plannable = problems.is_empty();
+        problems.extend(columns::problems(connection)?);
+        for row in connection.query_catalog(ENCODING)? {
+            let encoding: String = row.try_get(0)?;
+            if encoding != "UTF8" {
+                problems.push(format!(
+                    "the encoding of the database is {encoding}, it should be UTF8"
+                ));
+            }
+        }
+        if !connection.catalog_says(KEY_HAS_INDEX)? {
+            let problem = "no index begins with session_key, so each call reads the whole table";
+            problems.push(problem.to_owned());
+        }
+        if connection.catalog_says(HAS_DEFERRABLE)? {
+            let problem = "a unique constraint of it is DEFERRABLE, so no session can be inserted";
+            problems.push(problem.to_owned());
+        }
+        for row in connection.query_catalog(PRIVILEGES)? {
+            let privilege: String = row.try_get(0)?;
+            problems.push(format!(
+                "the role lacks {privilege} on it: see sql/grant.sql"
+            ));
+        }
+        if is_plannable {
+            problems.extend(publications::problems(connection, &self.table)?);
+        }
+        Ok(problems)
+    }
+}

@@ -1,0 +1,47 @@
+//! Publications that the server cannot replicate the store's statements with.
+
+use postgres::error::SqlState;
+
+use crate::pg::{
+    connection::{Connection, StatementError},
+    table_name::TableName,
+};
+
+/// Statements that the server plans and does not execute. It refuses them as it would refuse the store's own, if a
+/// publication of the table or of one of its partitions does not allow them.
+const PLANS: [(&str, &str); 2] = [
+    ("UPDATE", "EXPLAIN UPDATE {table} SET session_data = NULL"),
+    ("DELETE", "EXPLAIN DELETE FROM {table}"),
+];
+
+/// The class of SQLSTATEs that concern names, types and privileges.
+const SYNTAX_OR_ACCESS: &str = "42";
+
+pub(super) fn problems(
+    connection: &mut Connection<'_>,
+    table: &TableName,
+) -> Result<Vec<String>, StatementError> {
+    let mut problems = Vec::new();
+    for (verb, plan) in PLANS {
+        let plan = plan.replace("{table}", &table.to_string());
+        let error = match connection.execute(&plan) {
+            Ok(()) => continue,
+            Err(StatementError::Driver(error)) => error,
+            Err(error) => return Err(error),
+        };
+        problems.push(match error.code() {
+            Some(&SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) => format!(
+                "it is published without a replica identity, so the server refuses {verb}, it should have \
+                 a primary key, or REPLICA IDENTITY FULL"
+            ),
+            Some(&SqlState::INVALID_COLUMN_REFERENCE) => format!(
+                "the column list or the row filter of a publication does not fit its replica identity, so \
+                 the server refuses {verb}, the publication should have neither"
+            ),
+            // Unsuitable columns and missing privileges are reported elsewhere.
+            Some(code) if code.code().starts_with(SYNTAX_OR_ACCESS) => continue,
+            _ => return Err(error.into()),
+        });
+    }
+    Ok(problems)
+}
