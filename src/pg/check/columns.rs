@@ -30,8 +30,8 @@ pub(super) fn problems(connection: &mut Connection<'_>) -> Result<Vec<String>, S
     for row in connection.query_catalog(NONDETERMINISTIC_COLLATION)? {
         let collation: String = row.try_get(0)?;
         problems.push(format!(
-            "column session_key has the nondeterministic collation {collation}, by which two keys can be \
-             equal, it should have a deterministic one, such as \"C\""
+            "column session_key has the nondeterministic collation {collation}, but must have a deterministic one, \
+             such as \"C\", because different keys can be equal otherwise"
         ));
     }
     Ok(problems)
@@ -80,7 +80,7 @@ const NEEDED: [NeededColumn; 3] = [
         "session_key",
         // With another type, the server casts the column and uses no index. A `char(n)` has the modifier n + 4.
         |c| c.is(&Type::TEXT) || c.is(&Type::BPCHAR) && c.takes(Key::MAX_LEN as i32 + 4),
-        "char(40), or text",
+        "char(40) or text",
     ),
     (
         "expire_date",
@@ -104,15 +104,15 @@ fn type_problems(columns: &[Column]) -> Vec<String> {
     let mut problems = Vec::new();
     for (name, fits, ty) in NEEDED {
         match columns.iter().find(|column| column.name == name) {
-            None => problems.push(format!("column {name} is missing, it should be {ty}")),
+            None => problems.push(format!("column {name} of type {ty} is missing")),
             Some(column) if name == "session_key" && column.is(&Type::VARCHAR) => {
                 problems.push(format!(
-                    "column {name} is {}, for which calls use no index, it should be {ty}",
+                    "column {name} is {}, but must be {ty}, because calls use no index for it",
                     column.ty
                 ));
             }
             Some(column) if !fits(column) => {
-                problems.push(format!("column {name} is {}, it should be {ty}", column.ty));
+                problems.push(format!("column {name} is {}, but must be {ty}", column.ty));
             }
             Some(column) if column.is_generated => {
                 problems.push(format!(

@@ -10,7 +10,7 @@ const NOT_TABLES: &str = "WITH RECURSIVE sp__part (oid) AS ( \
      ) \
      SELECT sp__part.oid = $1::text::regclass::oid, sp__part.oid::regclass::text, \
             CASE relkind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' \
-                         WHEN 'f' THEN 'a foreign table' ELSE 'no table' END \
+                         WHEN 'f' THEN 'a foreign table' ELSE 'another kind of relation' END \
      FROM sp__part JOIN pg_catalog.pg_class ON pg_class.oid = sp__part.oid \
      WHERE relkind <> 'r' AND relkind <> 'p' ORDER BY 2";
 
@@ -32,16 +32,16 @@ pub(super) fn problems(
         let (is_itself, name, kind): (bool, String, String) =
             (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         if is_itself {
-            return Ok((false, vec![format!("it is {kind}, it should be a table")]));
+            return Ok((false, vec![format!("it is {kind}, but must be a table")]));
         }
         problems.push(format!(
-            "its partition {name} is {kind}, it should be a table of this server, because sessions can be lost \
+            "its partition {name} is {kind}, but must be a table of this server, because sessions can be lost \
              there without an error"
         ));
     }
     if connection.catalog_says(HAS_CITUS)? && connection.catalog_says(IS_DISTRIBUTED)? {
         problems.push(
-            "it is distributed by Citus, which refuses the store's statements, it should be a local table"
+            "it is distributed by Citus, but must be a local table, because Citus refuses the store's statements"
                 .to_owned(),
         );
     }

@@ -91,7 +91,7 @@ impl PostgresStore {
             let encoding: String = row.try_get(0)?;
             if encoding != "UTF8" {
                 problems.push(format!(
-                    "the encoding of the database is {encoding}, it should be UTF8"
+                    "the encoding of the database is {encoding}, but must be UTF8"
                 ));
             }
         }

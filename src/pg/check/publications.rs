@@ -31,12 +31,12 @@ pub(super) fn problems(
         };
         problems.push(match error.code() {
             Some(&SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) => format!(
-                "it is published without a replica identity, so the server refuses {verb}, it should have \
-                 a primary key, or REPLICA IDENTITY FULL"
+                "it is published without a replica identity, so the server refuses {verb}: add a \
+                 primary key, or set REPLICA IDENTITY FULL"
             ),
             Some(&SqlState::INVALID_COLUMN_REFERENCE) => format!(
                 "the column list or the row filter of a publication does not fit its replica identity, so \
-                 the server refuses {verb}, the publication should have neither"
+                 the server refuses {verb}: remove it from the publication"
             ),
             // Unsuitable columns and missing privileges are reported elsewhere.
             Some(code) if code.code().starts_with(SYNTAX_OR_ACCESS) => continue,

@@ -19,23 +19,23 @@ fn a_wrong_column_is_reported_with_what_it_should_be() {
         (
             0,
             "session_key char(39) PRIMARY KEY",
-            &["session_key is character(39), it should be char(40), or text"],
+            &["session_key is character(39), but must be char(40) or text"],
         ),
         (
             0,
             "session_key bytea PRIMARY KEY",
-            &["session_key is bytea, it should be char(40), or text"],
+            &["session_key is bytea, but must be char(40) or text"],
         ),
         (
             0,
             "session_key char PRIMARY KEY",
-            &["session_key is character(1), it should be char(40), or text"],
+            &["session_key is character(1), but must be char(40) or text"],
         ),
         (
             0,
             "session_key varchar(40) PRIMARY KEY",
             &[
-                "session_key is character varying(40), for which calls use no index, it should be char(40), or text",
+                "session_key is character varying(40), but must be char(40) or text, because calls use no index for it",
             ],
         ),
         (
@@ -52,32 +52,29 @@ fn a_wrong_column_is_reported_with_what_it_should_be() {
         (
             0,
             "key text",
-            &[
-                "session_key is missing, it should be char(40), or text",
-                no_index,
-            ],
+            &["session_key of type char(40) or text is missing", no_index],
         ),
         (
             1,
             "expire_date timestamp",
             &[
-                "expire_date is timestamp without time zone, it should be timestamp (2) with time zone",
+                "expire_date is timestamp without time zone, but must be timestamp (2) with time zone",
             ],
         ),
         (
             1,
             "expire_date date",
-            &["expire_date is date, it should be timestamp (2) with time zone"],
+            &["expire_date is date, but must be timestamp (2) with time zone"],
         ),
         (
             2,
             "session_data varchar(9)",
-            &["session_data is character varying(9), it should be text"],
+            &["session_data is character varying(9), but must be text"],
         ),
         (
             2,
             "session_data jsonb",
-            &["session_data is jsonb, it should be text"],
+            &["session_data is jsonb, but must be text"],
         ),
         (
             2,
@@ -93,7 +90,7 @@ fn a_wrong_column_is_reported_with_what_it_should_be() {
             1,
             "expire_date timestamptz(1)",
             &[
-                "expire_date is timestamp(1) with time zone, it should be timestamp (2) with time zone",
+                "expire_date is timestamp(1) with time zone, but must be timestamp (2) with time zone",
             ],
         ),
     ];
@@ -159,8 +156,8 @@ fn a_nondeterministic_collation_of_the_key_is_reported() {
         for problem in problems {
             assert_eq!(
                 problem,
-                "column session_key has the nondeterministic collation \"any case\", by which two keys can \
-                 be equal, it should have a deterministic one, such as \"C\""
+                "column session_key has the nondeterministic collation \"any case\", but must have a \
+                 deterministic one, such as \"C\", because different keys can be equal otherwise"
             );
         }
     }
@@ -172,11 +169,11 @@ fn a_database_of_another_encoding_is_reported() {
         ("UTF8", &[] as &[&str]),
         (
             "SQL_ASCII",
-            &["the encoding of the database is SQL_ASCII, it should be UTF8"],
+            &["the encoding of the database is SQL_ASCII, but must be UTF8"],
         ),
         (
             "LATIN1",
-            &["the encoding of the database is LATIN1, it should be UTF8"],
+            &["the encoding of the database is LATIN1, but must be UTF8"],
         ),
     ] {
         let database = Database::new(&format!(

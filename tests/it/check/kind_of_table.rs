@@ -12,19 +12,19 @@ fn a_relation_that_is_no_table_is_the_only_problem_reported() {
     for (create, expected) in [
         (
             "VIEW session AS SELECT * FROM sessions".to_owned(),
-            "it is a view, it should be a table",
+            "it is a view, but must be a table",
         ),
         (
             "MATERIALIZED VIEW session AS SELECT * FROM sessions".to_owned(),
-            "it is a materialized view, it should be a table",
+            "it is a materialized view, but must be a table",
         ),
         (
             format!("FOREIGN TABLE session ({COLUMNS}) SERVER far"),
-            "it is a foreign table, it should be a table",
+            "it is a foreign table, but must be a table",
         ),
         (
             "SEQUENCE session".to_owned(),
-            "it is no table, it should be a table",
+            "it is another kind of relation, but must be a table",
         ),
     ] {
         let mut client = database.client();
@@ -59,7 +59,7 @@ fn a_partition_that_is_a_foreign_table_is_reported_at_any_depth() {
     );
     let expected = ["\"Far 1\"", "\"Far 2\""].map(|name| {
         format!(
-            "its partition {name} is a foreign table, it should be a table of this server, because sessions \
+            "its partition {name} is a foreign table, but must be a table of this server, because sessions \
              can be lost there without an error"
         )
     });
@@ -81,7 +81,7 @@ fn a_table_that_citus_distributes_is_reported() {
     assert_eq!(
         database.problems(),
         [
-            "it is distributed by Citus, which refuses the store's statements, it should be a local table"
+            "it is distributed by Citus, but must be a local table, because Citus refuses the store's statements"
         ]
     );
 }

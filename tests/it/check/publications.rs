@@ -104,7 +104,7 @@ fn a_publication_without_a_suitable_replica_identity_is_reported() {
         for (problem, verb) in problems.iter().zip(refused) {
             assert!(problem.starts_with(reason), "{publication}: {problem}");
             assert!(
-                problem.contains(&format!("the server refuses {verb}, ")),
+                problem.contains(&format!("the server refuses {verb}: ")),
                 "{publication}: {problem}"
             );
         }
