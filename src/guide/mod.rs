@@ -30,7 +30,7 @@ pub mod table {}
 #[doc = include_str!("operations.md")]
 pub mod operations {}
 
-/// What calls cost, with measurements.
+/// The costs of calls, with measurements.
 ///
 #[doc = include_str!("performance.md")]
 pub mod performance {}

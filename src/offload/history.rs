@@ -1,4 +1,4 @@
-//! What the last calls have shown: the size of values, the time that batches take, and why calls were late.
+//! Measurements of the last calls: the size of values, the time of batches, and why calls were late.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

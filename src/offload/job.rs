@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{Error, Store, deadline::Deadline};
 
-/// What a job needs to be executed.
+/// The context in which a job is executed.
 pub(super) struct Context<'a, S: Store> {
     pub(super) store: &'a S,
     pub(super) history: &'a History,

@@ -22,7 +22,7 @@ use crate::Store;
 /// more calls.
 const SHIFT: Duration = Duration::from_millis(100);
 
-/// What the handles and the workers of a facade share.
+/// The state that the handles and the workers of a facade share.
 pub(super) struct Shared<S: Store> {
     pub(super) store: DroppedOnThread<S>,
     pub(super) queue: Queue<S>,

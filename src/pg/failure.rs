@@ -1,4 +1,4 @@
-//! What an error of the driver means for the operation.
+//! The meaning of a driver error for the operation.
 
 use std::{error::Error as _, io, time::Instant};
 

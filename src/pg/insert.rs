@@ -16,7 +16,7 @@ use crate::{Error, deadline::Deadline, error::DatabaseError};
 /// How often an insert is sent that neither adds a session nor finds one.
 const MAX_PASSES: usize = 10;
 
-/// What an insert statement has done for one call.
+/// The result of an insert statement for one call.
 #[derive(Clone, Copy)]
 enum InsertOutcome {
     Added,

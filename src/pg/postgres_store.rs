@@ -27,7 +27,8 @@ use crate::{ConnectOptions, Error, Store, period::DefaultPeriod, recent::Recent}
 /// | an `r2d2` pool of `postgres::Client`s | [`from_pool`](Self::from_pool) |
 /// | one `postgres::Client` | [`from_client`](Self::from_client) |
 ///
-/// In async code, use an [`Offload`](crate::Offload).
+/// In async code, use an [`Offload`](crate::Offload). The guides on [the table](crate::guide::table) and on
+/// [operations](crate::guide::operations) are for those who run the database.
 ///
 /// # Round trips
 ///
@@ -100,7 +101,7 @@ impl PostgresStore {
     /// Connects, and creates a store with its own pool and the table `session`.
     ///
     /// `options` are [`ConnectOptions`], or a connection string that libpq understands: `key=value` pairs or a
-    /// URL. An empty string uses libpq's environment variables. See the guide on connecting for all options, and
+    /// URL. An empty string uses libpq's environment variables. See the guide on [connecting](crate::guide::connecting) for all options, and
     /// [`PostgresStoreBuilder::connect`] for a store with other options.
     ///
     /// # Errors

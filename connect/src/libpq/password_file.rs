@@ -185,7 +185,7 @@ mod tests {
     use crate::libpq::test_files::TestFiles;
 
     impl Entry {
-        /// What was found, for a test to compare.
+        /// The entry as a text, to compare it.
         fn shown(&self) -> String {
             match self {
                 Entry::Password(password) => format!("password {password}"),

@@ -1,4 +1,4 @@
-//! Where the options come from, and which values are errors.
+//! The sources of options, and the errors of invalid values.
 
 use std::net::TcpListener;
 

@@ -26,7 +26,7 @@ pub(super) struct Facade {
 }
 
 impl Facade {
-    /// One of any size.
+    /// A facade of random size.
     pub(super) fn any() -> Facade {
         let max_batch = [1, 2, 256][thread_rng().gen_range(0..3)];
         let builder = OffloadBuilder::default().max_batch(max_batch);
@@ -44,7 +44,7 @@ impl Facade {
         }
     }
 
-    /// A thread that calls from a runtime.
+    /// Starts a thread that makes calls from a runtime.
     pub(super) fn caller<T: Send + 'static>(
         &self,
         home: &Handle,
@@ -57,14 +57,14 @@ impl Facade {
         })
     }
 
-    /// One of any size, behind which deadlines pass and rows are locked.
+    /// A facade of random size, with deadlines that pass and locked rows.
     pub(super) fn troubled() -> Facade {
         let facade = Facade::any();
         facade.echo.is_troubled.store(true, SeqCst);
         facade
     }
 
-    /// A call of any kind, that brings its name back.
+    /// Makes a call of a random kind. Checks that the answer is its name.
     pub(super) async fn call(&self, name: String) -> Result<(), Error> {
         if thread_rng().gen_bool(0.3) {
             let answer = self.run(name.clone(), Arc::default()).await?;
@@ -74,7 +74,7 @@ impl Facade {
         self.brief(name).await
     }
 
-    /// A call of a verb that does not take long, that brings its name back.
+    /// Makes a call of a verb that does not take long. Checks that the answer is its name.
     pub(super) async fn brief(&self, name: String) -> Result<(), Error> {
         let key = Key::try_from(name.as_str())?;
         if thread_rng().gen_bool(0.5) {
@@ -85,7 +85,7 @@ impl Facade {
         Ok(())
     }
 
-    /// A call that takes note if it is served though its caller `has_gone`.
+    /// Makes a call that records if it is executed although its caller `has_gone`.
     pub(super) async fn run(
         &self,
         name: String,
@@ -101,7 +101,7 @@ impl Facade {
         self.offload.run(serve).await
     }
 
-    /// A call that holds its worker until `open` hears of it.
+    /// Makes a call that occupies its worker until `open` gets a message.
     pub(super) async fn hold(
         &self,
         is_held: mpsc::Sender<()>,
@@ -116,7 +116,7 @@ impl Facade {
         self.offload.run(hold).await
     }
 
-    /// The only worker held from here on, until the sender is sent to.
+    /// Occupies the only worker until the returned sender sends.
     pub(super) fn held(&self, home: &Handle) -> (JoinHandle<Result<(), Error>>, mpsc::Sender<()>) {
         let (is_held, held) = mpsc::channel();
         let (release, open) = mpsc::channel();
@@ -127,13 +127,13 @@ impl Facade {
         (holder, release)
     }
 
-    /// Sees that workers have taken so many calls.
+    /// Checks that workers have taken this many calls.
     pub(super) fn took(&self, calls: usize) {
         let taken = calls + self.echo.locked.load(SeqCst);
         assert_eq!(self.offload.stats().calls, taken as u64);
     }
 
-    /// Closes all workers, and sees that everything is as it should be.
+    /// Ends all workers, and checks the counters.
     pub(super) fn end(&self) {
         sync::end(|| {
             self.offload.stats();

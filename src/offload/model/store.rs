@@ -19,14 +19,13 @@ use crate::{Error, Key, Period, Session, Store, deadline::Deadline};
 #[derive(Default)]
 pub(super) struct Echo {
     served: Mutex<Vec<String>>,
-    /// How many workers are in the store, and how many were at most.
+    /// The number of workers in the store.
     pub(super) busy: Gauge,
-    /// The same of those that execute what may take long.
+    /// The number of workers that execute calls which may take long.
     pub(super) long: Gauge,
-    /// Whether the deadline of a batch passes now and then before it is executed, and whether a row is locked
-    /// now and then.
+    /// Whether some deadlines pass before a batch is executed, and some rows are locked.
     pub(super) is_troubled: AtomicBool,
-    /// How many calls were told that a row is locked, and so are taken twice.
+    /// The number of calls that were `Locked`, which are taken twice.
     pub(super) locked: AtomicUsize,
     pub(super) has_served_the_gone: AtomicBool,
 }
@@ -67,12 +66,12 @@ impl Echo {
         served
     }
 
-    /// By chance, if the store is troubled.
+    /// Returns true by chance, if the store is troubled.
     fn fails(&self) -> bool {
         self.is_troubled.load(SeqCst) && thread_rng().gen_bool(0.3)
     }
 
-    /// By chance, the deadline passes while the server is at it, and it does nothing.
+    /// By chance, the deadline passes during the statement, which then has no effect.
     fn is_cancelled(&self) -> bool {
         let is_cancelled = self.fails();
         if is_cancelled {

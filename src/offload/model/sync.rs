@@ -1,7 +1,7 @@
-//! What `sync` is in the models: shuttle decides which thread goes on, and when time passes.
+//! The `sync` of the models: shuttle decides which thread runs next, and when time passes.
 //!
-//! Nothing here may look at a real clock, a real lock or the runtime entered: all threads of a model
-//! take turns on one.
+//! Nothing here may use a real clock, a real lock or the current runtime, because all threads of a model run in
+//! turns on one thread.
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,24 +22,24 @@ use shuttle::{
 };
 use tokio::runtime::{self, Handle};
 
-/// How likely it is that time passes where it might.
+/// The probability that time passes where it may.
 const HASTE: f64 = 0.3;
 
 std::thread_local! {
     static WORLD: RefCell<World> = RefCell::default();
 }
 
-/// What one run of a model is about.
+/// The state of one run of a model.
 #[derive(Default)]
 struct World {
-    /// Whether the time of all threads that sleep has come.
+    /// Whether all sleeping threads wake up.
     is_over: bool,
     condvars: Vec<Arc<sync::Condvar>>,
     workers: Vec<JoinHandle<()>>,
     shut_down: HashSet<runtime::Id>,
-    /// For how many more workers the system has no thread.
+    /// The number of further workers for which the system has no thread.
     without_thread: usize,
-    /// Workers that had none. If a run fails they are left: dropping one takes locks of that run.
+    /// The workers without a thread. After a failed run they stay here, because dropping one takes locks of that run.
     stuck: ManuallyDrop<Vec<Box<dyn FnOnce() + Send>>>,
 }
 
@@ -48,17 +48,17 @@ shuttle::thread_local! {
     static IS_IMPATIENT: Cell<bool> = Cell::new(false);
 }
 
-/// Forgets the run before.
+/// Resets the state of the last run.
 pub(super) fn begin() {
     WORLD.take();
 }
 
-/// Has this thread call from a runtime.
+/// Makes this thread call from a runtime.
 pub(super) fn enter(home: &Handle) {
     HOME.with(|current| current.replace(Some(home.clone())));
 }
 
-/// Lets the calls of this thread time out, or not.
+/// Sets whether the calls of this thread can time out.
 pub(super) fn be_impatient(impatient: bool) {
     IS_IMPATIENT.with(|is_impatient| is_impatient.set(impatient));
 }
@@ -67,7 +67,7 @@ pub(super) fn shut_down(runtime: &Handle) {
     WORLD.with_borrow_mut(|world| world.shut_down.insert(runtime.id()));
 }
 
-/// Leaves so many workers without a thread. They begin on the thread of a later worker, as tokio's do.
+/// Leaves this many workers without a thread. They begin on the thread of a later worker, as in tokio.
 pub(super) fn refuse_threads(count: usize) {
     WORLD.with_borrow_mut(|world| world.without_thread = count);
 }
@@ -76,14 +76,14 @@ fn has_shut_down(runtime: runtime::Id) -> bool {
     WORLD.with_borrow(|world| world.shut_down.contains(&runtime))
 }
 
-/// Lets time pass until all workers have closed. `lock` takes the lock that they sleep under, once.
+/// Lets time pass until all workers have ended. `lock` takes the lock under which they sleep, once.
 ///
-/// Time passes for all threads at the end only. A caller that waits for a worker that was not told sleeps
-/// until then, and this is not called before callers have their answers.
+/// Time passes for all threads only here. A caller that waits for a worker which was not notified sleeps until
+/// then. But this is called only after all callers have their answers, so such a wait is a deadlock.
 pub(super) fn end(lock: impl FnOnce()) {
     WORLD.with_borrow_mut(|world| world.is_over = true);
     begin_stuck();
-    // A worker that looked before that holds the lock until it sleeps.
+    // A worker that has checked the time before holds the lock until it sleeps.
     lock();
     for condvar in WORLD.with_borrow(|world| world.condvars.clone()) {
         condvar.notify_all();
@@ -150,14 +150,14 @@ impl Condvar {
         self.0.notify_one();
     }
 
-    /// Times out at once, by chance, or sleeps until it is notified or the model ends.
+    /// By chance, times out at once, or sleeps until it is notified or the model ends.
     pub(in crate::offload) fn wait_timeout_while<'a, T>(
         &self,
         mut guard: MutexGuard<'a, T>,
         _timeout: Duration,
         mut condition: impl FnMut(&mut T) -> bool,
     ) -> MutexGuard<'a, T> {
-        // A worker that spins without sleeping has to take steps, for shuttle to see it.
+        // Without this step, shuttle does not notice a worker that loops without sleeping.
         thread::yield_now();
         while condition(&mut guard) {
             let mutex = guard.mutex;
@@ -181,7 +181,7 @@ pub(in crate::offload) fn current_runtime() -> Option<Handle> {
     HOME.with(|home| home.borrow().clone())
 }
 
-/// A runtime that shuts down drops what it is given, and what has not begun.
+/// Shuts a runtime down: it drops workers that have not begun, and those that it gets later.
 pub(in crate::offload) fn spawn_blocking(runtime: &Handle, work: impl FnOnce() + Send + 'static) {
     let runtime = runtime.id();
     if has_shut_down(runtime) {
@@ -203,14 +203,14 @@ pub(in crate::offload) fn spawn_blocking(runtime: &Handle, work: impl FnOnce() +
     }
 }
 
-/// Has a thread execute what waits for one.
+/// Executes the workers that wait for a thread.
 fn begin_stuck() {
     let works = WORLD.with_borrow_mut(|world| mem::take(&mut *world.stuck));
     let worker = thread::spawn(|| works.into_iter().for_each(|work| work()));
     WORLD.with_borrow_mut(|world| world.workers.push(worker));
 }
 
-/// Gives up early, by chance, if the caller is impatient.
+/// By chance, times out early if the caller is impatient.
 pub(in crate::offload) fn timeout<T>(
     _time: Duration,
     work: impl Future<Output = T>,
@@ -225,7 +225,7 @@ pub(in crate::offload) fn timeout<T>(
     }
 }
 
-/// What comes of `work` when it is polled so many times at most.
+/// Returns the output of `work` if it is ready after at most this many polls.
 pub(super) async fn up_to<T>(polls: usize, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     let mut left = polls;

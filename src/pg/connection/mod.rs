@@ -45,7 +45,7 @@ pub(super) struct Connection<'a> {
     is_in_transaction: bool,
 }
 
-/// What a statement may have changed if the connection breaks before the server answers.
+/// The possible effect of a statement if the connection breaks before the server answers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Effect {
     /// Nothing that a caller can see. The operation can be attempted again.

@@ -25,7 +25,7 @@ pub(super) enum Answer {
     Failed(Failure),
 }
 
-/// What a call on the store returned, and the value that the closure of an update got if it ran.
+/// The result of a call on the store, and the value that the closure of an update got if it ran.
 #[derive(Clone, Debug)]
 pub(super) struct Returned {
     pub(super) answer: Answer,
