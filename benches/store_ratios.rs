@@ -66,17 +66,19 @@ impl Ratios {
         }
     }
 
-    /// Compares connections of the store, which give up silent servers, with those of the driver. They are
-    /// made again for each turn, because much depends on the processor of their server process.
+    /// Compares TCP connections of the store, which close if the server is silent, with those of the driver. Each
+    /// turn opens new ones, because much depends on the processor of their server process.
     fn connections(&self) {
         let get_on_new = |store: PostgresStore| {
             self.get(&store, self.calls);
             self.get(&store, self.calls)
         };
-        let by_store = || get_on_new(self.bench.store(1));
-        let by_driver = || get_on_new(self.bench.pooled());
-        Ratio::of_times(self.turns, by_store, by_driver)
-            .print("time of get, connected by the store / by the driver", "");
+        let by_store = || get_on_new(self.bench.store_by_tcp());
+        let by_driver = || get_on_new(self.bench.pooled_by_tcp());
+        Ratio::of_times(self.turns, by_store, by_driver).print(
+            "time of get by TCP, connected by the store / by the driver",
+            "",
+        );
     }
 
     fn get_many(&self) {

@@ -37,7 +37,7 @@ impl Bench {
     }
 
     pub(crate) fn with_sessions(count: usize) -> Bench {
-        let server = Server::builder().durable(true).start().unwrap();
+        let server = Server::builder().durable(true).tcp(true).start().unwrap();
         let value = "x".repeat(VALUE_BYTES);
         let store = PostgresStore::connect(server.url()).unwrap();
         store.create_table().unwrap();
@@ -72,7 +72,16 @@ impl Bench {
 
     /// Returns a store on a pool with one connection, made by the driver.
     pub(crate) fn pooled(&self) -> PostgresStore {
-        let manager = PostgresConnectionManager::new(self.server.url().parse().unwrap(), NoTls);
+        Bench::pooled_at(self.server.url())
+    }
+
+    /// Returns the same as [`pooled`](Self::pooled), by TCP.
+    pub(crate) fn pooled_by_tcp(&self) -> PostgresStore {
+        Bench::pooled_at(self.server.tcp_url().unwrap())
+    }
+
+    fn pooled_at(url: &str) -> PostgresStore {
+        let manager = PostgresConnectionManager::new(url.parse().unwrap(), NoTls);
         let pool = Pool::builder()
             .max_size(1)
             .test_on_check_out(false)
@@ -83,10 +92,14 @@ impl Bench {
 
     /// Returns a store on its own pool, whose connections the store makes.
     pub(crate) fn store(&self, connections: u32) -> PostgresStore {
-        PostgresStore::builder()
-            .max_connections(connections)
-            .connect(self.server.url())
-            .unwrap()
+        let builder = PostgresStore::builder().max_connections(connections);
+        builder.connect(self.server.url()).unwrap()
+    }
+
+    /// Returns a store on its own pool with one connection, which the store makes by TCP.
+    pub(crate) fn store_by_tcp(&self) -> PostgresStore {
+        let builder = PostgresStore::builder().max_connections(1);
+        builder.connect(self.server.tcp_url().unwrap()).unwrap()
     }
 
     /// Returns a store without a database, with the same sessions.
