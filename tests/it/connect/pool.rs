@@ -14,6 +14,7 @@ use super::through;
 use crate::support::{
     PATIENCE,
     database::{Schema, url},
+    role::server_with_password,
     tcp_proxy::TcpProxy,
     wait_until,
 };
@@ -195,15 +196,7 @@ fn each_gets_reason(store: &PostgresStore, cause: &str) {
 
 #[test]
 fn each_of_many_callers_gets_the_reason_why_there_is_no_connection() {
-    let server = Server::builder()
-        .tcp(true)
-        .hba("host all all 127.0.0.1/32 scram-sha-256")
-        .start()
-        .unwrap();
-    let mut superuser = Client::connect(server.url(), NoTls).unwrap();
-    superuser
-        .batch_execute("CREATE ROLE web LOGIN PASSWORD 'lobster'")
-        .unwrap();
+    let server = server_with_password();
     let mut own = server.tcp_url().unwrap().parse::<Config>().unwrap();
     own.user("web").password("SecretOfTheCrab");
     let builder = || PostgresStore::builder().timeout(Duration::from_secs(2));

@@ -3,13 +3,13 @@
 use std::{net::TcpListener, time::Duration};
 
 use session_postgres::{
-    AsyncStore, ConnectOptions, Error, Key, Offload, PostgresStore,
-    postgres::{Client, Config, NoTls},
+    AsyncStore, ConnectOptions, Error, Key, Offload, PostgresStore, postgres::Config,
 };
 use throwaway_postgres::Server;
 use tokio::task::JoinSet;
 
 use super::runtime;
+use crate::support::role::server_with_password;
 
 /// Lets `callers` tasks call the store at the same time, and returns their errors.
 fn errors(options: ConnectOptions, callers: usize) -> Vec<Error> {
@@ -37,15 +37,7 @@ const CALLERS: [usize; 2] = [11, 40];
 
 #[test]
 fn every_caller_gets_the_error_that_the_password_is_wrong() {
-    let server = Server::builder()
-        .tcp(true)
-        .hba("host all all 127.0.0.1/32 scram-sha-256")
-        .start()
-        .unwrap();
-    let mut superuser = Client::connect(server.url(), NoTls).unwrap();
-    superuser
-        .batch_execute("CREATE ROLE web LOGIN PASSWORD 'lobster'")
-        .unwrap();
+    let server = server_with_password();
     let options: ConnectOptions = server.tcp_url().unwrap().parse().unwrap();
     let options = options.user("web").dbname("postgres").password("crab");
     for callers in CALLERS {

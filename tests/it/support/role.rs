@@ -1,6 +1,10 @@
-//! A database role for one test.
+//! Database roles for one test.
 
-use session_postgres::{PostgresStore, postgres::NoTls};
+use session_postgres::{
+    PostgresStore,
+    postgres::{Client, NoTls},
+};
+use throwaway_postgres::Server;
 
 use super::database::Schema;
 
@@ -45,4 +49,17 @@ impl Drop for Role<'_> {
         self.schema
             .run(&format!("DROP OWNED BY \"{name}\"; DROP ROLE \"{name}\""));
     }
+}
+
+/// Starts a server that asks for a password on TCP. The role `web` has the password `lobster`.
+pub(crate) fn server_with_password() -> Server {
+    let builder = Server::builder().tcp(true);
+    let server = builder
+        .hba("host all all 127.0.0.1/32 scram-sha-256")
+        .start();
+    let server = server.unwrap();
+    let mut superuser = Client::connect(server.url(), NoTls).unwrap();
+    let role = "CREATE ROLE web LOGIN PASSWORD 'lobster'";
+    superuser.batch_execute(role).unwrap();
+    server
 }
