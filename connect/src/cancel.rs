@@ -27,7 +27,7 @@ const MAX_SENDERS: usize = 8;
 /// Sends cancel requests for statements that are still running at their deadline.
 ///
 /// One thread, `postgres-cancel`, waits for the deadlines of all guarded statements. It starts with the first
-/// statement and ends when the last clone is dropped. Each request has a connection of its own, as the protocol
+/// statement and ends when the canceller is dropped. Each request has a connection of its own, as the protocol
 /// demands. At most 8 requests are sent at the same time.
 ///
 /// # Examples
@@ -51,11 +51,7 @@ const MAX_SENDERS: usize = 8;
 /// assert!(answered.is_err());
 /// # Ok::<(), postgres_connect::Error>(())
 /// ```
-#[derive(Clone)]
-pub struct Canceller(Arc<Owner>);
-
-/// Ends the thread when the last clone is dropped.
-struct Owner(Arc<Shared>);
+pub struct Canceller(Arc<Shared>);
 
 /// How a cancel request is sent.
 enum Method {
@@ -150,17 +146,17 @@ impl Canceller {
     }
 
     fn with(method: Method) -> Canceller {
-        Canceller(Arc::new(Owner(Arc::new(Shared {
+        Canceller(Arc::new(Shared {
             method,
             state: Mutex::default(),
             sent: Condvar::new(),
-        }))))
+        }))
     }
 
     /// Returns whether a cancel request waits until the server has closed its connection. Only then is it
     /// known when the request is over, and only then is it safe behind PgBouncer 1.18.
     pub fn waits_for_server(&self) -> bool {
-        match &self.shared().method {
+        match &self.0.method {
             Method::ByConnector(connector) => connector.can_wait_for_cancel(),
             Method::ByDriver(_) => false,
         }
@@ -171,7 +167,7 @@ impl Canceller {
     ///
     /// If the system cannot start the thread of the canceller, the statement is not guarded.
     pub fn guard<'a>(&'a self, token: CancelToken, deadline: &'a Deadline) -> CancelGuard<'a> {
-        let shared = self.shared();
+        let shared = &self.0;
         let mut state = shared.state();
         if state.thread.is_none() {
             let shared = shared.clone();
@@ -204,10 +200,6 @@ impl Canceller {
             id,
         }
     }
-
-    fn shared(&self) -> &Arc<Shared> {
-        &self.0.0
-    }
 }
 
 impl fmt::Debug for Canceller {
@@ -216,7 +208,7 @@ impl fmt::Debug for Canceller {
     }
 }
 
-impl Drop for Owner {
+impl Drop for Canceller {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.is_over = true;
@@ -226,7 +218,7 @@ impl Drop for Owner {
     }
 }
 
-/// Sends requests for the statements that are due, until the last [`Canceller`] is dropped.
+/// Sends requests for the statements that are due, until the [`Canceller`] is dropped.
 fn watch(shared: &Arc<Shared>) {
     loop {
         let now = Instant::now();

@@ -16,6 +16,7 @@ use super::{
     PostgresStore,
     connection::PreparePolicy,
     connection_source::{ConnectionSource, SingleClient},
+    make_canceller::MakeCanceller,
     statements::Statements,
     table_name::TableName,
 };
@@ -73,7 +74,7 @@ pub struct PostgresStoreBuilder {
     max_lifetime: Option<Duration>,
     idle_timeout: Option<Duration>,
     checkout_timeout: Duration,
-    canceller: Canceller,
+    make_canceller: MakeCanceller,
 }
 
 impl Default for PostgresStoreBuilder {
@@ -88,7 +89,7 @@ impl Default for PostgresStoreBuilder {
             max_lifetime: Some(Duration::from_secs(30 * 60)),
             idle_timeout: Some(Duration::from_secs(10 * 60)),
             checkout_timeout: Duration::MAX,
-            canceller: Canceller::by_driver(NoTls),
+            make_canceller: MakeCanceller::with_tls(NoTls),
         }
     }
 }
@@ -171,7 +172,7 @@ impl PostgresStoreBuilder {
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
     {
-        self.canceller = Canceller::by_driver(tls);
+        self.make_canceller = MakeCanceller::with_tls(tls);
         self
     }
 
@@ -250,7 +251,8 @@ impl PostgresStoreBuilder {
 
     /// Creates the store with one existing connection. See [`PostgresStore::from_client`].
     pub fn from_client(self, client: Client) -> PostgresStore {
-        self.build(SingleClient::new(client))
+        let canceller = self.make_canceller.make();
+        self.build(SingleClient::new(client), canceller)
     }
 
     /// Creates the store with an existing pool. See [`PostgresStore::from_pool`].
@@ -258,7 +260,8 @@ impl PostgresStoreBuilder {
     where
         M: ManageConnection<Connection = Client>,
     {
-        self.build(pool)
+        let canceller = self.make_canceller.make();
+        self.build(pool, canceller)
     }
 
     /// Connects, and creates the store with its own pool. See [`PostgresStore::connect`].
@@ -295,8 +298,8 @@ impl PostgresStoreBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] if the number of connections is invalid, [`Error::Database`] if the server
-    /// cannot be reached or refuses the connection.
+    /// [`Error::InvalidOption`] if the number of connections is invalid, [`Error::Connect`] if the server cannot
+    /// be reached or refuses the connection.
     ///
     /// # Examples
     ///
@@ -355,10 +358,10 @@ impl PostgresStoreBuilder {
             .test_on_check_out(false)
             .connection_timeout(POOL_TIMEOUT)
             .build_unchecked(manager);
-        Ok(PostgresStoreBuilder { canceller, ..self }.from_pool(pool))
+        Ok(self.build(pool, canceller))
     }
 
-    fn build(self, source: impl ConnectionSource + 'static) -> PostgresStore {
+    fn build(self, source: impl ConnectionSource + 'static, canceller: Canceller) -> PostgresStore {
         PostgresStore {
             source: Box::new(source),
             sql: Statements::new(&self.table),
@@ -367,7 +370,7 @@ impl PostgresStoreBuilder {
             timeout: self.timeout,
             checkout_timeout: self.checkout_timeout,
             default_period: DefaultPeriod::new(self.default_period),
-            canceller: self.canceller,
+            canceller,
             value_sizes: Recent::default(),
             last_connect_error: Mutex::default(),
             last_broken: Mutex::default(),

@@ -22,6 +22,7 @@ mod connection;
 mod connection_source;
 mod failure;
 mod insert;
+mod make_canceller;
 mod mutex;
 mod operation;
 mod params;

@@ -41,7 +41,10 @@ fn the_thread_of_a_store_ends_when_the_store_is_dropped() {
         return;
     }
     let schema = Schema::new();
-    let store = schema.builder().from_pool(schema.pool(1));
+    // The builder and its other stores do not share the thread.
+    let builder = schema.builder();
+    let _other = builder.clone().from_pool(schema.pool(1));
+    let store = builder.clone().from_pool(schema.pool(1));
     store.create_table().unwrap();
     let key = store.generate(Some("lobster"), None).unwrap();
     wait_until("the thread runs", has_store_thread);
