@@ -222,8 +222,12 @@ impl<S: Store> Queue<S> {
     }
 
     /// Returns the next step of a worker. With `only_while_for`, the worker continues only while a call of that
-    /// runtime is first. `value_size` is the typical size of a value that a call reads, in bytes.
-    pub(super) fn next(&self, only_while_for: Option<runtime::Id>, value_size: usize) -> Next<S> {
+    /// runtime is first. `value_size` returns the typical size of a value that a call reads, in bytes.
+    pub(super) fn next(
+        &self,
+        only_while_for: Option<runtime::Id>,
+        value_size: impl Fn() -> usize,
+    ) -> Next<S> {
         let mut state = self.state.lock();
         loop {
             let first = state.first(&self.limits).map(|home| home.id());
@@ -231,7 +235,7 @@ impl<S: Store> Queue<S> {
                 state.workers.running -= 1;
                 return Next::Close(self.notify_worker(&mut state, None));
             }
-            if let Some(batch) = state.take(&self.limits, value_size) {
+            if let Some(batch) = state.take(&self.limits, value_size()) {
                 return Next::Work(batch, self.notify_worker(&mut state, None));
             }
             state.workers.idle += 1;

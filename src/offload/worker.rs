@@ -65,7 +65,7 @@ impl<S: Store> Worker<S> {
         let begun = Instant::now();
         loop {
             let only_while_for = has_passed(SHIFT, begun).then_some(self.home);
-            match queue.next(only_while_for, context.history.typical_size()) {
+            match queue.next(only_while_for, || context.history.typical_size()) {
                 Next::Work(batch, another) => {
                     start(&self.shared, another);
                     let (calls, is_long) = (batch.calls, batch.is_long);
