@@ -24,7 +24,7 @@
 //! ```text
 //! async task
 //!   → AsyncStore::get on an Offload
-//!   → queue                           bounded, first in, first out
+//!   → queue of the verb               bounded, first in, first out
 //!   → worker                          one spawn_blocking closure; at most one per connection
 //! blocking program starts here
 //!   → Store::get_many on a PostgresStore

@@ -18,7 +18,8 @@ use crate::{
 /// sessions. All sessions are lost when the store is dropped.
 ///
 /// Expired sessions are removed together: when the number of entries has doubled since the last removal and is at
-/// least 1,024, the call that adds the next session removes them. The amortized cost of a call is constant.
+/// least 1,024, the call that adds the next session removes them. So the store never has more than twice as many
+/// entries as sessions existed at the last removal, or 1,024. The amortized cost of a call is constant.
 ///
 /// # Examples
 ///

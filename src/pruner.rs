@@ -41,8 +41,8 @@ const JITTER: f64 = 0.2;
 /// # Dropping
 ///
 /// Dropping the pruner stops it and returns at once. Its thread ends when the server has cancelled the running
-/// statement, and then drops its handle of the store. If the thread waits for a connection of the pool, this may
-/// take up to the store's [`timeout`](crate::PostgresStoreBuilder::timeout).
+/// statement, and then drops its handle of the store. If the thread waits for a connection of the pool, it ends
+/// within 250 ms.
 ///
 /// # Examples
 ///
@@ -246,7 +246,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
 pub struct PrunerStats {
     /// Rows that were removed.
     pub removed: u64,
-    /// Passes that reached the end of the table, or their limit.
+    /// Passes that went through the whole table, or reached their limit.
     pub passes: u64,
     /// Passes that were skipped because another program pruned the table.
     pub yields: u64,

@@ -149,7 +149,8 @@ impl ConnectOptions {
         Ok(self)
     }
 
-    /// Sets whether a pool or store is built without a connection. The first use opens one.
+    /// Sets whether a pool or store is built without a connection. The first use opens one, and gets the error if
+    /// that fails.
     ///
     /// [`Connector::connect`](crate::Connector::connect) ignores it, and callers read it with
     /// [`is_startonly`](Self::is_startonly).

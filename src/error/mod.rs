@@ -24,7 +24,8 @@ use crate::{ConnectError, InvalidKey, Period};
 /// | `NotFound`, `NotSet`, `KeyExists`, `InvalidKey` | handle it: for example, the visitor is not logged in |
 /// | `InvalidValue`, `PeriodOutOfRange`, `AsyncContext`, `NoRuntime` | correct the program |
 /// | `InvalidOption`, `MissingTable`, `UnfitTable` | correct the configuration or the table |
-/// | `TimedOut`, `Overloaded`, `Locked`, `Connect` | try again later, or answer 503 |
+/// | `TimedOut`, `Overloaded`, `Locked` | try again later, or answer 503 |
+/// | `Connect` | look at the server: no store was built |
 /// | `Disconnected`, `StillRunning` | read the session to see the effect, or repeat the call if that does no harm |
 /// | `Database`, `Randomness`, `Other`, `Cancelled` | log it |
 #[derive(Debug, Clone, thiserror::Error)]
@@ -77,8 +78,8 @@ pub enum Error {
     /// A call of an [`Offload`](crate::Offload) did not end within its time limit, and the store did not stop it.
     /// It may still run, and may still have an effect.
     ///
-    /// A [`PostgresStore`](crate::PostgresStore) stops its calls in time, unless you opened its connections and the
-    /// server does not answer a cancel request. Other stores, and closures given to
+    /// A [`PostgresStore`](crate::PostgresStore) stops its calls in time if the server answers cancel requests. If it
+    /// does not, the store can close only TCP connections that it has opened itself. Other stores, and closures given to
     /// [`Offload::run`](crate::Offload::run), run to their end.
     #[error("timed out after {waited:?}, and the call may still run: the store did not stop it")]
     StillRunning {

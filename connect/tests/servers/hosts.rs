@@ -24,9 +24,8 @@ fn port_of(client: &mut Client) -> u16 {
 
 #[test]
 fn an_address_replaces_the_name() {
-    for name in ["nowhere.invalid", "unix://nowhere/.s.PGSQL.5432"] {
-        connect(options().host(name).hostaddr("127.0.0.1")).unwrap();
-    }
+    let options = options().host("nowhere.invalid").hostaddr("127.0.0.1");
+    connect(options).unwrap();
 }
 
 #[test]

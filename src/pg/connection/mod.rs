@@ -177,7 +177,7 @@ impl<'a> Connection<'a> {
         done.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    /// Makes a round trip with a time limit of five seconds.
+    /// Makes a round trip. On TCP connections that the store has opened, it has a time limit of five seconds.
     pub(super) fn ping(&mut self) -> Result<(), StatementError> {
         let limit = Deadline::within(PING_TIMEOUT);
         limit.scope(|| self.execute(""))
