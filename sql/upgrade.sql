@@ -1,4 +1,4 @@
--- Converts the table of original.sql to the table of create.sql. OCaml's session-postgresql keeps working
+-- Converts the table of ocaml.sql to the table of create.sql. OCaml's session-postgresql keeps working
 -- on the result. Readers and writers wait while the script runs.
 -- Deletes rows that no reader can find: rows without a key, expired rows, and for each key all rows except
 -- the one that expires last.

@@ -3,7 +3,7 @@
 use session_postgres::{Key, Period, Store};
 
 use crate::support::{
-    database::{ORIGINAL, Schema},
+    database::{OCAML_TABLE, Schema},
     wait_until,
 };
 
@@ -11,7 +11,7 @@ use crate::support::{
 #[test]
 fn no_verb_scans_a_table_that_was_never_analysed() {
     let schema = Schema::new();
-    schema.run(ORIGINAL);
+    schema.run(OCAML_TABLE);
     schema.run(
         "ALTER TABLE session SET (autovacuum_enabled = false); \
          INSERT INTO session SELECT md5(i::text), now() + interval '1 day', 'x' \
@@ -62,7 +62,7 @@ fn no_verb_scans_a_table_that_was_never_analysed() {
 fn no_statement_of_pruning_scans_the_whole_table() {
     for prepared in [true, false] {
         let schema = Schema::new();
-        schema.run(ORIGINAL);
+        schema.run(OCAML_TABLE);
         schema.run(
             "ALTER TABLE session SET (autovacuum_enabled = false); \
              INSERT INTO session \

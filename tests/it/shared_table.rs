@@ -3,13 +3,13 @@
 use session_postgres::{Error, Key, Period, PostgresStore, Store};
 
 use crate::support::{
-    database::{ORIGINAL, Schema, UPGRADE},
+    database::{OCAML_TABLE, Schema, UPGRADE},
     key,
 };
 
 fn ocaml_table() -> (Schema, PostgresStore) {
     let schema = Schema::new();
-    schema.run(ORIGINAL);
+    schema.run(OCAML_TABLE);
     let store = schema.builder().from_pool(schema.pool(2));
     (schema, store)
 }

@@ -10,7 +10,7 @@ use session_postgres::{
 
 use super::at_once;
 use crate::support::{
-    database::{Manager, ORIGINAL, Schema},
+    database::{Manager, OCAML_TABLE, Schema},
     wait_until,
 };
 
@@ -153,6 +153,6 @@ fn batches_in_opposite_orders_do_not_deadlock_on_the_recommended_table() {
 #[test]
 fn batches_in_opposite_orders_do_not_deadlock_on_the_legacy_table() {
     let database = OwnDatabase::new();
-    database.client().batch_execute(ORIGINAL).unwrap();
+    database.client().batch_execute(OCAML_TABLE).unwrap();
     batches_in_opposite_orders_do_not_deadlock(&database);
 }

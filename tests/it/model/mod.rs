@@ -16,7 +16,7 @@ use proptest::{
 use session_postgres::{MemoryStore, Store, postgres::Client};
 
 use self::{run::Run, steps::step};
-use crate::support::database::{ORIGINAL, Schema};
+use crate::support::database::{OCAML_TABLE, Schema};
 
 #[test]
 fn a_pooled_store_follows_the_model() {
@@ -27,7 +27,7 @@ fn a_pooled_store_follows_the_model() {
 #[test]
 fn a_store_on_the_legacy_table_follows_the_model() {
     let schema = Schema::new();
-    schema.run(ORIGINAL);
+    schema.run(OCAML_TABLE);
     let store = schema.builder().from_pool(schema.pool(1));
     check(&store, Some(schema.client()));
 }

@@ -6,7 +6,7 @@ use session_postgres::{Error, Period, PostgresStore, Store, postgres::error::Sql
 
 use super::{fill, fill_with_living, often};
 use crate::support::{
-    database::{ORIGINAL, Schema, lock},
+    database::{OCAML_TABLE, Schema, lock},
     key,
     role::Role,
     wait_until,
@@ -149,7 +149,7 @@ fn a_partitioned_table_is_pruned() {
 #[test]
 fn a_table_on_the_search_path_is_found() {
     let schema = Schema::new();
-    schema.run(ORIGINAL);
+    schema.run(OCAML_TABLE);
     fill(&schema, 10);
     let store = Arc::new(PostgresStore::from_client(schema.client()));
     assert_eq!(store.prune(4).unwrap(), 4);

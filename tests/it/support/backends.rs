@@ -4,7 +4,7 @@ use session_postgres::{MemoryStore, Offload, OffloadBuilder, Store};
 
 use super::{
     blocking::Blocking,
-    database::{ORIGINAL, Schema},
+    database::{OCAML_TABLE, Schema},
 };
 
 /// A store, and the schema that must live as long.
@@ -44,7 +44,7 @@ pub(crate) fn single_client() -> Backend {
 
 pub(crate) fn legacy_table() -> Backend {
     let schema = Schema::new();
-    schema.run(ORIGINAL);
+    schema.run(OCAML_TABLE);
     let store = schema.builder().from_pool(schema.pool(4));
     Backend::on(schema, store)
 }

@@ -17,7 +17,7 @@ use super::patiently;
 pub(crate) type Manager = r2d2_postgres::PostgresConnectionManager<NoTls>;
 
 /// The table of OCaml's session-postgresql.
-pub(crate) const ORIGINAL: &str = include_str!("../../../sql/original.sql");
+pub(crate) const OCAML_TABLE: &str = include_str!("../../../sql/ocaml.sql");
 /// Turns the table of OCaml's session-postgresql into the recommended one.
 pub(crate) const UPGRADE: &str = include_str!("../../../sql/upgrade.sql");
 
@@ -97,7 +97,7 @@ impl Schema {
     /// Creates the recommended table, or that of OCaml's session-postgresql.
     pub(crate) fn create_table(&self, legacy: bool) {
         if legacy {
-            self.run(ORIGINAL);
+            self.run(OCAML_TABLE);
         } else {
             self.store();
         }
