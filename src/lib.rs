@@ -1,8 +1,8 @@
 //! Web sessions in PostgreSQL: a blocking store, and an async facade that runs its calls on threads.
 //!
 //! Blocking programs use [`PostgresStore`] through the trait [`Store`]. Async programs wrap a store in
-//! [`Offload`] and use it through the trait [`AsyncStore`]. A session has a [`Key`], which is the value of a
-//! cookie, a text value, and a [`Period`] after which it expires.
+//! [`Offload`] and use it through the trait [`AsyncStore`]. A session consists of a [`Key`], which the program
+//! sends as a cookie, a value, which is text, and an expiry date, which is set as a [`Period`] from now.
 //!
 //! ```
 //! use session_postgres::{Error, Period, PostgresStore, Store};
@@ -38,6 +38,13 @@
 //! batch.
 //!
 //! The [guides](guide) have one page for each task. [`Error`] says whether a failed call had an effect.
+//!
+//! # Features
+//!
+//! - `tls`: TLS to the server, by OpenSSL. Without it, [`SslMode::Require`] and stricter modes are errors.
+//! - `tower-sessions`: an [`Offload`] is a session store of tower-sessions 0.15.
+//!
+//! No feature is on by default.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod async_store;

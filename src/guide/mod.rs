@@ -1,4 +1,18 @@
 //! Guides: one page for each task.
+//!
+//! | page | for |
+//! |---|---|
+//! | [`blocking`] | an existing client, pool or connection string |
+//! | [`async_code`] | batches, limits, and answers to errors |
+//! | [`axum`] | web sites, with or without tower-sessions |
+//! | [`connecting`] | connection strings, TLS, failover, poolers, time limits |
+//! | [`table`] | creating, checking, upgrading and protecting the table |
+//! | [`operations`] | pruning, monitoring, and what each error means |
+//! | [`performance`] | what calls cost, with measurements |
+//! | [`from_sqlx`] | moving from tower-sessions' sqlx store |
+//! | [`ocaml`] | sharing a table with OCaml's session-postgresql |
+//!
+//! Read [`blocking`] or [`async_code`] first.
 
 /// Blocking code with an existing client, pool or connection string.
 ///
