@@ -23,11 +23,13 @@ pub(super) fn keys(store: &PostgresStore, count: usize) -> Vec<Key> {
 }
 
 /// Makes updates of sessions run until [`release_updates`] is called. They do not wait for a lock.
+///
+/// A change of a sequence is visible at once, also to a serializable transaction.
 pub(super) fn hold_updates(schema: &Schema) {
     schema.run(
-        "CREATE TABLE gate (); INSERT INTO gate DEFAULT VALUES;
+        "CREATE SEQUENCE gate;
          CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-           WHILE EXISTS (SELECT FROM gate) LOOP PERFORM pg_sleep(0.01); END LOOP;
+           WHILE (SELECT last_value FROM gate) = 1 LOOP PERFORM pg_sleep(0.01); END LOOP;
            RETURN NEW;
          END $$;
          CREATE TRIGGER pass BEFORE UPDATE ON session FOR EACH ROW EXECUTE FUNCTION pass()",
@@ -35,7 +37,7 @@ pub(super) fn hold_updates(schema: &Schema) {
 }
 
 pub(super) fn release_updates(schema: &Schema) {
-    schema.run("DELETE FROM gate");
+    schema.run("SELECT setval('gate', 2)");
 }
 
 /// Waits until the server executes no statement of the facade.
