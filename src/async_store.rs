@@ -29,12 +29,6 @@ use crate::{Error, Key, Period, Session};
 /// # }
 /// ```
 pub trait AsyncStore: Send + Sync + 'static {
-    /// Does the same as [`Store::default_period`](crate::Store::default_period). It never waits.
-    fn default_period(&self) -> Period;
-
-    /// Does the same as [`Store::set_default_period`](crate::Store::set_default_period). It never waits.
-    fn set_default_period(&self, period: Period);
-
     /// Does the same as [`Store::generate`](crate::Store::generate).
     fn generate(
         &self,
@@ -81,6 +75,12 @@ pub trait AsyncStore: Send + Sync + 'static {
         expiry: Option<Period>,
         edit: impl FnMut(Option<&str>) -> Option<String> + Send + 'static,
     ) -> impl Future<Output = Result<Session, Error>> + Send;
+
+    /// Does the same as [`Store::default_period`](crate::Store::default_period). It never waits.
+    fn default_period(&self) -> Period;
+
+    /// Does the same as [`Store::set_default_period`](crate::Store::set_default_period). It never waits.
+    fn set_default_period(&self, period: Period);
 
     /// Does the same as [`Store::generate_many`](crate::Store::generate_many).
     fn generate_many(

@@ -124,19 +124,6 @@ impl fmt::Debug for MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn default_period(&self) -> Period {
-        self.default_period.get()
-    }
-
-    fn set_default_period(&self, period: Period) {
-        self.default_period.set(period);
-    }
-
-    /// Returns 1, because the calls of this store are executed one after another.
-    fn parallelism(&self) -> NonZeroUsize {
-        NonZeroUsize::MIN
-    }
-
     fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {
         let key = Key::generate()?;
         self.insert(&key, value, expiry)?;
@@ -222,6 +209,19 @@ impl Store for MemoryStore {
             expires: now + period,
         };
         entry.session(now)
+    }
+
+    fn default_period(&self) -> Period {
+        self.default_period.get()
+    }
+
+    fn set_default_period(&self, period: Period) {
+        self.default_period.set(period);
+    }
+
+    /// Returns 1, because the calls of this store are executed one after another.
+    fn parallelism(&self) -> NonZeroUsize {
+        NonZeroUsize::MIN
     }
 }
 

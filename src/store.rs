@@ -56,25 +56,6 @@ use crate::{Error, Key, Period, Session};
 /// # Ok::<(), Error>(())
 /// ```
 pub trait Store: Send + Sync + 'static {
-    /// Returns the default period: the expiry of every write that gives none.
-    ///
-    /// It is [`DEFAULT_PERIOD`](crate::DEFAULT_PERIOD), one week, unless it was changed.
-    fn default_period(&self) -> Period;
-
-    /// Sets the default period for all users of this store in this process, from their next call on.
-    ///
-    /// Existing sessions keep their expiry date. The period is not checked here: if it is out of range, every
-    /// call that uses it is [`Error::PeriodOutOfRange`].
-    fn set_default_period(&self, period: Period);
-
-    /// Returns how many calls the store can execute at the same time. By default, an [`Offload`](crate::Offload) has
-    /// at most as many workers.
-    ///
-    /// The provided implementation returns the number of processors, or 1 if that is unknown.
-    fn parallelism(&self) -> NonZeroUsize {
-        thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
-    }
-
     /// Creates a session under a new random key and returns the key.
     ///
     /// Without a value, the session exists but has none: [`get`](Store::get) returns [`Error::NotSet`].
@@ -182,6 +163,17 @@ pub trait Store: Send + Sync + 'static {
         edit: &mut dyn FnMut(Option<&str>) -> Option<String>,
     ) -> Result<Session, Error>;
 
+    /// Returns the default period: the expiry of every write that gives none.
+    ///
+    /// It is [`DEFAULT_PERIOD`](crate::DEFAULT_PERIOD), one week, unless it was changed.
+    fn default_period(&self) -> Period;
+
+    /// Sets the default period for all users of this store in this process, from their next call on.
+    ///
+    /// Existing sessions keep their expiry date. The period is not checked here: if it is out of range, every
+    /// call that uses it is [`Error::PeriodOutOfRange`].
+    fn set_default_period(&self, period: Period);
+
     /// Does [`generate`](Store::generate) for each `(value, expiry)`.
     fn generate_many(&self, calls: &[(Option<&str>, Option<Period>)]) -> Vec<Result<Key, Error>> {
         calls
@@ -256,21 +248,17 @@ pub trait Store: Send + Sync + 'static {
     fn try_touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
         self.touch_many(calls)
     }
+
+    /// Returns how many calls the store can execute at the same time. By default, an [`Offload`](crate::Offload) has
+    /// at most as many workers.
+    ///
+    /// The provided implementation returns the number of processors, or 1 if that is unknown.
+    fn parallelism(&self) -> NonZeroUsize {
+        thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+    }
 }
 
 impl<S: Store + ?Sized> Store for Arc<S> {
-    fn default_period(&self) -> Period {
-        (**self).default_period()
-    }
-
-    fn set_default_period(&self, period: Period) {
-        (**self).set_default_period(period);
-    }
-
-    fn parallelism(&self) -> NonZeroUsize {
-        (**self).parallelism()
-    }
-
     fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {
         (**self).generate(value, expiry)
     }
@@ -306,6 +294,14 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         edit: &mut dyn FnMut(Option<&str>) -> Option<String>,
     ) -> Result<Session, Error> {
         (**self).update(key, expiry, edit)
+    }
+
+    fn default_period(&self) -> Period {
+        (**self).default_period()
+    }
+
+    fn set_default_period(&self, period: Period) {
+        (**self).set_default_period(period);
     }
 
     fn generate_many(&self, calls: &[(Option<&str>, Option<Period>)]) -> Vec<Result<Key, Error>> {
@@ -352,5 +348,9 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn try_touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
         (**self).try_touch_many(calls)
+    }
+
+    fn parallelism(&self) -> NonZeroUsize {
+        (**self).parallelism()
     }
 }

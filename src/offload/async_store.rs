@@ -9,14 +9,6 @@ use super::{
 use crate::{AsyncStore, Error, Key, Period, Session, Store};
 
 impl<S: Store> AsyncStore for Offload<S> {
-    fn default_period(&self) -> Period {
-        self.shared.store.default_period()
-    }
-
-    fn set_default_period(&self, period: Period) {
-        self.shared.store.set_default_period(period);
-    }
-
     async fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {
         self.one(
             |queues| &mut queues.generate,
@@ -73,6 +65,14 @@ impl<S: Store> AsyncStore for Offload<S> {
         let key = key.clone();
         self.run(move |store| store.update(&key, expiry, &mut edit))
             .await?
+    }
+
+    fn default_period(&self) -> Period {
+        self.shared.store.default_period()
+    }
+
+    fn set_default_period(&self, period: Period) {
+        self.shared.store.set_default_period(period);
     }
 
     async fn generate_many(

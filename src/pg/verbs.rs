@@ -16,19 +16,6 @@ use super::{
 use crate::{Error, Key, Period, Session, Store, deadline::Deadline, session::check_value};
 
 impl Store for PostgresStore {
-    fn default_period(&self) -> Period {
-        self.default_period.get()
-    }
-
-    fn set_default_period(&self, period: Period) {
-        self.default_period.set(period);
-    }
-
-    /// The largest number of connections of the pool.
-    fn parallelism(&self) -> NonZeroUsize {
-        self.source.max_connections()
-    }
-
     fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {
         let key = Key::generate()?;
         let call = self.check_call(&key, value, expiry)?;
@@ -95,6 +82,14 @@ impl Store for PostgresStore {
     ) -> Result<Session, Error> {
         let call = self.check_call(key, None, expiry)?;
         self.update_locked(&call, edit)
+    }
+
+    fn default_period(&self) -> Period {
+        self.default_period.get()
+    }
+
+    fn set_default_period(&self, period: Period) {
+        self.default_period.set(period);
     }
 
     fn generate_many(&self, calls: &[(Option<&str>, Option<Period>)]) -> Vec<Result<Key, Error>> {
@@ -165,6 +160,11 @@ impl Store for PostgresStore {
 
     fn try_touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
         self.try_write_many(&self.sql.touch, self.check_touches(calls))
+    }
+
+    /// The largest number of connections of the pool.
+    fn parallelism(&self) -> NonZeroUsize {
+        self.source.max_connections()
     }
 }
 
