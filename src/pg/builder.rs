@@ -73,7 +73,7 @@ pub struct PostgresStoreBuilder {
     min_idle: u32,
     max_lifetime: Option<Duration>,
     idle_timeout: Option<Duration>,
-    checkout_timeout: Duration,
+    checkout_timeout: Option<Duration>,
     make_canceller: MakeCanceller,
 }
 
@@ -88,7 +88,7 @@ impl Default for PostgresStoreBuilder {
             min_idle: 0,
             max_lifetime: Some(Duration::from_secs(30 * 60)),
             idle_timeout: Some(Duration::from_secs(10 * 60)),
-            checkout_timeout: Duration::MAX,
+            checkout_timeout: None,
             make_canceller: MakeCanceller::with_tls(NoTls),
         }
     }
@@ -245,7 +245,7 @@ impl PostgresStoreBuilder {
     ///
     /// Defaults to its whole [`timeout`](Self::timeout).
     pub fn checkout_timeout(mut self, timeout: Duration) -> Self {
-        self.checkout_timeout = timeout;
+        self.checkout_timeout = Some(timeout);
         self
     }
 
@@ -368,7 +368,7 @@ impl PostgresStoreBuilder {
             table: self.table,
             prepare: self.prepare,
             timeout: self.timeout,
-            checkout_timeout: self.checkout_timeout,
+            checkout_timeout: self.checkout_timeout.unwrap_or(self.timeout),
             default_period: DefaultPeriod::new(self.default_period),
             canceller,
             value_sizes: Recent::default(),
