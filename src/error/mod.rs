@@ -11,8 +11,8 @@ use crate::{ConnectError, InvalidKey, Period};
 
 /// The reason why a call failed.
 ///
-/// A call that failed had no effect and will have none, unless the error is
-/// [`Disconnected`](Error::Disconnected) or [`StillRunning`](Error::StillRunning).
+/// A call that failed had no effect and will have none. The exceptions are [`Disconnected`](Error::Disconnected),
+/// [`StillRunning`](Error::StillRunning), and possibly [`Other`](Error::Other).
 ///
 /// The text, the `Debug` output and the sources of an error contain no key, no value and no password. The only
 /// exception is the text that one of your own triggers raises.
@@ -23,11 +23,10 @@ use crate::{ConnectError, InvalidKey, Period};
 /// |---|---|
 /// | `NotFound`, `NotSet`, `KeyExists`, `InvalidKey` | handle it: for example, the visitor is not logged in |
 /// | `InvalidValue`, `PeriodOutOfRange`, `AsyncContext`, `NoRuntime` | correct the program |
-/// | `InvalidOption`, `MissingTable`, `UnfitTable` | correct the configuration or the table |
-/// | `TimedOut`, `Overloaded`, `Locked` | try again later, or answer 503 |
-/// | `Connect` | look at the server: no store was built |
+/// | `InvalidOption`, `Connect`, `MissingTable`, `UnfitTable` | correct the configuration, the server or the table |
+/// | `TimedOut`, `Overloaded`, `Locked`, `Cancelled` | try again later, or answer 503 |
 /// | `Disconnected`, `StillRunning` | read the session to see the effect, or repeat the call if that does no harm |
-/// | `Database`, `Randomness`, `Other`, `Cancelled` | log it |
+/// | `Database`, `Randomness`, `Other` | log it |
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -71,7 +70,9 @@ pub enum Error {
     TimedOut {
         /// How long the caller waited.
         waited: Duration,
-        /// What the call waited for. If no connection can be opened, the reason of the last failure.
+        /// Why the call did not end in time, for example `no connection was free`. If no connection could be opened,
+        /// this includes the error of the last attempt. The guide on [operations](crate::guide::operations) lists the
+        /// reasons.
         reason: String,
     },
 
@@ -89,7 +90,7 @@ pub enum Error {
 
     /// Another transaction has locked the session. The call had no effect.
     ///
-    /// Only verbs that begin with `try_` return this, for example
+    /// Only methods whose names begin with `try_` return this, for example
     /// [`Store::try_set_many`](crate::Store::try_set_many). The others wait for the lock.
     #[error("another transaction has locked the session")]
     Locked,
@@ -124,11 +125,13 @@ pub enum Error {
     )]
     NoRuntime,
 
-    /// The connection broke before the server answered a write. The server may have executed the write, may not
-    /// have, or may still do so. Reads never return this.
+    /// A write may or may not have taken effect, or may still take effect. Reads never return this.
+    ///
+    /// For example, the connection broke before the server answered, or the write was committed at its deadline but
+    /// may not have reached the synchronous standby. The source of the error has the reason.
     ///
     /// Repeating `set`, `touch` or `clear` does no harm if no other caller writes to the session.
-    #[error("the connection to PostgreSQL broke; the write may or may not have taken effect")]
+    #[error("the write may or may not have taken effect")]
     Disconnected(#[source] DatabaseError),
 
     /// The sessions table does not exist. The call had no effect.
@@ -148,11 +151,14 @@ pub enum Error {
     UnfitTable {
         /// The quoted name of the table.
         table: String,
-        /// What is wrong and what would be right, one sentence for each problem.
+        /// One sentence for each problem: what is wrong, and what is required.
         problems: Vec<String>,
     },
 
-    /// No connection to a server could be opened. The call had no effect.
+    /// No connection to a server could be opened. No store was built.
+    ///
+    /// Only the functions that create a store return this. A call that gets no connection fails with
+    /// [`TimedOut`](Error::TimedOut).
     #[error(transparent)]
     Connect(ConnectError),
 

@@ -14,7 +14,7 @@ impl Tls {
     pub(crate) const IS_AVAILABLE: bool = false;
 
     pub(crate) fn new(_: &TlsSettings) -> Result<Tls, String> {
-        Err("this program is built without TLS: turn on the feature `tls`".to_owned())
+        Err("this sslmode needs TLS: turn on the feature `tls` of session-postgres or postgres-connect".to_owned())
     }
 
     #[allow(clippy::unused_async, reason = "same signature as with TLS")]
