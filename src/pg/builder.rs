@@ -29,7 +29,7 @@ const POOL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The largest `max_connections` that PostgreSQL accepts.
 const MAX_SERVER_CONNECTIONS: u32 = (1 << 18) - 1;
 
-/// Options for a [`PostgresStore`]. Returned by [`PostgresStore::builder`].
+/// Options for a [`PostgresStore`], created with [`PostgresStore::builder`].
 ///
 /// | option | default |
 /// |---|---|
@@ -37,9 +37,9 @@ const MAX_SERVER_CONNECTIONS: u32 = (1 << 18) - 1;
 /// | [`schema`](Self::schema) | found by the `search_path` |
 /// | [`default_period`](Self::default_period) of a session | one week |
 /// | [`timeout`](Self::timeout) of an operation | 30 seconds |
-/// | [`prepared`](Self::prepared) statements | unless a pooler is in between |
-/// | [`cancel_tls`](Self::cancel_tls) | none |
-/// | [`checkout_timeout`](Self::checkout_timeout) | the timeout |
+/// | [`prepared`](Self::prepared) statements | on, unless a pooler is detected |
+/// | [`cancel_tls`](Self::cancel_tls) | no TLS |
+/// | [`checkout_timeout`](Self::checkout_timeout) | same as `timeout` |
 /// | [`max_connections`](Self::max_connections) | 10 |
 /// | [`min_idle`](Self::min_idle) | 0 |
 /// | [`max_lifetime`](Self::max_lifetime) of a connection | 30 minutes |
@@ -108,7 +108,7 @@ impl PostgresStoreBuilder {
         Ok(self)
     }
 
-    /// Sets the schema of the sessions table. The name is quoted as that of the table is.
+    /// Sets the schema of the sessions table. It is quoted like the name of the table.
     ///
     /// Defaults to none: the table is found by the connection's `search_path`.
     ///
@@ -150,8 +150,8 @@ impl PostgresStoreBuilder {
     /// The following differs on connections over a Unix socket, and on connections that [`connect`](Self::connect)
     /// has not opened:
     ///
-    /// - A server that does not answer is waited for until the operating system closes the connection. On a Unix
-    ///   socket that can take any time, for example if the server process is stopped by `SIGSTOP`.
+    /// - If the server does not answer, the operation waits until the operating system closes the connection. On a
+    ///   Unix socket that can take any time, for example if the server process is stopped by `SIGSTOP`.
     /// - A cancel request can arrive late, so the connection is closed after it and the pool opens another. A
     ///   single client, which cannot be replaced, waits about a second for the request instead.
     /// - Behind a pooler, no cancel request is sent, so the operation waits until its statement ends.
@@ -162,9 +162,9 @@ impl PostgresStoreBuilder {
         self
     }
 
-    /// Sets the TLS of cancel requests, which have connections of their own.
+    /// Sets the TLS connector for cancel requests, which are sent on separate connections.
     ///
-    /// Set it if a client or a pool of yours uses TLS. [`connect`](Self::connect) and
+    /// Set it if your own client or pool uses TLS. [`connect`](Self::connect) and
     /// [`connect_with`](Self::connect_with) replace it by the TLS that they connect with.
     ///
     /// Defaults to no TLS.
@@ -201,7 +201,7 @@ impl PostgresStoreBuilder {
         self
     }
 
-    /// Sets how many idle connections the store's own pool keeps open at least.
+    /// Sets the minimum number of idle connections in the store's own pool.
     ///
     /// With more than [`max_connections`](Self::max_connections), connecting fails with [`Error::InvalidOption`].
     ///
@@ -214,8 +214,8 @@ impl PostgresStoreBuilder {
     /// Sets the age at which a connection of the store's own pool is replaced, once it is idle. `None` sets no
     /// limit.
     ///
-    /// A limit bounds the server's memory for the connection, and distributes connections over servers again
-    /// that have become available.
+    /// A limit bounds the server's memory for the connection, and lets the pool use servers again that were
+    /// unavailable.
     ///
     /// Defaults to 30 minutes.
     ///

@@ -28,7 +28,7 @@ use crate::{ConnectOptions, Error, Store, period::DefaultPeriod, recent::Recent}
 /// | one `postgres::Client` | [`from_client`](Self::from_client) |
 ///
 /// In async code, use an [`Offload`](crate::Offload). The guides on [the table](crate::guide::table) and on
-/// [operations](crate::guide::operations) are for those who run the database.
+/// [operations](crate::guide::operations) are for operators.
 ///
 /// # Round trips
 ///
@@ -40,14 +40,15 @@ use crate::{ConnectOptions, Error, Store, period::DefaultPeriod, recent::Recent}
 ///
 /// - the first use of a statement on a connection, to prepare it;
 /// - the first use of a connection, to find out whether a pooler is in between;
-/// - a write on a connection that was idle for half a second, to test the connection;
+/// - a `set`, `touch`, `clear` or `insert` on a connection that was idle for half a second, to test the connection;
 /// - every call, if the pool tests connections at checkout, as `r2d2` does by default. The store does not need
 ///   that test, so build the pool with `test_on_check_out(false)`.
 ///
-/// A write takes a second statement if the session is absent, has less than ten seconds left, or is locked by
-/// another transaction for 20 ms. In a `_many` call, the calls for locked sessions are then executed one by one,
-/// after all others. Several calls for one key are combined, with the same results as if they were executed in
-/// order.
+/// `set` and `touch` take a second statement if the session is absent or has less than ten seconds left. `set`,
+/// `touch` and `clear` also take one if another transaction locks the session for 20 ms.
+///
+/// In a `_many` call, the calls for locked sessions are executed one by one, after all others. Several calls for one
+/// key are combined, with the same results as if they were executed in order.
 ///
 /// # Expiry dates
 ///
@@ -63,19 +64,21 @@ use crate::{ConnectOptions, Error, Store, period::DefaultPeriod, recent::Recent}
 /// with [`Error::Disconnected`]. The server may have executed it, or may still do so. The store never sends it
 /// twice.
 ///
-/// A `generate`, `rotate` or `update` takes effect once, even if its connection breaks. The store terminates the
-/// server process of the first attempt, and then checks whether that attempt was executed. Behind a pooler the
-/// server process is not known, so these calls fail with [`Error::Disconnected`] too.
+/// If the connection of a `generate`, `rotate` or `update` breaks, the store terminates the server process of the
+/// first attempt, finds out whether that attempt was executed, and repeats it only if it was not. If the store
+/// cannot find this out, the call fails with [`Error::Disconnected`]: for example behind a pooler, on a single client,
+/// or if that server is gone.
 ///
-/// Connections that were closed while they were idle cause no errors. Before a write, the store tests a connection
-/// that was idle for half a second, or since another connection has broken.
+/// Connections that were closed while they were idle cause no errors. Before a `set`, `touch`, `clear` or `insert`,
+/// the store tests a connection that was idle for half a second, or since another connection has broken.
 ///
 /// A single client is not replaced. Once it is closed, each call fails with [`Error::Database`].
 ///
 /// # Panics
 ///
-/// `postgres::Client` blocks its thread whenever it connects, queries or is dropped. On an async task, calls
-/// therefore fail with [`Error::AsyncContext`], and dropping the store panics.
+/// On an async task, dropping the store panics, because a `postgres::Client` blocks its thread whenever it connects,
+/// queries or is dropped. Calls fail with [`Error::AsyncContext`]: the store catches the panic of tokio. The panic
+/// hook still prints a message, and a program built with `panic = "abort"` aborts.
 pub struct PostgresStore {
     pub(super) source: Box<dyn ConnectionSource>,
     pub(super) table: TableName,
@@ -100,9 +103,9 @@ pub struct PostgresStore {
 impl PostgresStore {
     /// Connects, and creates a store with its own pool and the table `session`.
     ///
-    /// `options` are [`ConnectOptions`], or a connection string that libpq understands: `key=value` pairs or a
-    /// URL. An empty string uses libpq's environment variables. See the guide on [connecting](crate::guide::connecting) for all options, and
-    /// [`PostgresStoreBuilder::connect`] for a store with other options.
+    /// `options` are [`ConnectOptions`], or a connection string that libpq understands: `key=value` pairs or a URL.
+    /// An empty string uses libpq's environment variables. The guide on [connecting](crate::guide::connecting) lists
+    /// all options. See [`PostgresStoreBuilder::connect`] for a store with other options.
     ///
     /// # Errors
     ///
@@ -129,7 +132,7 @@ impl PostgresStore {
         PostgresStore::builder().connect(options)
     }
 
-    /// Returns a builder, to create a store with other than the default options.
+    /// Returns a builder for a store with other options.
     ///
     /// # Examples
     ///
@@ -158,8 +161,8 @@ impl PostgresStore {
     ///   pooler, and neither prepares nor cancels statements.
     /// - If the connections use TLS, pass it to [`cancel_tls`](PostgresStoreBuilder::cancel_tls) of a builder.
     ///
-    /// After a cancel request, the connection of the statement is closed, and the pool replaces it. The driver
-    /// does not wait until the server has executed the request, so it could cancel a later statement.
+    /// After a cancel request, the connection of the statement is closed, and the pool replaces it. The driver does
+    /// not wait until the server has executed the request, so the request could cancel a later statement.
     ///
     /// # Examples
     ///

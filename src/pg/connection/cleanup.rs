@@ -28,7 +28,7 @@ impl Connection<'_> {
                     .client()
                     .batch_execute(ABSORB_CANCEL_REQUEST);
             }
-            // A late cancel request may hit the first ROLLBACK.
+            // A late cancel request may cancel the first ROLLBACK.
             let again = self.checked_out.client().batch_execute("ROLLBACK").is_err();
             if again && !self.is_closed() {
                 let _ = self.checked_out.client().batch_execute("ROLLBACK");
@@ -39,7 +39,7 @@ impl Connection<'_> {
 
     /// Closes the connection, so that the pool replaces it.
     pub(in crate::pg) fn close(&mut self) {
-        // A late cancel request may hit the first attempt.
+        // A late cancel request may cancel the first attempt.
         for _ in 0..2 {
             if !self.is_closed() {
                 let _ = self.checked_out.client().batch_execute(CLOSE);

@@ -38,8 +38,8 @@ impl PostgresStore {
     ///
     /// # Limitations
     ///
-    /// If other tables inherit from the sessions table, the call sees only as many blocks of them as the sessions
-    /// table has. This does not concern partitions.
+    /// If other tables inherit from the sessions table, the call reads each of them only up to the number of blocks
+    /// of the sessions table. This does not concern partitions.
     ///
     /// PostgreSQL 13 cannot read a part of a table, so each statement reads all of it.
     ///
