@@ -4,9 +4,10 @@ use std::future::Future;
 
 use crate::{Error, Key, Period, Session};
 
-/// The async form of [`Store`](crate::Store): the same verbs and the same rules, with calls that return futures.
+/// The async form of [`Store`](crate::Store).
 ///
-/// A future is `Send`. It does nothing until it is polled.
+/// It has the same methods and rules, but the methods return futures. A future is `Send`. It does nothing until it is
+/// polled.
 ///
 /// # Cancel safety
 ///

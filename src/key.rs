@@ -15,8 +15,9 @@ const RANDOM_BYTES: usize = 30;
 /// A generated key consists of 30 random bytes from the operating system in URL-safe base64: 40 characters that
 /// need no escaping in a cookie, a header or a URL.
 ///
-/// Parse a key that a client sends. A key is 1 to 40 visible ASCII characters. This includes the keys of other
-/// services that share the table. Other texts are [`InvalidKey`] and cost no query.
+/// A key that a client sends is parsed with [`str::parse`]. A key is 1 to 40 visible ASCII characters. This includes
+/// the keys of other services that share the table. Any other text fails to parse with [`InvalidKey`], before any
+/// query is sent.
 ///
 /// `Debug` does not show the key. [`as_str`](Key::as_str) and `Display` do, so that it can be sent in a cookie.
 ///

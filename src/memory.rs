@@ -17,9 +17,9 @@ use crate::{
 /// It keeps all rules of [`Store`]. Its clock is monotonic, so a change of the system time does not affect
 /// sessions. All sessions are lost when the store is dropped.
 ///
-/// Expired sessions are removed together: when the number of entries has doubled since the last removal and is at
-/// least 1,024, the call that adds the next session removes them. So the store never has more than twice as many
-/// entries as sessions existed at the last removal, or 1,024. The amortized cost of a call is constant.
+/// A call that adds a session removes all expired ones if the number of entries is at least 1,024 and has doubled
+/// since the last removal. So the store never has more than twice as many entries as sessions existed at the last
+/// removal, or 1,024. The amortized cost of a call is constant.
 ///
 /// # Examples
 ///
@@ -94,7 +94,7 @@ impl MemoryStore {
         }
     }
 
-    /// The time since the store was made. The maximum of `Period` is never reached.
+    /// The time since the store was created. The maximum of `Period` is never reached.
     fn now(&self) -> Period {
         Period::try_from(self.start.elapsed()).unwrap_or(Period::MAX)
     }

@@ -10,7 +10,9 @@ use crate::{
 };
 
 impl Offload<PostgresStore> {
-    /// Returns a builder for the options of a facade, for any store.
+    /// Returns a builder for a facade for any store.
+    ///
+    /// It is defined for one type of store so that `Offload::builder()` needs no type annotation.
     pub fn builder() -> OffloadBuilder {
         OffloadBuilder::default()
     }

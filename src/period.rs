@@ -6,8 +6,9 @@ use crate::Error;
 
 /// The time until a session expires: the type [`time::Duration`], under a shorter name.
 ///
-/// It is signed. A period of zero or less makes a session expire at once. A call accepts periods from
-/// [`MIN_PERIOD`] to [`MAX_PERIOD`]. A session that never expires has [`Period::MAX`] left.
+/// It is signed. A period of zero or less makes a session expire at once. A call accepts periods from [`MIN_PERIOD`]
+/// to [`MAX_PERIOD`]. If another program has stored the expiry date `infinity`, the remaining period is
+/// [`Period::MAX`].
 ///
 /// # Examples
 ///
@@ -23,10 +24,14 @@ pub type Period = time::Duration;
 /// The default period of a new store: one week.
 pub const DEFAULT_PERIOD: Period = Period::WEEK;
 
-/// The longest period that a call accepts: 290,000 years of 365 days. PostgreSQL can store the expiry date.
+/// The longest period that a call accepts: 290,000 years of 365 days.
+///
+/// It is limited so that PostgreSQL can store the expiry date.
 pub const MAX_PERIOD: Period = Period::days(290_000 * 365);
 
-/// The shortest period that a call accepts: minus 6,000 years of 365 days. PostgreSQL can store the expiry date.
+/// The shortest period that a call accepts: minus 6,000 years of 365 days.
+///
+/// It is limited so that PostgreSQL can store the expiry date.
 pub const MIN_PERIOD: Period = Period::days(-6_000 * 365);
 
 /// Returns the period if every backend can store it.

@@ -110,7 +110,7 @@ impl fmt::Debug for Pruner {
     }
 }
 
-/// The options of a [`Pruner`]. Made by [`Pruner::builder`].
+/// Options for a [`Pruner`], created with [`Pruner::builder`].
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until a pruner is started"]
 pub struct PrunerBuilder {

@@ -4,14 +4,14 @@ use std::fmt;
 
 use crate::{Error, Period};
 
-/// The value of a session and its remaining time, as returned by [`Store::get`](crate::Store::get).
+/// The value of a session and its remaining time, returned by [`Store::get`](crate::Store::get).
 ///
 /// `Debug` shows the length of the value, and not the value, so that it can be logged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Session {
     /// The stored value, unchanged.
     pub value: String,
-    /// The time from the read or write until the session expires. [`Period::MAX`] if it never expires.
+    /// The time that was left when the value was read or written. [`Period::MAX`] if the session never expires.
     ///
     /// It is more than zero, unless this is the result of an [`update`](crate::Store::update) that made the session
     /// expire.

@@ -9,30 +9,34 @@ use crate::{Error, Key, Period, Session};
 /// A session is a value and an expiry date under a [`Key`]. Every call blocks its thread until it is done. In
 /// async code, use an [`Offload`](crate::Offload).
 ///
+/// A value is text. Encode structured data yourself, for example as JSON with `serde_json`.
+///
 /// # Rules
 ///
-/// - **An expired session is absent.** From the instant of its expiry date, every call treats the session as if
-///   it did not exist, even if its row is still stored. The clock of the backend decides. For a
-///   [`PostgresStore`](crate::PostgresStore) that is the clock of the server, not of the program.
+/// - **An expired session is absent.** From its expiry date on, every call treats the session as if it did not exist,
+///   even if its row is still stored. The clock of the backend decides. For a [`PostgresStore`](crate::PostgresStore)
+///   that is the clock of the server, not of the program.
 /// - **Only [`generate`](Store::generate) and [`insert`](Store::insert) create sessions.** `get`, `set`, `touch`,
-///   `rotate` and `update` of an absent session are [`Error::NotFound`]. So a key that a visitor made up never
+///   `rotate` and `update` of an absent session fail with [`Error::NotFound`]. So a key that a visitor made up never
 ///   becomes a session (session fixation), and a late write never restores a session that was cleared.
-/// - **A value is stored unchanged.** It is at most [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES) long and contains
-///   no NUL character. Other values are [`Error::InvalidValue`]. The empty string is a value. It is different from
+/// - **A value is stored unchanged.** It is at most [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES) long and contains no
+///   NUL character. Other values fail with [`Error::InvalidValue`]. The empty string is a value. It is different from
 ///   no value, which a session may also have.
 /// - **`expiry` is the time from this call until the session expires.** `None` is the
 ///   [default period](Store::default_period). `set`, `touch` and `update` restart the period. Zero or less makes the
-///   session expire at once. A period shorter than [`MIN_PERIOD`](crate::MIN_PERIOD) or longer than
-///   [`MAX_PERIOD`](crate::MAX_PERIOD) is [`Error::PeriodOutOfRange`].
+///   session expire at once. A call fails with [`Error::PeriodOutOfRange`] if the period is shorter than
+///   [`MIN_PERIOD`](crate::MIN_PERIOD) or longer than [`MAX_PERIOD`](crate::MAX_PERIOD).
 /// - **A call that returns an error changes nothing**, now or later. The exceptions are [`Error::Disconnected`]
 ///   and [`Error::StillRunning`]: the call may have had its effect, or may still have it.
-/// - **Concurrent calls** from any number of threads have the result of some sequential order.
+/// - **Concurrent calls**, from any number of threads, have the same results as if they were made one after another
+///   in some order.
 ///
 /// # Many calls at once
 ///
-/// A verb that ends in `_many` does the same as one call of the single verb for each argument, in some order. It
-/// returns one result for each argument, in the order of the arguments, and each may succeed or fail on its own.
-/// The provided implementations make one call after the other. A backend overrides them if a batch is faster.
+/// A method whose name ends in `_many` has the same effect as one call per argument: for example,
+/// [`get_many`](Store::get_many) is like one [`get`](Store::get) per key. The order of execution is not specified.
+/// The results are in the order of the arguments, and each call succeeds or fails on its own. The provided
+/// implementations make one call after the other. A backend overrides them if a batch is faster.
 ///
 /// # Implementations
 ///
@@ -66,7 +70,7 @@ pub trait Store: Send + Sync + 'static {
     /// After [`Error::Disconnected`] there may be a session, but no program knows its key.
     fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error>;
 
-    /// Removes a session. `Ok` if there is none: clearing twice is fine.
+    /// Removes a session. Returns `Ok` if there is none.
     ///
     /// # Errors
     ///
@@ -163,15 +167,15 @@ pub trait Store: Send + Sync + 'static {
         edit: &mut dyn FnMut(Option<&str>) -> Option<String>,
     ) -> Result<Session, Error>;
 
-    /// Returns the default period: the expiry of every write that gives none.
+    /// Returns the default period, which applies to each write without an `expiry`.
     ///
     /// It is [`DEFAULT_PERIOD`](crate::DEFAULT_PERIOD), one week, unless it was changed.
     fn default_period(&self) -> Period;
 
     /// Sets the default period for all users of this store in this process, from their next call on.
     ///
-    /// Existing sessions keep their expiry date. The period is not checked here: if it is out of range, every
-    /// call that uses it is [`Error::PeriodOutOfRange`].
+    /// Existing sessions keep their expiry date. The period is not checked here: if it is out of range, every call
+    /// that uses it fails with [`Error::PeriodOutOfRange`].
     fn set_default_period(&self, period: Period);
 
     /// Does [`generate`](Store::generate) for each `(value, expiry)`.
@@ -219,8 +223,8 @@ pub trait Store: Send + Sync + 'static {
             .collect()
     }
 
-    /// Like [`clear_many`](Store::clear_many), but does not wait for locks: a session that another transaction has
-    /// locked is [`Error::Locked`].
+    /// Like [`clear_many`](Store::clear_many), but does not wait for locks: a call fails with [`Error::Locked`] if
+    /// another transaction has locked its session.
     ///
     /// An [`Offload`](crate::Offload) calls it so that one locked session does not delay a batch. The provided
     /// implementation waits.
@@ -249,8 +253,8 @@ pub trait Store: Send + Sync + 'static {
         self.touch_many(calls)
     }
 
-    /// Returns how many calls the store can execute at the same time. By default, an [`Offload`](crate::Offload) has
-    /// at most as many workers.
+    /// Returns how many calls the store can execute at the same time. This is the default for the largest number of
+    /// workers of an [`Offload`](crate::Offload).
     ///
     /// The provided implementation returns the number of processors, or 1 if that is unknown.
     fn parallelism(&self) -> NonZeroUsize {

@@ -7,7 +7,7 @@ use crate::Store;
 #[cfg(doc)]
 use crate::{Error, PostgresStore};
 
-/// Options for an [`Offload`]. Created by [`Offload::builder`].
+/// Options for an [`Offload`], created with [`Offload::builder`].
 ///
 /// # Examples
 ///
@@ -52,12 +52,12 @@ impl Default for OffloadBuilder {
 }
 
 impl OffloadBuilder {
-    /// Sets the largest number of workers, which are threads of tokio's blocking pool that execute calls at the
-    /// same time. With two or more, calls that may take long occupy at most all but one.
+    /// Sets the largest number of workers, which are threads of tokio's blocking pool that execute calls at the same
+    /// time. If there are two or more, one of them is reserved for short calls.
     ///
     /// Defaults to the store's [`parallelism`](Store::parallelism), which is the number of connections of a
-    /// [`PostgresStore`], so that a slow call delays few others. On a small machine that also runs the server, two
-    /// to four workers are up to a fifth faster from a few hundred callers on.
+    /// [`PostgresStore`], so that a slow call delays few others. With a few hundred callers or more on a small
+    /// machine that also runs the server, two to four workers are up to 20 % faster.
     ///
     /// # Panics
     ///
@@ -82,8 +82,8 @@ impl OffloadBuilder {
         self
     }
 
-    /// Sets the largest number of waiting calls, including those that an idle worker is about to take. A further
-    /// call is [`Error::Overloaded`] at once. A call whose future was dropped counts until a worker removes it.
+    /// Sets the largest number of waiting calls, including those that an idle worker is about to take. A further call
+    /// fails with [`Error::Overloaded`] at once. A call whose future was dropped counts until a worker removes it.
     ///
     /// Defaults to 10,000.
     ///
@@ -96,8 +96,8 @@ impl OffloadBuilder {
         self
     }
 
-    /// Sets the largest number of bytes of values in waiting calls. A further call with a value is
-    /// [`Error::Overloaded`] at once, unless no other value waits.
+    /// Sets the largest number of bytes of values in waiting calls. A further call with a value fails with
+    /// [`Error::Overloaded`] at once, unless it is the only waiting call with a value.
     ///
     /// Defaults to 256 MiB.
     pub fn max_waiting_bytes(mut self, bytes: usize) -> Self {
@@ -106,8 +106,8 @@ impl OffloadBuilder {
     }
 
     /// Sets the time limit of a call, from its first poll, including the wait for a worker. At the limit, the call
-    /// is [`Error::TimedOut`], or [`Error::StillRunning`] a second later; see [`Offload`]. The store's own timeout
-    /// applies too, if it is shorter.
+    /// fails with [`Error::TimedOut`], or with [`Error::StillRunning`] a second later; see [`Offload`]. The store's
+    /// own timeout applies too, if it is shorter.
     ///
     /// Defaults to 30 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -115,7 +115,7 @@ impl OffloadBuilder {
         self
     }
 
-    /// Returns a facade of `store`.
+    /// Returns a facade for `store`.
     pub fn build<S: Store>(self, store: S) -> Offload<S> {
         let limits = Limits {
             workers: self

@@ -50,23 +50,29 @@ use self::{
 use crate::AsyncStore;
 use crate::{Error, Store, deadline::Deadline};
 
-/// An async facade of a blocking [`Store`]. It executes every call on a thread of tokio's blocking pool.
+/// An async facade for a blocking [`Store`].
 ///
-/// It is a handle. Clones share one store, one queue and its limits, and may be used from several runtimes.
+/// It executes every call on a thread of tokio's blocking pool. It is a handle: clones share one store, one queue and
+/// its limits, and may be used from several runtimes.
+///
+/// | you have | call |
+/// |---|---|
+/// | a connection string, or [`ConnectOptions`](crate::ConnectOptions) | [`connect`](Offload::connect) |
+/// | a store | [`new`](Offload::new) |
+/// | options for the facade or the store | [`builder`](Offload::builder) |
 ///
 /// # Batches
 ///
-/// A call waits in a queue until a worker is free. A worker is a thread that executes calls on the store. There
-/// are at most as many workers as the store has connections. While all workers are busy, waiting calls are
-/// combined: the next free worker takes all waiting calls of one verb and executes them in one statement. No
-/// call is delayed to fill a batch. A free worker takes a single call at once, and up to eight calls are each
-/// executed alone if there is a worker for each. With [`max_batch(1)`](OffloadBuilder::max_batch), every call
-/// is one statement in one thread.
+/// A call waits in a queue until a worker is free. A worker is a thread that executes calls on the store. There are
+/// at most as many workers as the store has connections. While all workers are busy, waiting calls are combined: the
+/// next free worker takes all waiting calls of one method and executes them in one statement. No call is delayed to
+/// fill a batch. A free worker executes a single call at once. Up to eight calls are not combined if there is a
+/// worker for each. With [`max_batch(1)`](OffloadBuilder::max_batch), every call is one statement on one thread.
 ///
-/// The `_many` verbs, [`rotate`](AsyncStore::rotate), [`update`](AsyncStore::update) and [`run`](Offload::run)
-/// are executed alone, because they may take long. So is a write to a session that another transaction keeps
-/// locked, after the other calls of its batch have been answered. If there are at least two workers, one of them
-/// executes no call that may take long.
+/// The `_many` methods, [`rotate`](AsyncStore::rotate), [`update`](AsyncStore::update) and [`run`](Offload::run) are
+/// executed alone, because they may take long. A write to a session that another transaction has locked is also
+/// executed alone, after the other calls of its batch were answered. If there are at least two workers, one of them
+/// is reserved for short calls.
 ///
 /// # Errors
 ///
@@ -91,8 +97,8 @@ use crate::{Error, Store, deadline::Deadline};
 /// A [`PostgresStore`](crate::PostgresStore) asks the server to cancel a batch at the earliest deadline of its
 /// calls. Calls that have time left are sent again. Other stores continue until they are done.
 ///
-/// If a call has waited for most of its time and less time is left than batches have taken lately, it is
-/// [`Error::TimedOut`] and not sent.
+/// If a call has waited for most of its time and less time is left than batches have taken lately, it fails with
+/// [`Error::TimedOut`] and is not sent.
 ///
 /// # Cancel safety
 ///
@@ -102,9 +108,9 @@ use crate::{Error, Store, deadline::Deadline};
 ///
 /// # Dropping
 ///
-/// The last handle may be dropped anywhere. Inside a runtime, the store is dropped on a thread of its own,
-/// because a `postgres::Client` blocks then. If the system has no thread, the store is leaked: its connections
-/// stay open until the program ends.
+/// The last handle may be dropped anywhere. Inside a runtime, the store is dropped on a new thread, because dropping
+/// a `postgres::Client` blocks. If no thread can be started, the store is leaked: its connections stay open until the
+/// program ends.
 ///
 /// # Examples
 ///
@@ -135,7 +141,7 @@ const CONFIRMATION: Duration = Duration::from_secs(1);
 const CAUSE: Duration = Duration::from_millis(100);
 
 impl<S: Store> Offload<S> {
-    /// Returns a facade of `store` with the default options.
+    /// Returns a facade for `store` with the default options.
     pub fn new(store: S) -> Offload<S> {
         OffloadBuilder::default().build(store)
     }
@@ -154,7 +160,7 @@ impl<S: Store> Offload<S> {
     /// Executes blocking work on the store, and returns its result.
     ///
     /// At the timeout, the running statement of a [`PostgresStore`](crate::PostgresStore) is cancelled. If `work`
-    /// does not return within another second, the call is [`Error::StillRunning`].
+    /// does not return within another second, the call fails with [`Error::StillRunning`].
     ///
     /// # Errors
     ///
@@ -162,7 +168,7 @@ impl<S: Store> Offload<S> {
     ///
     /// # Panics
     ///
-    /// If `work` does.
+    /// If `work` panics.
     ///
     /// # Cancel safety
     ///

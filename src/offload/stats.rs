@@ -1,6 +1,6 @@
 //! The counters of a facade.
 
-/// The counters of a facade. Returned by [`Offload::stats`](crate::Offload::stats).
+/// The counters of an [`Offload`](crate::Offload), returned by [`Offload::stats`](crate::Offload::stats).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -14,9 +14,9 @@ pub struct Stats {
     pub batches: u64,
     /// The largest number of calls in a batch.
     pub largest_batch: usize,
-    /// The number of calls that were `TimedOut` or `StillRunning`.
+    /// The number of calls that failed with `TimedOut` or `StillRunning`.
     pub timeouts: u64,
-    /// The number of calls that were `Overloaded`.
+    /// The number of calls that failed with `Overloaded`.
     pub overloads: u64,
 }
 

@@ -1,14 +1,14 @@
-//! The verbs whose calls can be executed together.
+//! The verbs: the methods of a store whose calls can be executed together.
 
 use crate::{Error, Key, Period, Session, Store};
 
-/// A verb whose calls can be executed together.
+/// A method whose calls can be executed together.
 pub(super) trait Verb: Sized + Send + 'static {
     /// The arguments of a call, owned, because they cross threads.
     type Args: Send + 'static;
     type Output: Send + 'static;
 
-    /// Executes calls. If they do not wait for locks, those with a lock in the way are [`Error::Locked`].
+    /// Executes calls. If they do not wait for locks, calls for locked sessions fail with [`Error::Locked`].
     fn many<S: Store>(
         store: &S,
         args: &[&Self::Args],

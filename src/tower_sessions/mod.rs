@@ -1,9 +1,9 @@
-//! The session store of [tower-sessions](https://docs.rs/tower-sessions/0.15) 0.15, for axum and other frameworks
-//! on tower. Needs the feature `tower-sessions`.
+//! The session store of [tower-sessions](https://docs.rs/tower-sessions/0.15) 0.15, for axum and other frameworks on
+//! tower.
 //!
-//! Every [`Offload`] implements [`SessionStore`], so it can be given to a `SessionManagerLayer`. The example
-//! `examples/axum.rs` is a site with a login. [`from_sqlx`](crate::guide::from_sqlx) is the guide for users of
-//! `tower_sessions_sqlx_store::PostgresStore`.
+//! It needs the feature `tower-sessions`. Every [`Offload`] implements [`SessionStore`], so it can be given to a
+//! `SessionManagerLayer`. The example `examples/axum.rs` is a site with a login.
+//! [`from_sqlx`](crate::guide::from_sqlx) is the guide for users of `tower_sessions_sqlx_store::PostgresStore`.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -37,25 +37,28 @@
 //! # Calls
 //!
 //! - **`create`** adds a session. If another session has the id of the record, or the connection breaks before the
-//!   server has answered, the record gets a new id. An existing session is never taken over.
+//!   server has answered, the record gets a new id. An existing session is never overwritten.
 //! - **`save`** replaces the data and the expiry date of an existing session. If the session was deleted, moved to
 //!   another id by `cycle_id`, has expired or was never created, the error is
-//!   [`Backend`](session_store::Error::Backend) and nothing is created: a session that is gone stays gone. The
-//!   middleware answers 500 to such a request and sends no cookie, so a slow request cannot undo a logout.
+//!   [`Backend`](session_store::Error::Backend) and nothing is created. The middleware answers 500 to such a request
+//!   and sends no cookie, so a slow request cannot undo a logout.
 //! - **`load`** returns the record, or `None` if the session is absent or has expired.
-//! - **`delete`** removes the session. `Ok` if there is none.
+//! - **`delete`** removes the session. Returns `Ok` if there is none.
 //! - **`delete_expired`** removes the rows of all expired sessions, in short statements that block no other call.
 //!   The task `continuously_delete_expired` ends at its first error. A [`Pruner`](crate::Pruner) does not.
 //!
-//! A save or delete whose connection breaks is repeated up to three times, so a restart of the server causes few
+//! A save or delete whose connection breaks is repeated up to three times, so a restart of PostgreSQL causes few
 //! errors. Each call has the time limit, the batches and the errors of the [`Offload`].
 //!
 //! # Errors
 //!
-//! A row that is not a record, for example of another program, is [`Decode`](session_store::Error::Decode). A value
-//! that is nested deeper than 126 levels, or data larger than 256 MiB, are
-//! [`Encode`](session_store::Error::Encode). All other errors are [`Backend`](session_store::Error::Backend). Their
-//! texts contain no ids and no data.
+//! - [`Decode`](session_store::Error::Decode) if the row is not a record, for example because another program has
+//!   written it.
+//! - [`Encode`](session_store::Error::Encode) if a value is nested deeper than 126 levels, or if the data is larger
+//!   than 256 MiB.
+//! - [`Backend`](session_store::Error::Backend) for all other errors.
+//!
+//! The texts of errors contain no ids and no data.
 //!
 //! # Expiry dates
 //!
