@@ -5,7 +5,7 @@ use std::any::Any;
 /// The beginning of tokio's panic message if a thread that runs async tasks blocks.
 const MESSAGE: &str = "Cannot start a runtime from within a runtime";
 
-/// Returns whether this is tokio's panic about a thread that runs async tasks and must not block.
+/// Returns whether this is tokio's panic about blocking a thread that runs async tasks.
 ///
 /// A [`postgres::Client`] panics in this way if an async task uses it. A caller of `catch_unwind` can turn the panic
 /// into an error.

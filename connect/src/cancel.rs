@@ -1,7 +1,7 @@
 //! Cancel requests for statements that run past their deadline.
 //!
-//! A thread sleeps until the earliest deadline of a running statement. Nearly always that is the deadline of
-//! a statement that was answered long ago, so a statement costs no wake-up.
+//! A thread sleeps until the earliest deadline of a running statement. Nearly always that is the deadline of a
+//! statement that was answered long ago, so a statement causes no wake-up.
 
 use std::{
     collections::HashMap,
@@ -45,7 +45,7 @@ const MAX_SENDERS: usize = 8;
 /// let guard = canceller.guard(client.cancel_token(), &deadline);
 /// let answered = deadline.scope(|| client.batch_execute("SELECT pg_sleep(10)"));
 /// if guard.end() == Cancelled::Pending {
-///     // A cancel request may still arrive and hit the next statement.
+///     // A cancel request may still arrive and cancel the next statement.
 ///     client.close().ok();
 /// }
 /// assert!(answered.is_err());
@@ -60,7 +60,7 @@ enum Method {
 }
 
 impl Method {
-    /// Sends a request. Returns whether it is known to be over, so that it hits no later statement.
+    /// Sends a request. Returns whether it is known to be over, so that it cannot cancel a later statement.
     fn send(&self, token: &CancelToken) -> bool {
         match self {
             Method::ByConnector(connector) => connector.cancel(token),
@@ -135,8 +135,9 @@ impl Canceller {
 
     /// Returns a canceller for statements on other connections. `tls` is the TLS of the cancel requests.
     ///
-    /// The driver closes the connection of a request before the server has passed the request on, so every
-    /// request is [`Cancelled::Pending`]. PgBouncer 1.18 crashes on such a request.
+    /// The driver closes the connection of a request before the server has passed the request on, so
+    /// [`CancelGuard::end`] returns [`Cancelled::Pending`] after every request. PgBouncer 1.18 crashes on such a
+    /// request.
     pub fn by_driver<T>(tls: T) -> Canceller
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
@@ -283,7 +284,7 @@ impl Shared {
     }
 }
 
-/// Guards a statement until it ends. Made by [`Canceller::guard`].
+/// A guard for one statement, returned by [`Canceller::guard`].
 ///
 /// A guard that is dropped without [`end`](Self::end) does not say whether a request may still arrive. Close the
 /// connection then.

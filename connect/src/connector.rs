@@ -53,7 +53,7 @@ pub struct Connector(Arc<Settings>);
 ///
 /// # Errors
 ///
-/// Those of [`Connector::new`] and [`Connector::connect`], and those of a connection string that cannot be parsed.
+/// The errors of [`Connector::new`] and [`Connector::connect`], and that of an invalid connection string.
 ///
 /// # Examples
 ///
@@ -115,8 +115,7 @@ impl Connector {
     /// Asks the server to cancel the running statement of a connection. The request has a connection of its
     /// own, with TLS if possible, and at most [`Deadline::GRACE`] of time.
     ///
-    /// Returns whether the request is known to be over. Then it cannot hit a later statement of the
-    /// connection.
+    /// Returns whether the request is known to be over. Then it cannot cancel a later statement of the connection.
     pub(crate) fn cancel(&self, token: &CancelToken) -> bool {
         let mut encryptions = self.encryptions().unwrap_or_default();
         encryptions.sort_by_key(|encryption| matches!(encryption, Encryption::Never));

@@ -51,8 +51,8 @@ struct State {
 }
 
 impl Deadline {
-    /// The time after a deadline in which a server may confirm a cancel request: 900 ms. Then its connection
-    /// is closed.
+    /// How long a server may take after a deadline to confirm a cancel request: 900 ms. Then its connection is
+    /// closed.
     pub const GRACE: Duration = Duration::from_millis(900);
 
     /// The longest time limit: 100 years. [`within`](Self::within) shortens a longer one to this, because later

@@ -6,7 +6,7 @@ use postgres::error::SqlState;
 
 use crate::attempt::Attempt;
 
-/// The reason why there is no connection.
+/// The reason why a connection could not be opened.
 ///
 /// The text says what was tried, why each attempt failed and what may help. It never contains a password.
 ///
@@ -124,10 +124,11 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {}
 
-/// Returns the message of a driver's error: the server's primary message, or the error and its causes.
+/// Returns the message of a driver's error.
 ///
-/// The server's DETAIL, HINT and CONTEXT are left out because they can quote data. The text of a
-/// [`postgres::Error`] itself contains only its kind, for example "db error".
+/// This is the server's primary message if the server reported the error, or else the error and its causes. The
+/// server's DETAIL, HINT and CONTEXT are left out because they can quote data. The text of a [`postgres::Error`]
+/// itself contains only its kind, for example "db error".
 ///
 /// # Examples
 ///

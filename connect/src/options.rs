@@ -20,7 +20,7 @@ use crate::{
 /// `PGUSER` and so on), then from a default. [`keywords`](crate::keywords) lists all of them. The
 /// password comes last from the password file. An empty value counts as not set.
 ///
-/// A value cannot set other options, because values are never put together into a connection string.
+/// A value cannot set other options, because it is not parsed as a connection string.
 ///
 /// # Examples
 ///
@@ -69,7 +69,7 @@ const REPLACED: [&str; 9] = [
 pub(crate) type Values = BTreeMap<&'static str, String>;
 
 impl ConnectOptions {
-    /// Returns options of which none is set.
+    /// Returns empty options.
     pub fn new() -> ConnectOptions {
         ConnectOptions::default()
     }

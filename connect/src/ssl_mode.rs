@@ -4,11 +4,10 @@ use std::{fmt, str::FromStr};
 
 use crate::error::Error;
 
-/// Whether a TCP connection uses TLS, and how the server's certificate is checked. A Unix socket never uses
-/// TLS.
+/// Whether a TCP connection uses TLS, and how the server's certificate is checked.
 ///
-/// The modes from [`Require`](Self::Require) on need the feature `tls`. Without the feature they are an error,
-/// and the other modes connect without TLS.
+/// A Unix socket never uses TLS. The modes from [`Require`](Self::Require) on need the feature `tls`. Without the
+/// feature they are rejected, and the other modes connect without TLS.
 ///
 /// # Examples
 ///
