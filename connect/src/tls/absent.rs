@@ -14,7 +14,7 @@ impl Tls {
     pub(crate) const IS_AVAILABLE: bool = false;
 
     pub(crate) fn new(_: &TlsSettings) -> Result<Tls, String> {
-        Err("this sslmode needs TLS: turn on the feature `tls` of session-postgres or postgres-connect".to_owned())
+        Err("this sslmode needs TLS: turn on the feature `tls` of postgres-connect, or of the crate that uses it".to_owned())
     }
 
     #[allow(clippy::unused_async, reason = "same signature as with TLS")]
