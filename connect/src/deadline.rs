@@ -46,8 +46,8 @@ struct Shared {
 
 struct State {
     end: Instant,
-    /// The thread that sleeps until `end`.
-    sleeper: Option<Thread>,
+    /// The threads that sleep until `end`.
+    sleepers: Vec<Thread>,
 }
 
 impl Deadline {
@@ -79,7 +79,10 @@ impl Deadline {
         Deadline(Arc::new(Shared {
             begun,
             outer,
-            state: Mutex::new(State { end, sleeper: None }),
+            state: Mutex::new(State {
+                end,
+                sleepers: Vec::new(),
+            }),
         }))
     }
 
@@ -128,14 +131,17 @@ impl Deadline {
     pub fn expire(&self) {
         let mut state = self.state();
         state.end = state.end.min(Instant::now());
-        if let Some(sleeper) = &state.sleeper {
-            sleeper.unpark();
-        }
+        state.sleepers.iter().for_each(Thread::unpark);
     }
 
     /// Has `thread` unparked if the deadline is brought forward.
     pub(crate) fn wakes(&self, thread: &Thread) {
-        self.state().sleeper = Some(thread.clone());
+        let mut state = self.state();
+        let is_new = |sleeper: &Thread| sleeper.id() != thread.id();
+        if state.sleepers.iter().all(is_new) {
+            state.sleepers.push(thread.clone());
+        }
+        drop(state);
         if let Some(outer) = &self.0.outer {
             outer.wakes(thread);
         }

@@ -1,7 +1,7 @@
 //! Time limits: keepalives, deadlines and cancel requests.
 
 use std::{
-    fs,
+    fs, thread,
     time::{Duration, Instant},
 };
 
@@ -51,33 +51,35 @@ fn a_statement_that_ends_in_time_is_not_cancelled() {
     }
 }
 
+/// Also if several cancellers guard statements with the same deadline.
 #[test]
-fn a_deadline_that_is_brought_forward_cancels_the_statement() {
-    let connector = Connector::new(&options()).unwrap();
-    let canceller = Canceller::new(connector.clone());
-    let mut client = connector.connect().unwrap();
+fn a_deadline_that_is_brought_forward_cancels_its_statements() {
+    let named = options().application_name("expiring");
+    let connector = Connector::new(&named).unwrap();
     let deadline = Deadline::within(PATIENCE);
-    let expired = deadline.clone();
-    let pid: i32 = client
-        .query_one("SELECT pg_backend_pid()", &[])
-        .unwrap()
-        .get(0);
-    let expires = std::thread::spawn(move || {
+    let guarded = || {
+        let canceller = Canceller::new(connector.clone());
+        let mut client = connector.connect().unwrap();
+        let guard = canceller.guard(client.cancel_token(), &deadline);
+        let error = client.batch_execute("SELECT pg_sleep(60)").unwrap_err();
+        assert_eq!(error.code().unwrap().code(), "57014", "{error}");
+        assert_eq!(guard.end(), Cancelled::Over);
+    };
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(guarded);
+        }
         let mut observer = connect(options()).unwrap();
-        wait_until("the statement runs", || is_sleeping(&mut observer, pid));
-        expired.expire();
+        wait_until("the statements run", || sleeping(&mut observer) == 3);
+        deadline.expire();
     });
-    let guard = canceller.guard(client.cancel_token(), &deadline);
-    let error = client.batch_execute("SELECT pg_sleep(60)").unwrap_err();
-    assert_eq!(error.code().unwrap().code(), "57014", "{error}");
-    assert_eq!(guard.end(), Cancelled::Over);
-    expires.join().unwrap();
+    assert!(deadline.elapsed() < PATIENCE);
 }
 
-fn is_sleeping(observer: &mut Client, pid: i32) -> bool {
-    let sql = "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $1";
-    let row = observer.query_one(sql, &[&pid]).unwrap();
-    row.get::<_, Option<bool>>(0) == Some(true)
+fn sleeping(observer: &mut Client) -> i64 {
+    let sql = "SELECT count(*) FROM pg_stat_activity \
+               WHERE application_name = 'expiring' AND wait_event = 'PgSleep'";
+    observer.query_one(sql, &[]).unwrap().get(0)
 }
 
 #[test]
