@@ -11,6 +11,26 @@ const MAX_CALLS: usize = 4096;
 /// The most bytes of values in one statement, except for a single larger value.
 const MAX_BYTES: usize = 16 << 20;
 
+/// Executes calls and returns their results in the same order. `many` executes all of them, and `wait` then
+/// executes each call that is [`Error::Locked`].
+pub(super) fn execute_locked_last<'a, T>(
+    calls: Vec<Result<CheckedCall<'a>, Error>>,
+    many: impl FnOnce(Vec<Result<CheckedCall<'a>, Error>>) -> Vec<Result<T, Error>>,
+    wait: impl Fn(&CheckedCall<'a>) -> Result<T, Error>,
+) -> Vec<Result<T, Error>> {
+    let valid: Vec<_> = calls
+        .iter()
+        .map(|call| call.as_ref().ok().copied())
+        .collect();
+    let mut results = many(calls);
+    for (result, call) in results.iter_mut().zip(valid) {
+        if let (Err(Error::Locked), Some(call)) = (&result, call) {
+            *result = wait(&call);
+        }
+    }
+    results
+}
+
 /// Executes calls and returns their results in the same order.
 ///
 /// Calls for one key are combined into one as `same_key` says. `many` executes calls in the order of their keys,

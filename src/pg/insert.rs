@@ -92,17 +92,8 @@ impl PostgresStore {
         calls: Vec<Result<CheckedCall<'_>, Error>>,
     ) -> Vec<Result<(), Error>> {
         Deadline::within(self.timeout).scope(|| {
-            let waiting: Vec<_> = calls
-                .iter()
-                .map(|call| call.as_ref().ok().copied())
-                .collect();
-            let mut results = self.try_insert_all(calls);
-            for (result, call) in results.iter_mut().zip(waiting) {
-                if let (Err(Error::Locked), Some(call)) = (&result, call) {
-                    *result = self.insert_one(&call);
-                }
-            }
-            results
+            let wait = |call: &CheckedCall<'_>| self.insert_one(call);
+            batch::execute_locked_last(calls, |calls| self.try_insert_all(calls), wait)
         })
     }
 

@@ -31,19 +31,11 @@ impl PostgresStore {
         calls: Vec<Result<CheckedCall<'_>, Error>>,
     ) -> Vec<Result<(), Error>> {
         Deadline::within(self.timeout).scope(|| {
-            let waiting: Vec<_> = calls
-                .iter()
-                .map(|call| call.as_ref().ok().copied())
-                .collect();
-            let mut results = self.try_write_many(write, calls);
-            for (result, call) in results.iter_mut().zip(waiting) {
-                if let (Err(Error::Locked), Some(call)) = (&result, call) {
-                    *result = self
-                        .write_carefully(write, &write.careful_waiting, &[call])
-                        .and_then(single_result);
-                }
-            }
-            results
+            let wait = |call: &CheckedCall<'_>| {
+                self.write_carefully(write, &write.careful_waiting, &[*call])
+                    .and_then(single_result)
+            };
+            batch::execute_locked_last(calls, |calls| self.try_write_many(write, calls), wait)
         })
     }
 
