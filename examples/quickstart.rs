@@ -6,7 +6,7 @@
 
 use std::{error::Error, thread, time::Duration};
 
-use session_postgres::{Key, Period, PostgresStore, Store};
+use session_postgres::{Key, Period, PostgresStore, SessionFields, Store};
 use throwaway_postgres::Database;
 
 const TABLE: &str = "session_quickstart";
@@ -68,7 +68,7 @@ fn tour(store: &PostgresStore) -> Result<(), Box<dyn Error>> {
     );
 
     println!("A thousand sessions: create all in one round trip, read all in another.");
-    let created = store.generate_many(&[(Some("one of many"), None); 1000]);
+    let created = store.generate_many(&[SessionFields::new(Some("one of many"), None); 1000]);
     let keys = created.iter().flatten().collect::<Vec<_>>();
     let found = store.get_many(&keys);
     println!(

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::{Error, Key, Period, Session};
+use crate::{Error, Key, OwnedSession, Period, Session, SessionFields};
 
 /// The async form of [`Store`](crate::Store).
 ///
@@ -35,6 +35,14 @@ pub trait AsyncStore: Send + Sync + 'static {
         &self,
         value: Option<&str>,
         expiry: Option<Period>,
+    ) -> impl Future<Output = Result<Key, Error>> + Send {
+        self.generate_with(SessionFields::new(value, expiry))
+    }
+
+    /// Does the same as [`Store::generate_with`](crate::Store::generate_with).
+    fn generate_with(
+        &self,
+        fields: SessionFields<'_>,
     ) -> impl Future<Output = Result<Key, Error>> + Send;
 
     /// Does the same as [`Store::clear`](crate::Store::clear).
@@ -42,6 +50,24 @@ pub trait AsyncStore: Send + Sync + 'static {
 
     /// Does the same as [`Store::get`](crate::Store::get).
     fn get(&self, key: &Key) -> impl Future<Output = Result<Session, Error>> + Send;
+
+    /// Does the same as [`Store::find`](crate::Store::find).
+    fn find(&self, key: &Key) -> impl Future<Output = Result<Option<Session>, Error>> + Send {
+        async {
+            match self.get(key).await {
+                Ok(session) => Ok(Some(session)),
+                Err(Error::NotFound) => Ok(None),
+                Err(e) => Err(e),
+            }
+        }
+    }
+
+    /// Does the same as [`Store::renew`](crate::Store::renew).
+    fn renew(
+        &self,
+        key: &Key,
+        expiry: Option<Period>,
+    ) -> impl Future<Output = Result<Session, Error>> + Send;
 
     /// Does the same as [`Store::set`](crate::Store::set).
     fn set(
@@ -67,7 +93,54 @@ pub trait AsyncStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Does the same as [`Store::rotate`](crate::Store::rotate).
-    fn rotate(&self, key: &Key) -> impl Future<Output = Result<Key, Error>> + Send;
+    fn rotate(&self, key: &Key) -> impl Future<Output = Result<Key, Error>> + Send {
+        self.rotate_with(key, SessionFields::default())
+    }
+
+    /// Does the same as [`Store::rotate_with`](crate::Store::rotate_with).
+    fn rotate_with(
+        &self,
+        key: &Key,
+        changes: SessionFields<'_>,
+    ) -> impl Future<Output = Result<Key, Error>> + Send {
+        async move {
+            let new = Key::generate()?;
+            self.rotate_to(key, &new, changes).await?;
+            Ok(new)
+        }
+    }
+
+    /// Does the same as [`Store::rotate_to`](crate::Store::rotate_to).
+    fn rotate_to(
+        &self,
+        key: &Key,
+        new: &Key,
+        changes: SessionFields<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Does the same as [`Store::set_owner`](crate::Store::set_owner).
+    fn set_owner(
+        &self,
+        key: &Key,
+        owner: Option<&str>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Does the same as [`Store::owned`](crate::Store::owned).
+    fn owned(&self, owner: &str) -> impl Future<Output = Result<Vec<OwnedSession>, Error>> + Send;
+
+    /// Does the same as [`Store::clear_owned`](crate::Store::clear_owned).
+    fn clear_owned(
+        &self,
+        owner: &str,
+        except: Option<&Key>,
+    ) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// Does the same as [`Store::clear_handle`](crate::Store::clear_handle).
+    fn clear_handle(
+        &self,
+        owner: &str,
+        handle: &str,
+    ) -> impl Future<Output = Result<bool, Error>> + Send;
 
     /// Does the same as [`Store::update`](crate::Store::update). `edit` may be executed on another thread.
     fn update(
@@ -83,10 +156,13 @@ pub trait AsyncStore: Send + Sync + 'static {
     /// Does the same as [`Store::set_default_period`](crate::Store::set_default_period). It never waits.
     fn set_default_period(&self, period: Period);
 
+    /// Does the same as [`Store::prune`](crate::Store::prune).
+    fn prune(&self, limit: u64) -> impl Future<Output = Result<u64, Error>> + Send;
+
     /// Does the same as [`Store::generate_many`](crate::Store::generate_many).
     fn generate_many(
         &self,
-        calls: &[(Option<&str>, Option<Period>)],
+        calls: &[SessionFields<'_>],
     ) -> impl Future<Output = Vec<Result<Key, Error>>> + Send;
 
     /// Does the same as [`Store::clear_many`](crate::Store::clear_many).
@@ -94,6 +170,12 @@ pub trait AsyncStore: Send + Sync + 'static {
 
     /// Does the same as [`Store::get_many`](crate::Store::get_many).
     fn get_many(&self, keys: &[&Key]) -> impl Future<Output = Vec<Result<Session, Error>>> + Send;
+
+    /// Does the same as [`Store::renew_many`](crate::Store::renew_many).
+    fn renew_many(
+        &self,
+        calls: &[(&Key, Option<Period>)],
+    ) -> impl Future<Output = Vec<Result<Session, Error>>> + Send;
 
     /// Does the same as [`Store::set_many`](crate::Store::set_many).
     fn set_many(

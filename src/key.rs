@@ -4,20 +4,27 @@ use std::{fmt, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::{TryRng, rngs::SysRng};
+use sha2::{Digest, Sha256};
 
 use crate::Error;
 
 /// The random bytes of a generated key: 240 bits, 40 characters of base64.
 const RANDOM_BYTES: usize = 30;
 
+/// The size of a handle: 128 bits, 32 hexadecimal digits.
+const HANDLE_BYTES: usize = 16;
+
+/// What is hashed together with the hash of a key to make its handle.
+const HANDLE_SUFFIX: &str = " handle";
+
 /// The key of a session. It is a bearer secret: a client that presents it owns the session.
 ///
 /// A generated key consists of 30 random bytes from the operating system in URL-safe base64: 40 characters that
 /// need no escaping in a cookie, a header or a URL.
 ///
-/// A key that a client sends is parsed with [`str::parse`]. A key is 1 to 40 visible ASCII characters. This includes
+/// A key that a client sends is parsed with [`str::parse`]. A key is 1 to 255 visible ASCII characters. This includes
 /// the keys of other services that share the table. Any other text fails to parse with [`InvalidKey`], before any
-/// query is sent.
+/// query is sent. The column of the recommended table holds keys of up to 40 characters.
 ///
 /// `Debug` does not show the key. [`as_str`](Key::as_str) and `Display` do, so that it can be sent in a cookie.
 ///
@@ -39,8 +46,11 @@ const RANDOM_BYTES: usize = 30;
 pub struct Key(Box<str>);
 
 impl Key {
-    /// The largest number of characters in a key: 40, as in the column's type `char(40)`.
-    pub const MAX_LEN: usize = 40;
+    /// The largest number of characters in a key: 255.
+    pub const MAX_LEN: usize = 255;
+
+    /// The length of a generated or hashed key: 40 characters, as in the column type `char(40)`.
+    pub(crate) const LEN: usize = RANDOM_BYTES / 3 * 4;
 
     /// Returns a new random key.
     ///
@@ -56,6 +66,41 @@ impl Key {
             .try_fill_bytes(&mut bytes)
             .map_err(|e| Error::Randomness(e.to_string()))?;
         Ok(Key(URL_SAFE_NO_PAD.encode(bytes).into()))
+    }
+
+    /// Returns the handle of the session with this key. It can be shown on a page, because the key cannot be computed
+    /// from it.
+    ///
+    /// [`OwnedSession::handle`](crate::OwnedSession::handle) is the handle of a session in a list. The one that equals
+    /// this one is the session of the visitor who reads the list.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_postgres::{Key, MemoryStore, SessionFields, Store};
+    ///
+    /// let store = MemoryStore::new();
+    /// let owner = SessionFields { owner: Some("user 42"), ..SessionFields::default() };
+    /// let key = store.generate_with(owner)?;
+    /// assert_eq!(store.owned("user 42")?[0].handle, key.handle());
+    /// # Ok::<(), session_postgres::Error>(())
+    /// ```
+    pub fn handle(&self) -> String {
+        // Two hashes, so that the handle also follows from a stored hash of the key.
+        let hash = Sha256::new()
+            .chain_update(self.hashed().as_str())
+            .chain_update(HANDLE_SUFFIX)
+            .finalize();
+        hash[..HANDLE_BYTES]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    /// Returns the hash of the key that a table of hashed keys contains: 240 bits of SHA-256, in the alphabet of keys.
+    pub(crate) fn hashed(&self) -> Key {
+        let hash = Sha256::digest(self.as_str());
+        Key(URL_SAFE_NO_PAD.encode(&hash[..RANDOM_BYTES]).into())
     }
 
     /// Returns the text of the key. It is a secret: send it to the client only, and do not log it.
@@ -97,7 +142,7 @@ pub enum InvalidKey {
     #[error("a session key cannot be empty")]
     Empty,
     /// The text has more than [`Key::MAX_LEN`] bytes. The field is its length in bytes.
-    #[error("a session key has at most 40 characters, and this text has {0} bytes")]
+    #[error("a session key has at most 255 characters, and this text has {0} bytes")]
     TooLong(usize),
     /// The byte at this position, counted from 0, is not a visible ASCII character.
     #[error(

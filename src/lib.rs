@@ -58,6 +58,7 @@ mod offload;
 mod offload_postgres;
 mod period;
 mod pg;
+mod pruned;
 mod pruner;
 mod recent;
 mod session;
@@ -82,8 +83,9 @@ pub use crate::{
     memory::MemoryStore,
     offload::{Offload, OffloadBuilder, Stats},
     period::{DEFAULT_PERIOD, MAX_PERIOD, MIN_PERIOD, Period},
-    pg::{PostgresStore, PostgresStoreBuilder},
+    pg::{Columns, PostgresStore, PostgresStoreBuilder, SessionTransaction, ValueType},
+    pruned::Pruned,
     pruner::{Pruner, PrunerBuilder, PrunerStats},
-    session::{MAX_VALUE_BYTES, Session},
+    session::{MAX_VALUE_BYTES, OwnedSession, Session, SessionFields},
     store::Store,
 };

@@ -1,12 +1,13 @@
-//! Methods of a facade whose store is a [`PostgresStore`].
+//! Methods of a facade whose store is a [`PostgresStore`], and the pruner of a facade.
 
 use std::panic::resume_unwind;
 
+use postgres::Client;
 use tokio::runtime::Handle;
 
 use crate::{
     ConnectOptions, Error, Offload, OffloadBuilder, PostgresStore, PostgresStoreBuilder, Pruner,
-    PrunerBuilder,
+    PrunerBuilder, SessionTransaction, Store,
 };
 
 impl Offload<PostgresStore> {
@@ -33,10 +34,103 @@ impl Offload<PostgresStore> {
             .await
     }
 
+    /// Lends a connection of the store to blocking work, for SQL of your own. This is
+    /// [`PostgresStore::with_client`] inside [`run`](Self::run), with one `Result`.
+    ///
+    /// # Errors
+    ///
+    /// The error of `work`, or one of [`PostgresStore::with_client`] or [`run`](Self::run) that is converted to its type.
+    ///
+    /// # Panics
+    ///
+    /// If `work` panics.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`run`](Self::run).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_postgres::{Error, Offload};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = throwaway_postgres::Server::start()?;
+    /// # let database_url = server.url();
+    /// let store = Offload::connect(database_url).await?;
+    /// let version: String = store
+    ///     .with_client(|client| Ok::<_, Error>(client.query_one("SHOW server_version", &[])?.try_get(0)?))
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn with_client<T, E>(
+        &self,
+        work: impl FnOnce(&mut Client) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let done = self.run(|store| flatten(store.with_client(work))).await;
+        flatten(done)
+    }
+
+    /// Executes blocking work in a transaction on a connection of the store. This is [`PostgresStore::transaction`]
+    /// inside [`run`](Self::run), with one `Result`.
+    ///
+    /// # Errors
+    ///
+    /// The error of `work`, or one of [`PostgresStore::transaction`] or [`run`](Self::run) that is converted to its type.
+    ///
+    /// # Panics
+    ///
+    /// If `work` panics.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`run`](Self::run). If the future is dropped, the transaction may be committed or not.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_postgres::{AsyncStore, Offload};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = throwaway_postgres::Server::start()?;
+    /// # let database_url = server.url();
+    /// let store = Offload::connect(database_url).await?;
+    /// store.run(|store| store.create_table()).await??;
+    /// # store.with_client(|client| Ok::<_, session_postgres::Error>(client.batch_execute("CREATE TABLE users (id int, email text)")?)).await?;
+    /// let key = store.generate(None, None).await?;
+    /// store
+    ///     .transaction(move |transaction| {
+    ///         transaction.execute("UPDATE users SET email = 'new@example.com' WHERE id = 42", &[])?;
+    ///         transaction.set(&key, "new@example.com", None)
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn transaction<T, E>(
+        &self,
+        work: impl FnOnce(&mut SessionTransaction<'_, '_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        flatten(self.run(|store| store.transaction(work)).await)
+    }
+}
+
+impl<S: Store> Offload<S> {
     /// Starts a [`Pruner`] for the store. The store is kept until the pruner is dropped.
     ///
-    /// The pruner has a thread of its own and occupies no worker. It uses one of the store's connections for some
-    /// milliseconds at a time.
+    /// The pruner has a thread of its own and occupies no worker. On a [`PostgresStore`], it uses one
+    /// of the store's connections for some milliseconds at a time.
     ///
     /// # Panics
     ///
@@ -62,6 +156,10 @@ impl Offload<PostgresStore> {
     pub fn start_pruner(&self, options: PrunerBuilder) -> Pruner {
         options.start(self.keep())
     }
+}
+
+fn flatten<T, E: From<Error>>(result: Result<Result<T, E>, Error>) -> Result<T, E> {
+    result.unwrap_or_else(|error| Err(error.into()))
 }
 
 impl OffloadBuilder {

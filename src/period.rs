@@ -43,6 +43,34 @@ pub(crate) fn check(period: Period) -> Result<Period, Error> {
     }
 }
 
+/// How much of its period must have passed before a renewal writes: a fraction from 0 to 1.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RenewAfter(f64);
+
+impl RenewAfter {
+    /// # Panics
+    ///
+    /// If it is not from 0 to 1.
+    pub(crate) fn new(fraction: f64) -> RenewAfter {
+        assert!(
+            (0.0..=1.0).contains(&fraction),
+            "renew_after must be from 0 to 1, and is {fraction}"
+        );
+        RenewAfter(fraction)
+    }
+
+    /// Returns the remaining time below which a session is renewed to this period.
+    pub(crate) fn due_below(self, period: Period) -> Period {
+        Period::saturating_seconds_f64(period.as_seconds_f64() * (1.0 - self.0))
+    }
+}
+
+impl Default for RenewAfter {
+    fn default() -> RenewAfter {
+        RenewAfter(0.1)
+    }
+}
+
 /// The default period of one store. It can be changed at any time.
 #[derive(Debug)]
 pub(crate) struct DefaultPeriod(RwLock<Period>);

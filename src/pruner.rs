@@ -12,11 +12,7 @@ use std::{
 
 use rand::{TryRng, rngs::SysRng};
 
-use crate::{
-    Error, PostgresStore,
-    deadline::Deadline,
-    pg::{PruneLock, PruneProgress, PruningPass},
-};
+use crate::{Error, Pruned, Store, deadline::Deadline};
 
 /// The largest random change of the interval, as a fraction of it.
 const JITTER: f64 = 0.2;
@@ -24,17 +20,9 @@ const JITTER: f64 = 0.2;
 /// Removes the rows of expired sessions in the background until it is dropped.
 ///
 /// A thread named `session-pruner` makes a pass through the table at once, and then another one every
-/// [`interval`](PrunerBuilder::interval). Like [`PostgresStore::prune`], a pass consists of short statements that
-/// block no other call. It uses one connection of the store at a time.
-///
-/// If several programs prune the same table, only one of them removes rows at any time. A program that finds
-/// another one pruning skips the pass. Each statement takes an advisory lock for its transaction, so this also works
-/// behind a pooler. This query shows which connection has the lock:
-///
-/// ```sql
-/// SELECT pid, objid::regclass FROM pg_locks
-/// WHERE locktype = 'advisory' AND classid = 1936028531 AND objsubid = 2;
-/// ```
+/// [`interval`](PrunerBuilder::interval). A pass is a [`Store::prune_pass`]. On a [`PostgresStore`](crate::PostgresStore)
+/// it consists of short statements that block no other call, and uses one connection at a time. If several programs
+/// prune the same table, only one of them removes rows at any time, and the others skip the pass.
 ///
 /// A failed pass does not stop the pruner. Failures are counted in [`stats`](Pruner::stats).
 ///
@@ -78,7 +66,7 @@ impl Pruner {
     /// If the system cannot start a thread.
     pub fn start<P>(store: P) -> Pruner
     where
-        P: Deref<Target = PostgresStore> + Send + 'static,
+        P: Deref<Target: Store> + Send + 'static,
     {
         Pruner::builder().start(store)
     }
@@ -160,7 +148,7 @@ impl PrunerBuilder {
         self
     }
 
-    /// Starts a pruner for this store: an `Arc<PostgresStore>` or a `&'static PostgresStore`. The store is kept
+    /// Starts a pruner for this store: an `Arc` of a store, or a `&'static` reference to one. The store is kept
     /// until the pruner is dropped. For the store of a facade, use
     /// [`Offload::start_pruner`](crate::Offload::start_pruner).
     ///
@@ -169,14 +157,14 @@ impl PrunerBuilder {
     /// If the system cannot start a thread.
     pub fn start<P>(self, store: P) -> Pruner
     where
-        P: Deref<Target = PostgresStore> + Send + 'static,
+        P: Deref<Target: Store> + Send + 'static,
     {
         let shared = Arc::new(Shared::default());
         let now = Instant::now();
         let deadline = Deadline::new(now, now + Deadline::LONGEST);
         let work = {
             let (shared, deadline) = (shared.clone(), deadline.clone());
-            move || deadline.scope(|| self.run(&store, &shared))
+            move || deadline.scope(|| self.run(&*store, &shared))
         };
         let thread = thread::Builder::new().name("session-pruner".to_owned());
         match thread.spawn(work) {
@@ -186,30 +174,17 @@ impl PrunerBuilder {
     }
 
     /// Makes passes until the pruner is dropped.
-    fn run(&self, store: &PostgresStore, shared: &Shared) {
+    fn run(&self, store: &(impl Store + ?Sized), shared: &Shared) {
         loop {
-            let pass = catch_unwind(AssertUnwindSafe(|| self.pass(store, shared)));
-            shared.count(pass.unwrap_or_else(|panic| Err(panicked(&*panic))));
+            let pass = catch_unwind(AssertUnwindSafe(|| store.prune_pass(self.limit)));
+            shared.count(pass.unwrap_or_else(|panic| Pruned {
+                error: Some(panicked(&*panic)),
+                ..Pruned::default()
+            }));
             if shared.is_stopped_within(self.pause()) {
                 return;
             }
         }
-    }
-
-    fn pass(&self, store: &PostgresStore, shared: &Shared) -> Result<Pass, Error> {
-        let mut pass = PruningPass::new(store, self.limit, PruneLock::Needed);
-        let mut pause = Duration::ZERO;
-        while !shared.is_stopped_within(pause) {
-            let before = pass.removed;
-            let progress = pass.step()?;
-            shared.state().stats.removed += pass.removed - before;
-            match progress {
-                PruneProgress::More => pause = pass.pause(),
-                PruneProgress::Done => return pass.refusal.map_or(Ok(Pass::Done), Err),
-                PruneProgress::LockedOut => return Ok(Pass::Skipped),
-            }
-        }
-        Ok(Pass::Stopped)
     }
 
     /// The time until the next pass.
@@ -220,15 +195,6 @@ impl PrunerBuilder {
         let chance = f64::from(chance) / f64::from(u32::MAX);
         interval.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance)
     }
-}
-
-/// How a pass ended.
-enum Pass {
-    Done,
-    /// Another program prunes the table.
-    Skipped,
-    /// The pruner was dropped.
-    Stopped,
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Error {
@@ -275,19 +241,19 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count(&self, pass: Result<Pass, Error>) {
+    fn count(&self, pass: Pruned) {
         let mut state = self.state();
+        let is_stopped = state.is_stopped;
         let stats = &mut state.stats;
-        stats.last_error = None;
-        match pass {
-            Ok(Pass::Done) => stats.passes += 1,
-            Ok(Pass::Skipped) => stats.yields += 1,
-            Ok(Pass::Stopped) => {}
-            Err(e) => {
-                stats.failures += 1;
-                stats.last_error = Some(e);
-            }
+        stats.removed += pass.removed;
+        match pass.error {
+            // The statement was cancelled because the pruner was dropped.
+            _ if is_stopped => {}
+            Some(_) => stats.failures += 1,
+            None if pass.is_skipped => stats.yields += 1,
+            None => stats.passes += 1,
         }
+        stats.last_error = pass.error;
     }
 
     /// Waits until the pruner is dropped, at most for `time`. Returns whether it was dropped.

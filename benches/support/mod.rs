@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use r2d2_postgres::PostgresConnectionManager;
 use session_postgres::{
-    Key, MemoryStore, Period, PostgresStore, Store,
+    Key, MemoryStore, Period, PostgresStore, SessionFields, Store,
     postgres::{Client, NoTls},
     r2d2::Pool,
 };
@@ -41,7 +41,8 @@ impl Bench {
         let value = "x".repeat(VALUE_BYTES);
         let store = PostgresStore::connect(server.url()).unwrap();
         store.create_table().unwrap();
-        let keys = store.generate_many(&vec![(Some(value.as_str()), None); count]);
+        let keys =
+            store.generate_many(&vec![SessionFields::new(Some(value.as_str()), None); count]);
         let keys = Arc::new(keys.into_iter().map(Result::unwrap).collect());
         store
             .with_client(|client| client.batch_execute("VACUUM ANALYZE session"))

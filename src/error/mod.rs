@@ -22,8 +22,8 @@ use crate::{ConnectError, InvalidKey, Period};
 /// | errors | what to do |
 /// |---|---|
 /// | `NotFound`, `NotSet`, `KeyExists`, `InvalidKey` | handle it: for example, the visitor is not logged in |
-/// | `InvalidValue`, `PeriodOutOfRange`, `AsyncContext`, `NoRuntime` | correct the program |
-/// | `InvalidOption`, `Connect`, `MissingTable`, `UnfitTable` | correct the configuration, the server or the table |
+/// | `InvalidValue`, `InvalidOwner`, `PeriodOutOfRange`, `AsyncContext`, `NoRuntime` | correct the program |
+/// | `InvalidOption`, `Connect`, `MissingTable`, `MissingColumn`, `UnfitTable` | correct the configuration, the server or the table |
 /// | `TimedOut`, `Overloaded`, `Locked`, `Cancelled` | try again later, or answer 503 |
 /// | `Disconnected`, `StillRunning` | read the session to see the effect, or repeat the call if that does no harm |
 /// | `Database`, `Randomness`, `Other` | log it |
@@ -49,6 +49,10 @@ pub enum Error {
     /// The value cannot be stored unchanged: it is too long, or contains a NUL character.
     #[error("invalid value: {0}")]
     InvalidValue(&'static str),
+
+    /// The name of an owner is empty, longer than 255 bytes, or contains a NUL character.
+    #[error("invalid owner: {0}")]
+    InvalidOwner(&'static str),
 
     /// The period is shorter than [`MIN_PERIOD`](crate::MIN_PERIOD) or longer than
     /// [`MAX_PERIOD`](crate::MAX_PERIOD).
@@ -146,6 +150,22 @@ pub enum Error {
         source: DatabaseError,
     },
 
+    /// The sessions table lacks a column that the call needs. The call had no effect. The source names the column.
+    ///
+    /// Owners and the absolute timeout need columns that the table of OCaml's session-postgresql does not have. A store
+    /// with [`hash_keys`](crate::PostgresStoreBuilder::hash_keys) needs a table whose keys were hashed, and a store
+    /// without it needs one whose keys were not.
+    #[error(
+        "table {table} lacks a column: sql/add-columns.sql adds those for owners and ages, sql/hash-keys.sql hashes the \
+         keys, and `PostgresStore::builder().columns(…)` sets other names"
+    )]
+    MissingColumn {
+        /// The quoted name of the table.
+        table: String,
+        /// The error of the server.
+        source: DatabaseError,
+    },
+
     /// The sessions table does not have what the store needs; see [`check`](crate::PostgresStore::check).
     #[error("table {table} cannot hold sessions: {}", problems.join("; "))]
     UnfitTable {
@@ -188,6 +208,13 @@ impl From<ConnectError> for Error {
     }
 }
 
+/// For closures that use both a `postgres::Client` and a store. Keeps the SQLSTATE and what [`DatabaseError`] shows.
+impl From<postgres::Error> for Error {
+    fn from(error: postgres::Error) -> Error {
+        Error::Database(DatabaseError::of_call(&error))
+    }
+}
+
 /// For options that need no parsing.
 impl From<Infallible> for Error {
     fn from(never: Infallible) -> Error {
@@ -213,7 +240,9 @@ impl Error {
         match self {
             Error::Database(e) | Error::Disconnected(e) => e.code(),
             Error::Connect(e) => e.sqlstate(),
-            Error::MissingTable { source, .. } => source.code(),
+            Error::MissingTable { source, .. } | Error::MissingColumn { source, .. } => {
+                source.code()
+            }
             _ => None,
         }
     }

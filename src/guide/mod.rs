@@ -6,7 +6,9 @@
 //! | [`async_code`] | batches, limits, and answers to errors |
 //! | [`axum`] | web sites, with or without tower-sessions |
 //! | [`connecting`] | connection strings, TLS, failover, poolers, time limits |
-//! | [`table`] | creating, checking, upgrading and protecting the table |
+//! | [`logins`] | logging in and out, timeouts, devices, hashed keys |
+//! | [`transactions`] | changing sessions and other tables together |
+//! | [`table`] | creating, checking, upgrading and protecting the table, and existing tables |
 //! | [`operations`] | pruning, monitoring, and what each error means |
 //! | [`performance`] | what calls cost, with measurements |
 //! | [`from_sqlx`] | moving from tower-sessions' sqlx store |
@@ -28,6 +30,16 @@ pub mod async_code {}
 ///
 #[doc = include_str!("axum.md")]
 pub mod axum {}
+
+/// Logging in and out, timeouts, lists of devices, and hashed keys.
+///
+#[doc = include_str!("logins.md")]
+pub mod logins {}
+
+/// Changing sessions and other tables together.
+///
+#[doc = include_str!("transactions.md")]
+pub mod transactions {}
 
 /// Connection strings, TLS, failover, poolers and time limits.
 ///

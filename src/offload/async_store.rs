@@ -2,19 +2,16 @@
 
 use super::{
     Offload,
-    job::{Call, alone},
+    job::Call,
     queues::{Calls, Queues},
-    verb::{Clear, Generate, Get, Insert, Set, Touch, Verb},
+    verb::{Clear, Generate, Get, Insert, OwnedFields, Renew, Set, Touch, Verb},
 };
-use crate::{AsyncStore, Error, Key, Period, Session, Store};
+use crate::{AsyncStore, Error, Key, OwnedSession, Period, Session, SessionFields, Store};
 
 impl<S: Store> AsyncStore for Offload<S> {
-    async fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {
-        self.one(
-            |queues| &mut queues.generate,
-            (value.map(str::to_owned), expiry),
-        )
-        .await
+    async fn generate_with(&self, fields: SessionFields<'_>) -> Result<Key, Error> {
+        self.one(|queues| &mut queues.generate, OwnedFields::of(fields))
+            .await
     }
 
     async fn clear(&self, key: &Key) -> Result<(), Error> {
@@ -23,6 +20,11 @@ impl<S: Store> AsyncStore for Offload<S> {
 
     async fn get(&self, key: &Key) -> Result<Session, Error> {
         self.one(|queues| &mut queues.get, key.clone()).await
+    }
+
+    async fn renew(&self, key: &Key, expiry: Option<Period>) -> Result<Session, Error> {
+        self.one(|queues| &mut queues.renew, (key.clone(), expiry))
+            .await
     }
 
     async fn set(&self, key: &Key, value: &str, expiry: Option<Period>) -> Result<(), Error> {
@@ -51,9 +53,40 @@ impl<S: Store> AsyncStore for Offload<S> {
             .await
     }
 
-    async fn rotate(&self, key: &Key) -> Result<Key, Error> {
-        let key = key.clone();
-        self.run(move |store| store.rotate(&key)).await?
+    async fn rotate_to(
+        &self,
+        key: &Key,
+        new: &Key,
+        changes: SessionFields<'_>,
+    ) -> Result<(), Error> {
+        let (key, new, changes) = (key.clone(), new.clone(), OwnedFields::of(changes));
+        self.long(changes.bytes(), move |store| {
+            store.rotate_to(&key, &new, changes.borrow())
+        })
+        .await
+    }
+
+    async fn set_owner(&self, key: &Key, owner: Option<&str>) -> Result<(), Error> {
+        let (key, owner) = (key.clone(), owner.map(str::to_owned));
+        self.long(0, move |store| store.set_owner(&key, owner.as_deref()))
+            .await
+    }
+
+    async fn owned(&self, owner: &str) -> Result<Vec<OwnedSession>, Error> {
+        let owner = owner.to_owned();
+        self.long(0, move |store| store.owned(&owner)).await
+    }
+
+    async fn clear_owned(&self, owner: &str, except: Option<&Key>) -> Result<u64, Error> {
+        let (owner, except) = (owner.to_owned(), except.cloned());
+        self.long(0, move |store| store.clear_owned(&owner, except.as_ref()))
+            .await
+    }
+
+    async fn clear_handle(&self, owner: &str, handle: &str) -> Result<bool, Error> {
+        let (owner, handle) = (owner.to_owned(), handle.to_owned());
+        self.long(0, move |store| store.clear_handle(&owner, &handle))
+            .await
     }
 
     async fn update(
@@ -63,8 +96,8 @@ impl<S: Store> AsyncStore for Offload<S> {
         mut edit: impl FnMut(Option<&str>) -> Option<String> + Send + 'static,
     ) -> Result<Session, Error> {
         let key = key.clone();
-        self.run(move |store| store.update(&key, expiry, &mut edit))
-            .await?
+        self.long(0, move |store| store.update(&key, expiry, &mut edit))
+            .await
     }
 
     fn default_period(&self) -> Period {
@@ -75,14 +108,13 @@ impl<S: Store> AsyncStore for Offload<S> {
         self.shared.store.set_default_period(period);
     }
 
-    async fn generate_many(
-        &self,
-        calls: &[(Option<&str>, Option<Period>)],
-    ) -> Vec<Result<Key, Error>> {
-        let owned = calls
-            .iter()
-            .map(|(value, expiry)| (value.map(str::to_owned), *expiry));
-        self.many::<Generate>(owned.collect()).await
+    async fn prune(&self, limit: u64) -> Result<u64, Error> {
+        self.long(0, move |store| store.prune(limit)).await
+    }
+
+    async fn generate_many(&self, calls: &[SessionFields<'_>]) -> Vec<Result<Key, Error>> {
+        self.many::<Generate>(calls.iter().copied().map(OwnedFields::of).collect())
+            .await
     }
 
     async fn clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
@@ -93,6 +125,11 @@ impl<S: Store> AsyncStore for Offload<S> {
     async fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
         self.many::<Get>(keys.iter().copied().cloned().collect())
             .await
+    }
+
+    async fn renew_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<Session, Error>> {
+        let owned = calls.iter().map(|(key, expiry)| ((*key).clone(), *expiry));
+        self.many::<Renew>(owned.collect()).await
     }
 
     async fn set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
@@ -135,12 +172,7 @@ impl<S: Store> Offload<S> {
         let calls = args.len();
         let bytes = args.iter().map(V::bytes).sum();
         let work = move |store: &S| Ok(V::many(store, &args.iter().collect::<Vec<_>>(), true));
-        let done = self.call(
-            |queues| &mut queues.long,
-            bytes,
-            |ticket| alone(work, ticket),
-        );
-        match done.await {
+        match self.long(bytes, work).await {
             Ok(results) => results,
             Err(e) => (0..calls).map(|_| Err(e.clone())).collect(),
         }

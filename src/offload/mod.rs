@@ -191,9 +191,21 @@ impl<S: Store> Offload<S> {
         &self,
         work: impl FnOnce(&S) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let work = |store: &S| Ok(work(store));
-        self.call(|queues| &mut queues.long, 0, |ticket| alone(work, ticket))
-            .await
+        self.long(0, |store| Ok(work(store))).await
+    }
+
+    /// Makes a call that is executed alone and may take long. `bytes` is the size of the values that it holds.
+    async fn long<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce(&S) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.call(
+            |queues| &mut queues.long,
+            bytes,
+            |ticket| alone(work, ticket),
+        )
+        .await
     }
 
     pub(crate) fn keep(&self) -> Kept<S> {

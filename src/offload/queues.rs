@@ -6,13 +6,14 @@ use tokio::runtime::{self, Handle};
 
 use super::{
     job::{Call, Job, Waiting, Work},
-    verb::{Clear, Generate, Get, Insert, Set, Touch},
+    verb::{Clear, Generate, Get, Insert, Renew, Set, Touch},
 };
 use crate::Store;
 
 /// A queue for each verb, and one for the calls that may take long.
 pub(super) struct Queues<S: Store> {
     pub(super) get: Calls<Call<Get>>,
+    pub(super) renew: Calls<Call<Renew>>,
     pub(super) set: Calls<Call<Set>>,
     pub(super) touch: Calls<Call<Touch>>,
     pub(super) generate: Calls<Call<Generate>>,
@@ -78,15 +79,16 @@ impl<S: Store> Batch<S> {
 }
 
 /// The number of queues for verbs.
-const VERBS: usize = 6;
+const VERBS: usize = 7;
 
-/// The index of the queue of [`Get`].
-const GET: usize = 0;
+/// The number of queues for verbs that read. They come first.
+const READS: usize = 2;
 
 impl<S: Store> Queues<S> {
     pub(super) fn new() -> Queues<S> {
         Queues {
             get: VecDeque::new(),
+            renew: VecDeque::new(),
             set: VecDeque::new(),
             touch: VecDeque::new(),
             generate: VecDeque::new(),
@@ -100,6 +102,7 @@ impl<S: Store> Queues<S> {
     fn all(&mut self) -> [&mut dyn AnyCalls<S>; VERBS + 1] {
         [
             &mut self.get,
+            &mut self.renew,
             &mut self.set,
             &mut self.touch,
             &mut self.generate,
@@ -119,8 +122,8 @@ impl<S: Store> Queues<S> {
             .cloned()
     }
 
-    /// Takes a batch out of the next queue that has calls: at most `most_reads` of [`Get`], `most` of another
-    /// verb, and one that may take long if `takes_long`.
+    /// Takes a batch out of the next queue that has calls: at most `most_reads` of a verb that reads, `most` of
+    /// another verb, and one that may take long if `takes_long`.
     pub(super) fn take(
         &mut self,
         most: usize,
@@ -131,7 +134,7 @@ impl<S: Store> Queues<S> {
             let turn = self.turn;
             self.turn = (turn + 1) % (VERBS + 1);
             let most = match turn {
-                GET => most_reads,
+                ..READS => most_reads,
                 VERBS => usize::from(takes_long),
                 _ => most,
             };

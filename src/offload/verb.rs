@@ -1,6 +1,6 @@
 //! The verbs: the methods of a store whose calls can be executed together.
 
-use crate::{Error, Key, Period, Session, Store};
+use crate::{Error, Key, Period, Session, SessionFields, Store};
 
 /// A method whose calls can be executed together.
 pub(super) trait Verb: Sized + Send + 'static {
@@ -26,22 +26,50 @@ pub(super) trait Verb: Sized + Send + 'static {
     }
 }
 
-/// `(value, expiry)`
+/// [`SessionFields`] that cross threads.
+pub(super) struct OwnedFields {
+    value: Option<String>,
+    expiry: Option<Period>,
+    owner: Option<String>,
+}
+
+impl OwnedFields {
+    pub(super) fn of(fields: SessionFields<'_>) -> OwnedFields {
+        OwnedFields {
+            value: fields.value.map(str::to_owned),
+            expiry: fields.expiry,
+            owner: fields.owner.map(str::to_owned),
+        }
+    }
+
+    pub(super) fn borrow(&self) -> SessionFields<'_> {
+        SessionFields {
+            value: self.value.as_deref(),
+            expiry: self.expiry,
+            owner: self.owner.as_deref(),
+        }
+    }
+
+    /// The size of the value.
+    pub(super) fn bytes(&self) -> usize {
+        self.value.as_ref().map_or(0, String::len)
+    }
+}
+
+/// `fields`
 pub(super) struct Generate;
 
 impl Verb for Generate {
-    type Args = (Option<String>, Option<Period>);
+    type Args = OwnedFields;
     type Output = Key;
 
     fn many<S: Store>(store: &S, args: &[&Self::Args], _: bool) -> Vec<Result<Key, Error>> {
-        let calls = args
-            .iter()
-            .map(|(value, expiry)| (value.as_deref(), *expiry));
+        let calls = args.iter().map(|fields| fields.borrow());
         store.generate_many(&calls.collect::<Vec<_>>())
     }
 
-    fn bytes((value, _): &Self::Args) -> usize {
-        value.as_ref().map_or(0, String::len)
+    fn bytes(fields: &Self::Args) -> usize {
+        fields.bytes()
     }
 }
 
@@ -69,6 +97,23 @@ impl Verb for Get {
 
     fn many<S: Store>(store: &S, keys: &[&Key], _: bool) -> Vec<Result<Session, Error>> {
         store.get_many(keys)
+    }
+
+    fn read(session: &Session) -> Option<usize> {
+        Some(session.value.len())
+    }
+}
+
+/// `(key, expiry)`
+pub(super) struct Renew;
+
+impl Verb for Renew {
+    type Args = (Key, Option<Period>);
+    type Output = Session;
+
+    fn many<S: Store>(store: &S, args: &[&Self::Args], _: bool) -> Vec<Result<Session, Error>> {
+        let calls = args.iter().map(|(key, expiry)| (key, *expiry));
+        store.renew_many(&calls.collect::<Vec<_>>())
     }
 
     fn read(session: &Session) -> Option<usize> {

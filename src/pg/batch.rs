@@ -11,26 +11,6 @@ const MAX_CALLS: usize = 4096;
 /// The most bytes of values in one statement, except for a single larger value.
 const MAX_BYTES: usize = 16 << 20;
 
-/// Executes calls and returns their results in the same order. `many` executes all of them, and `wait` then
-/// executes each call that is [`Error::Locked`].
-pub(super) fn execute_locked_last<'a, T>(
-    calls: Vec<Result<CheckedCall<'a>, Error>>,
-    many: impl FnOnce(Vec<Result<CheckedCall<'a>, Error>>) -> Vec<Result<T, Error>>,
-    wait: impl Fn(&CheckedCall<'a>) -> Result<T, Error>,
-) -> Vec<Result<T, Error>> {
-    let valid: Vec<_> = calls
-        .iter()
-        .map(|call| call.as_ref().ok().copied())
-        .collect();
-    let mut results = many(calls);
-    for (result, call) in results.iter_mut().zip(valid) {
-        if let (Err(Error::Locked), Some(call)) = (&result, call) {
-            *result = wait(&call);
-        }
-    }
-    results
-}
-
 /// Executes calls and returns their results in the same order.
 ///
 /// Calls for one key are combined into one as `same_key` says. `many` executes calls in the order of their keys,
@@ -63,7 +43,7 @@ pub(super) fn execute<'a, T: Clone>(
         // The calls for a locked session wait together, in their order.
         let is_locked = matches!(result, Err(Error::Locked));
         let is_of_one = !is_locked && result.as_ref().is_err_and(may_concern_one_call);
-        if is_of_one && group.len() > 1 && same_key != SameKey::Shares {
+        if is_of_one && group.len() > 1 && !same_key.is_shared() {
             results.extend(group.iter().map(|(index, call)| (*index, one(call))));
             continue;
         }
@@ -85,6 +65,8 @@ pub(super) fn execute<'a, T: Clone>(
 pub(super) enum SameKey {
     /// One call is sent, and its result is the result of all.
     Shares,
+    /// As `Shares`, and the call that is sent is the one with the longest period.
+    SharesLongest,
     /// The last call is sent, and its result is also that of the earlier ones. If a call ends the session, that
     /// one is sent instead, and later calls find no session.
     LastWrites,
@@ -94,12 +76,20 @@ pub(super) enum SameKey {
 }
 
 impl SameKey {
+    fn is_shared(self) -> bool {
+        matches!(self, SameKey::Shares | SameKey::SharesLongest)
+    }
+
     /// Returns which of the calls for one key is sent.
     fn sent(self, calls: &[(usize, CheckedCall<'_>)]) -> usize {
         let last = calls.len() - 1;
         let ends = |(_, call): &(usize, CheckedCall<'_>)| call.ends_session();
         match self {
             SameKey::Shares => 0,
+            SameKey::SharesLongest => {
+                let by_period = |index: &usize| calls[*index].1.micros;
+                (0..=last).max_by_key(by_period).unwrap_or(last)
+            }
             SameKey::LastWrites => calls.iter().position(ends).unwrap_or(last),
             SameKey::FirstInserts => calls.iter().position(|call| !ends(call)).unwrap_or(last),
         }

@@ -1,33 +1,17 @@
-//! The options of a store, and creating it.
+//! The options of a store.
 
-use std::{
-    sync::{Mutex, atomic::AtomicU64},
-    time::Duration,
-};
+use std::time::Duration;
 
-use postgres::{
-    Client, Config, NoTls, Socket,
-    tls::{MakeTlsConnect, TlsConnect},
-};
-use postgres_connect::{Canceller, ConfigManager, ConnectionManager, Connector};
-use r2d2::{ManageConnection, Pool};
+use postgres::{NoTls, Socket, tls::MakeTlsConnect};
 
 use super::{
-    PostgresStore,
     connection::PreparePolicy,
-    connection_source::{ConnectionSource, SingleClient},
     make_canceller::MakeCanceller,
-    statements::Statements,
-    table_name::TableName,
+    names::{ColumnNames, Columns, Names, ValueType},
 };
-use crate::{ConnectOptions, DEFAULT_PERIOD, Error, Period, period::DefaultPeriod, recent::Recent};
-
-/// The `connection_timeout` of the pool. Half of it is the longest pause between two attempts to connect. A call
-/// limits its wait itself.
-const POOL_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The largest `max_connections` that PostgreSQL accepts.
-const MAX_SERVER_CONNECTIONS: u32 = (1 << 18) - 1;
+#[cfg(doc)]
+use crate::PostgresStore;
+use crate::{DEFAULT_PERIOD, Error, MAX_PERIOD, Period, period::RenewAfter};
 
 /// Options for a [`PostgresStore`], created with [`PostgresStore::builder`].
 ///
@@ -35,7 +19,12 @@ const MAX_SERVER_CONNECTIONS: u32 = (1 << 18) - 1;
 /// |---|---|
 /// | [`table`](Self::table) | `session` |
 /// | [`schema`](Self::schema) | found by the `search_path` |
+/// | [`columns`](Self::columns) | those of the recommended table |
+/// | [`value_type`](Self::value_type) | text |
+/// | [`hash_keys`](Self::hash_keys) | off |
 /// | [`default_period`](Self::default_period) of a session | one week |
+/// | [`renew_after`](Self::renew_after) | a tenth of the period |
+/// | [`max_age`](Self::max_age) of a session | no limit |
 /// | [`timeout`](Self::timeout) of an operation | 30 seconds |
 /// | [`prepared`](Self::prepared) statements | on, unless a pooler is detected |
 /// | [`cancel_tls`](Self::cancel_tls) | no TLS |
@@ -65,25 +54,33 @@ const MAX_SERVER_CONNECTIONS: u32 = (1 << 18) - 1;
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it creates a store"]
 pub struct PostgresStoreBuilder {
-    table: TableName,
-    prepare: PreparePolicy,
-    timeout: Duration,
-    default_period: Period,
-    max_connections: u32,
-    min_idle: u32,
-    max_lifetime: Option<Duration>,
-    idle_timeout: Option<Duration>,
-    checkout_timeout: Option<Duration>,
-    make_canceller: MakeCanceller,
+    pub(super) names: Names,
+    pub(super) value_type: ValueType,
+    pub(super) hash_keys: bool,
+    pub(super) prepare: PreparePolicy,
+    pub(super) timeout: Duration,
+    pub(super) default_period: Period,
+    pub(super) renew_after: RenewAfter,
+    pub(super) max_age: Option<Period>,
+    pub(super) max_connections: u32,
+    pub(super) min_idle: u32,
+    pub(super) max_lifetime: Option<Duration>,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) checkout_timeout: Option<Duration>,
+    pub(super) make_canceller: MakeCanceller,
 }
 
 impl Default for PostgresStoreBuilder {
     fn default() -> Self {
         PostgresStoreBuilder {
-            table: TableName::session(),
+            names: Names::default(),
+            value_type: ValueType::default(),
+            hash_keys: false,
             prepare: PreparePolicy::IfDirect,
             timeout: Duration::from_secs(30),
             default_period: DEFAULT_PERIOD,
+            renew_after: RenewAfter::default(),
+            max_age: None,
             max_connections: 10,
             min_idle: 0,
             max_lifetime: Some(Duration::from_secs(30 * 60)),
@@ -104,7 +101,7 @@ impl PostgresStoreBuilder {
     /// [`Error::InvalidOption`] if PostgreSQL does not accept the name: it is empty, longer than 63 bytes, or
     /// contains a NUL character.
     pub fn table(mut self, name: &str) -> Result<Self, Error> {
-        self.table.set_name(name)?;
+        self.names.table.set_name(name)?;
         Ok(self)
     }
 
@@ -116,8 +113,49 @@ impl PostgresStoreBuilder {
     ///
     /// [`Error::InvalidOption`] as for [`table`](Self::table).
     pub fn schema(mut self, name: &str) -> Result<Self, Error> {
-        self.table.set_schema(name)?;
+        self.names.table.set_schema(name)?;
         Ok(self)
+    }
+
+    /// Sets the names of the columns, if another program has created the sessions table. They are quoted
+    /// like the name of the table.
+    ///
+    /// Other columns of the table get their default values in new rows. [`check`](PostgresStore::check) says what does
+    /// not fit.
+    ///
+    /// Defaults to [`Columns::default`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] as for [`table`](Self::table).
+    pub fn columns(mut self, columns: Columns<'_>) -> Result<Self, Error> {
+        self.names.columns = ColumnNames::parse(columns)?;
+        Ok(self)
+    }
+
+    /// Sets the type of the values' column.
+    ///
+    /// Defaults to [`ValueType::Text`].
+    pub fn value_type(mut self, value_type: ValueType) -> Self {
+        self.value_type = value_type;
+        self
+    }
+
+    /// Sets whether the table contains hashes of the keys. Only the visitor's cookie then has the key, so a copy of the
+    /// table, for example a backup, cannot be used to take over a session.
+    ///
+    /// `sql/hash-keys.sql` converts a table, and all sessions stay valid. It renames the column of the key to
+    /// `session_key_hash`, and a store with this option uses that name. So if the setting does not match the table,
+    /// calls fail with [`Error::MissingColumn`]. If you choose another name by [`columns`](Self::columns), rename the
+    /// column when you convert the table: a store with the wrong setting finds no session otherwise.
+    ///
+    /// A hash is the first 240 bits of SHA-256, in 40 characters. The guide on [logins](crate::guide::logins) says what
+    /// it protects against.
+    ///
+    /// Defaults to `false`.
+    pub fn hash_keys(mut self, on: bool) -> Self {
+        self.hash_keys = on;
+        self
     }
 
     /// Sets whether statements are prepared once per connection and then reused. Otherwise a call is still one
@@ -185,6 +223,44 @@ impl PostgresStoreBuilder {
         self
     }
 
+    /// Sets the fraction of the period that must have passed before [`renew`](crate::Store::renew) restarts it.
+    ///
+    /// With a larger fraction, `renew` writes less often, and a session may end earlier after its last use. With 0, it
+    /// writes each time.
+    ///
+    /// Defaults to 0.1, a tenth.
+    ///
+    /// # Panics
+    ///
+    /// If it is not from 0 to 1.
+    pub fn renew_after(mut self, fraction: f64) -> Self {
+        self.renew_after = RenewAfter::new(fraction);
+        self
+    }
+
+    /// Sets the age at which a session ends, no matter how often it is renewed or rotated (absolute timeout). `None` sets
+    /// no limit.
+    ///
+    /// The age is the time since `created_at`, by the clock of the server. The table must have this column: otherwise,
+    /// calls fail with [`Error::MissingColumn`]. A change of this option applies to existing sessions, too. Other
+    /// programs that read the table do not know the limit, but a [`Pruner`](crate::Pruner) of this store removes
+    /// sessions that are too old.
+    ///
+    /// Defaults to `None`.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero or less, or longer than [`MAX_PERIOD`](crate::MAX_PERIOD).
+    pub fn max_age(mut self, age: impl Into<Option<Period>>) -> Self {
+        self.max_age = age.into();
+        assert!(
+            self.max_age
+                .is_none_or(|age| age.is_positive() && age <= MAX_PERIOD),
+            "max_age must be more than zero and at most MAX_PERIOD"
+        );
+        self
+    }
+
     /// Sets the largest number of connections in the store's own pool. They are opened when calls need them.
     ///
     /// With more than 262,143, the largest number that PostgreSQL can be configured for, connecting fails with
@@ -247,136 +323,6 @@ impl PostgresStoreBuilder {
     pub fn checkout_timeout(mut self, timeout: Duration) -> Self {
         self.checkout_timeout = Some(timeout);
         self
-    }
-
-    /// Creates the store with one existing connection. See [`PostgresStore::from_client`].
-    pub fn from_client(self, client: Client) -> PostgresStore {
-        let canceller = self.make_canceller.make();
-        self.build(SingleClient::new(client), canceller)
-    }
-
-    /// Creates the store with an existing pool. See [`PostgresStore::from_pool`].
-    pub fn from_pool<M>(self, pool: Pool<M>) -> PostgresStore
-    where
-        M: ManageConnection<Connection = Client>,
-    {
-        let canceller = self.make_canceller.make();
-        self.build(pool, canceller)
-    }
-
-    /// Connects, and creates the store with its own pool. See [`PostgresStore::connect`].
-    ///
-    /// One connection is opened at once, unless [`startonly`](ConnectOptions::startonly) is set.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidOption`] if an option is invalid, [`Error::Connect`] if no server accepts a connection.
-    pub fn connect<O>(self, options: O) -> Result<PostgresStore, Error>
-    where
-        O: TryInto<ConnectOptions>,
-        O::Error: Into<Error>,
-    {
-        let options = options.try_into().map_err(Into::into)?;
-        let connector = Connector::new(&options)?;
-        let canceller = Canceller::new(connector.clone());
-        let manager = ConnectionManager::new(connector);
-        if !options.is_startonly() {
-            manager.connect_first()?;
-        }
-        self.with_own_pool(manager, canceller)
-    }
-
-    /// Connects with an existing configuration and TLS, and creates the store with its own pool.
-    ///
-    /// One connection is opened at once, so that a wrong password or address is reported here and not by the first
-    /// call.
-    ///
-    /// If the configuration has no `connect_timeout` or no `tcp_user_timeout`, it is set to the store's timeout,
-    /// at least a second. The `tcp_user_timeout` limits how long a call waits if the network drops its packets.
-    /// It does not limit how long a call waits for a server that receives the statement and does not answer; see
-    /// [`timeout`](Self::timeout).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidOption`] if the number of connections is invalid, [`Error::Connect`] if the server cannot
-    /// be reached or refuses the connection.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use session_postgres::{PostgresStore, postgres::{Config, NoTls}};
-    ///
-    /// # let server = throwaway_postgres::Server::start()?;
-    /// # let url = server.url();
-    /// let mut config: Config = url.parse()?;
-    /// config.application_name("shop");
-    /// let store = PostgresStore::builder().max_connections(4).connect_with(config, NoTls)?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn connect_with<T>(self, mut config: Config, tls: T) -> Result<PostgresStore, Error>
-    where
-        T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
-        T::TlsConnect: Send,
-        T::Stream: Send,
-        <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
-    {
-        // The driver takes a timeout of zero as none.
-        let timeout = self.timeout.max(Duration::from_secs(1));
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(timeout);
-        }
-        if config.get_tcp_user_timeout().is_none() {
-            config.tcp_user_timeout(timeout);
-        }
-        let canceller = Canceller::by_driver(tls.clone());
-        let manager = ConfigManager::new(config, tls);
-        // A pool would try again until its timeout, and report less.
-        drop(manager.connect()?);
-        self.with_own_pool(manager, canceller)
-    }
-
-    fn with_own_pool<M>(self, manager: M, canceller: Canceller) -> Result<PostgresStore, Error>
-    where
-        M: ManageConnection<Connection = Client>,
-    {
-        let (min_idle, max) = (self.min_idle, self.max_connections);
-        if max > MAX_SERVER_CONNECTIONS {
-            return Err(Error::InvalidOption(format!(
-                "max_connections is {max}, but a PostgreSQL server has at most {MAX_SERVER_CONNECTIONS}"
-            )));
-        }
-        if min_idle > max {
-            return Err(Error::InvalidOption(format!(
-                "min_idle is {min_idle}, but max_connections is {max}"
-            )));
-        }
-        let pool = Pool::builder()
-            .max_size(max)
-            .min_idle(Some(min_idle))
-            .max_lifetime(self.max_lifetime)
-            .idle_timeout(self.idle_timeout)
-            .test_on_check_out(false)
-            .connection_timeout(POOL_TIMEOUT)
-            .build_unchecked(manager);
-        Ok(self.build(pool, canceller))
-    }
-
-    fn build(self, source: impl ConnectionSource + 'static, canceller: Canceller) -> PostgresStore {
-        PostgresStore {
-            source: Box::new(source),
-            sql: Statements::new(&self.table),
-            table: self.table,
-            prepare: self.prepare,
-            timeout: self.timeout,
-            checkout_timeout: self.checkout_timeout.unwrap_or(self.timeout),
-            default_period: DefaultPeriod::new(self.default_period),
-            canceller,
-            value_sizes: Recent::default(),
-            last_connect_error: Mutex::default(),
-            last_broken: Mutex::default(),
-            leaving_standby: Mutex::default(),
-            next_block_to_prune: AtomicU64::new(0),
-        }
     }
 }
 

@@ -50,7 +50,7 @@ impl PostgresStore {
         ))
     }
 
-    /// Waits for a connection that answers a ping.
+    /// Waits for a connection that answers, and on which no aborted transaction is open.
     pub(super) fn checkout_alive<'a>(
         &'a self,
         deadline: &'a Deadline,
@@ -60,7 +60,7 @@ impl PostgresStore {
             pause_before(attempt, deadline);
             attempt += 1;
             let mut connection = Connection::new(self, self.checkout(deadline)?, deadline, None);
-            let error = match connection.ping() {
+            let error = match connection.ping_and_look() {
                 Ok(()) => return Ok(connection),
                 Err(StatementError::Driver(error)) => {
                     self.broken_error(deadline, &DatabaseError::from(&error))

@@ -70,6 +70,11 @@ impl PostgresStore {
                 {
                     FailedAttempt::Repeatable(explained())
                 }
+                // Another user of the connection has left it. Such a transaction can only be rolled back.
+                SqlState::IN_FAILED_SQL_TRANSACTION => {
+                    connection.must_roll_back();
+                    FailedAttempt::Repeatable(explained())
+                }
                 SqlState::READ_ONLY_SQL_TRANSACTION
                     if self.source.replaces_closed() && connection.is_standby() =>
                 {
@@ -104,12 +109,18 @@ impl PostgresStore {
         }
     }
 
-    fn explain(&self, error: &postgres::Error) -> Error {
+    pub(super) fn explain(&self, error: &postgres::Error) -> Error {
         let source = DatabaseError::of_call(error);
         let missing = [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME];
         if source.code().is_some_and(|code| missing.contains(code)) {
             return Error::MissingTable {
-                table: self.table.to_string(),
+                table: self.names.table.to_string(),
+                source,
+            };
+        }
+        if source.code() == Some(&SqlState::UNDEFINED_COLUMN) {
+            return Error::MissingColumn {
+                table: self.names.table.to_string(),
                 source,
             };
         }

@@ -3,22 +3,24 @@
 //! A trigger or a rule of the table may discard a new row or change where it is stored. If a statement reports
 //! that it has added nothing, the row is therefore looked up.
 
+use postgres::Row;
+
 use super::{
     PostgresStore,
     batch::{self, SameKey, isolate_errors},
-    connection::{Connection, Effect, StatementError},
+    connection::Effect,
     params::{ArrayParams, CheckedCall, Params, call_index},
     secret::Secret,
-    statements::Sql,
+    statements::{GenerateStatements, Sql},
 };
-use crate::{Error, deadline::Deadline, error::DatabaseError};
+use crate::{Error, deadline::Deadline, error::DatabaseError, store::locked_last};
 
 /// How often an insert is sent that neither adds a session nor finds one.
 const MAX_PASSES: usize = 10;
 
 /// The result of an insert statement for one call.
 #[derive(Clone, Copy)]
-enum InsertOutcome {
+pub(super) enum InsertOutcome {
     Added,
     /// A living session has the key.
     Exists,
@@ -27,28 +29,46 @@ enum InsertOutcome {
 }
 
 impl PostgresStore {
-    /// Adds sessions with new keys, which no other call knows.
+    /// Adds sessions with new keys, which no other call knows. Those with an owner are added by another statement,
+    /// because a table needs no column for owners.
     pub(super) fn generate_all(&self, calls: &[CheckedCall<'_>]) -> Vec<Result<(), Error>> {
+        let mut results: Vec<_> = calls.iter().map(|_| Ok(())).collect();
+        for (sql, has_owner) in [
+            (&self.sql.generate, false),
+            (&self.sql.generate_with_owner, true),
+        ] {
+            let is_meant = |index: &usize| calls[*index].owner.is_some() == has_owner;
+            let indices: Vec<_> = (0..calls.len()).filter(is_meant).collect();
+            let chosen: Vec<_> = indices.iter().map(|index| calls[*index]).collect();
+            for (index, result) in indices.into_iter().zip(self.generate_by(sql, &chosen)) {
+                results[index] = result;
+            }
+        }
+        results
+    }
+
+    fn generate_by(
+        &self,
+        sql: &GenerateStatements,
+        calls: &[CheckedCall<'_>],
+    ) -> Vec<Result<(), Error>> {
         let added = isolate_errors(calls, CheckedCall::bytes, |calls| {
             let params = ArrayParams::of(calls);
             let are_added = self.with_connection(|connection| {
-                if connection.unanswered().is_some() {
-                    // An earlier attempt may have added them.
-                    let sql = &self.sql.insert_waiting;
-                    let outcomes = send_inserts(connection, sql, calls, Effect::Provable)?;
-                    let is_stored =
-                        |outcome: &InsertOutcome| !matches!(outcome, InsertOutcome::Neither);
-                    return Ok(outcomes.iter().all(is_stored));
+                if let (Some(_), Some(call)) = (connection.unanswered(), calls.first()) {
+                    // An earlier attempt may have added them: all or none.
+                    let first = [&Secret::of(call.key) as _];
+                    let rows = connection.query(&self.sql.stored, &first, Effect::None)?;
+                    if !rows.is_empty() {
+                        return Ok(true);
+                    }
                 }
                 let rows = match calls {
                     [call] => {
-                        let sql = &self.sql.generate;
-                        connection.query(sql, &Params::of(call).to(sql), Effect::Provable)?
+                        let params = Params::of(call);
+                        connection.query(&sql.one, &params.to(&sql.one), Effect::Provable)?
                     }
-                    _ => {
-                        let sql = &self.sql.generate_many;
-                        connection.query(sql, &params.to(sql), Effect::Provable)?
-                    }
+                    _ => connection.query(&sql.many, &params.to(&sql.many), Effect::Provable)?,
                 };
                 Ok(rows.len() == calls.len())
             })?;
@@ -86,14 +106,15 @@ impl PostgresStore {
         })
     }
 
-    /// Adds many sessions. Those that wait for another transaction are added after all others, one by one.
+    /// Adds many sessions within one time limit. Those that wait for another transaction are added after all others,
+    /// one by one.
     pub(super) fn insert_all(
         &self,
-        calls: Vec<Result<CheckedCall<'_>, Error>>,
+        calls: &[Result<CheckedCall<'_>, Error>],
     ) -> Vec<Result<(), Error>> {
         Deadline::within(self.timeout).scope(|| {
-            let wait = |call: &CheckedCall<'_>| self.insert_one(call);
-            batch::execute_locked_last(calls, |calls| self.try_insert_all(calls), wait)
+            let results = self.try_insert_all(calls.to_vec());
+            locked_last(results, |call| self.insert_one(&calls[call].clone()?))
         })
     }
 
@@ -151,7 +172,11 @@ impl PostgresStore {
         sql: &Sql,
         calls: &[CheckedCall<'_>],
     ) -> Result<Vec<InsertOutcome>, Error> {
-        self.with_connection(|connection| send_inserts(connection, sql, calls, Effect::Unknown))
+        let params = ArrayParams::of(calls);
+        self.with_connection(|connection| {
+            let rows = connection.query(sql, &params.to(sql), Effect::Unknown)?;
+            Ok(read_outcomes(&rows, calls.len())?)
+        })
     }
 
     /// Returns an error if no row has the new key of this call.
@@ -186,7 +211,7 @@ impl PostgresStore {
 
     /// Returns whether a trigger or a rule may discard a new row or change where it is stored.
     fn inserts_are_diverted(&self) -> Result<bool, Error> {
-        let table = self.table.to_string();
+        let table = self.names.table.to_string();
         self.with_connection(|connection| {
             let sql = &self.sql.insert_is_diverted;
             let rows = connection.query(sql, &[&table], Effect::None)?;
@@ -196,15 +221,13 @@ impl PostgresStore {
     }
 }
 
-fn send_inserts(
-    connection: &mut Connection<'_>,
-    sql: &Sql,
-    calls: &[CheckedCall<'_>],
-    effect: Effect,
-) -> Result<Vec<InsertOutcome>, StatementError> {
-    let rows = connection.query(sql, &ArrayParams::of(calls).to(sql), effect)?;
-    let mut outcomes = vec![InsertOutcome::Neither; calls.len()];
-    for row in &rows {
+/// Reads what an insert statement returns.
+pub(super) fn read_outcomes(
+    rows: &[Row],
+    calls: usize,
+) -> Result<Vec<InsertOutcome>, postgres::Error> {
+    let mut outcomes = vec![InsertOutcome::Neither; calls];
+    for row in rows {
         outcomes[call_index(row, 0)?] = match (row.try_get(1)?, row.try_get(2)?) {
             (true, _) => InsertOutcome::Added,
             (false, true) => InsertOutcome::Exists,
@@ -227,7 +250,7 @@ fn outcome_unknown(error: &Error) -> Error {
     Error::Disconnected(DatabaseError::new(&error.to_string()))
 }
 
-fn discarded() -> Error {
+pub(super) fn discarded() -> Error {
     Error::Database(DatabaseError::new(
         "a trigger, a rule or a policy of the table has discarded the new session",
     ))

@@ -1,6 +1,6 @@
 //! The PostgreSQL backend. A call takes this path:
 //!
-//! 1. [`verbs`] checks the arguments. [`mod@write`], [`insert`] and [`update`] have the verbs that may need more
+//! 1. [`verbs`] checks the arguments. [`mod@write`], [`insert`], [`rotate`] and [`update`] have the verbs that may need more
 //!    than one statement, and [`batch`] executes many calls in few statements.
 //! 2. [`operation`] checks out a connection ([`checkout`]) from a client or pool ([`connection_source`]), and
 //!    attempts the operation again if an error allows that ([`failure`]).
@@ -20,20 +20,29 @@ mod builder;
 mod checkout;
 mod connection;
 mod connection_source;
+mod constructors;
 mod failure;
 mod insert;
 mod make_canceller;
 mod mutex;
+mod names;
 mod operation;
+mod owners;
 mod params;
+mod rotate;
 mod row;
 mod secret;
+mod session_transaction;
 mod sql;
 mod statements;
-mod table_name;
+mod transaction;
 mod update;
 mod verbs;
 mod write;
 
-pub(crate) use self::prune::{PruneLock, PruneProgress, PruningPass};
-pub use self::{builder::PostgresStoreBuilder, postgres_store::PostgresStore};
+pub use self::{
+    builder::PostgresStoreBuilder,
+    names::{Columns, ValueType},
+    postgres_store::PostgresStore,
+    session_transaction::SessionTransaction,
+};

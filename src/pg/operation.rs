@@ -19,7 +19,7 @@ use postgres_connect::is_async_context;
 
 use super::{
     PostgresStore,
-    connection::{Connection, Effect, StatementError},
+    connection::{Connection, Effect, StatementError, foreign_transaction},
     connection_source::ServerProcess,
     failure::{FailedAttempt, UNSENT, timed_out},
     mutex::try_lock,
@@ -50,10 +50,32 @@ impl PostgresStore {
     /// Executes `work` with a client that has just answered. The store's timeout limits only the wait for the
     /// client. The statements of `work` are cancelled at the deadline of the thread, if it has one.
     pub(super) fn lend_client<T>(&self, work: impl FnOnce(&mut Client) -> T) -> Result<T, Error> {
+        self.lend(|_| Ok(()), work)
+    }
+
+    /// Does the same as [`lend_client`](Self::lend_client), and fails if another user of the connection has left a
+    /// transaction open.
+    pub(super) fn lend_client_for_transaction<T>(
+        &self,
+        work: impl FnOnce(&mut Client) -> T,
+    ) -> Result<T, Error> {
+        let refuse = |connection: &Connection<'_>| match connection.had_transaction() {
+            true => Err(foreign_transaction()),
+            false => Ok(()),
+        };
+        self.lend(refuse, work)
+    }
+
+    fn lend<T>(
+        &self,
+        check: impl FnOnce(&Connection<'_>) -> Result<(), Error>,
+        work: impl FnOnce(&mut Client) -> T,
+    ) -> Result<T, Error> {
         let until = Deadline::current();
         let deadline = Deadline::within(self.timeout);
         blocking(|| {
             let mut connection = deadline.scope(|| self.checkout_alive(&deadline))?;
+            check(&connection)?;
             Ok(connection.lend(until.as_ref(), work))
         })
     }

@@ -3,7 +3,7 @@
 use postgres::{Row, types::ToSql};
 
 use super::{secret::Secret, statements::Sql};
-use crate::{Key, Period};
+use crate::{Key, Period, period::RenewAfter};
 
 /// The unit of `expire_date`, to which the server rounds. A session that is to expire at once gets an expiry date
 /// that is at least this far in the past, because rounding could prolong it otherwise.
@@ -20,6 +20,7 @@ pub(super) struct CheckedCall<'a> {
     pub(super) value: Option<&'a str>,
     /// The period in microseconds.
     pub(super) micros: i64,
+    pub(super) owner: Option<&'a str>,
 }
 
 impl<'a> CheckedCall<'a> {
@@ -29,6 +30,7 @@ impl<'a> CheckedCall<'a> {
             key,
             value: None,
             micros: 0,
+            owner: None,
         }
     }
 
@@ -38,6 +40,7 @@ impl<'a> CheckedCall<'a> {
             key,
             value,
             micros: micros(period),
+            owner: None,
         }
     }
 
@@ -66,23 +69,47 @@ fn micros(period: Period) -> i64 {
     period.whole_microseconds().try_into().unwrap_or(i64::MAX)
 }
 
-/// The parameters of a statement for one call: key, microseconds, value.
-pub(super) struct Params<'a>(Secret<'a>, i64, Option<Secret<'a>>);
+/// The parameters of a statement for one call: key, microseconds, value, owner, new key.
+pub(super) struct Params<'a>(
+    Secret<'a>,
+    i64,
+    Option<Secret<'a>>,
+    Option<Secret<'a>>,
+    Option<Secret<'a>>,
+);
 
 impl<'a> Params<'a> {
     pub(super) fn of(call: &CheckedCall<'a>) -> Params<'a> {
-        Params(Secret::of(call.key), call.micros, call.value.map(Secret))
+        Params(
+            Secret::of(call.key),
+            call.micros,
+            call.value.map(Secret),
+            call.owner.map(Secret),
+            None,
+        )
+    }
+
+    /// Those of a call that moves its session to a new key.
+    pub(super) fn of_rotation(call: &CheckedCall<'a>, new: &'a Key) -> Params<'a> {
+        let mut params = Params::of(call);
+        params.4 = Some(Secret::of(new));
+        params
     }
 
     /// As many of them as the statement has parameters.
     pub(super) fn to<'p>(&'p self, sql: &Sql) -> Vec<&'p (dyn ToSql + Sync)> {
-        let all: [&(dyn ToSql + Sync); 3] = [&self.0, &self.1, &self.2];
+        let all: [&(dyn ToSql + Sync); 5] = [&self.0, &self.1, &self.2, &self.3, &self.4];
         all[..sql.types.len()].to_vec()
     }
 }
 
-/// The parameters of a statement for many calls: keys, microseconds, values.
-pub(super) struct ArrayParams<'a>(Vec<Secret<'a>>, Vec<i64>, Vec<Option<Secret<'a>>>);
+/// The parameters of a statement for many calls: keys, microseconds, values, owners.
+pub(super) struct ArrayParams<'a>(
+    Vec<Secret<'a>>,
+    Vec<i64>,
+    Vec<Option<Secret<'a>>>,
+    Vec<Option<Secret<'a>>>,
+);
 
 impl<'a> ArrayParams<'a> {
     pub(super) fn of(calls: &[CheckedCall<'a>]) -> ArrayParams<'a> {
@@ -90,13 +117,35 @@ impl<'a> ArrayParams<'a> {
             calls.iter().map(|call| Secret::of(call.key)).collect(),
             calls.iter().map(|call| call.micros).collect(),
             calls.iter().map(|call| call.value.map(Secret)).collect(),
+            calls.iter().map(|call| call.owner.map(Secret)).collect(),
         )
     }
 
     /// As many of them as the statement has parameters.
     pub(super) fn to<'p>(&'p self, sql: &Sql) -> Vec<&'p (dyn ToSql + Sync)> {
-        let all: [&(dyn ToSql + Sync); 3] = [&self.0, &self.1, &self.2];
+        let all: [&(dyn ToSql + Sync); 4] = [&self.0, &self.1, &self.2, &self.3];
         all[..sql.types.len()].to_vec()
+    }
+}
+
+/// The parameters of a statement that renews sessions: keys, microseconds, and the microseconds of the remaining time
+/// below which a session is renewed.
+pub(super) struct RenewParams<'a>(Vec<Secret<'a>>, Vec<i64>, Vec<i64>);
+
+impl<'a> RenewParams<'a> {
+    pub(super) fn of(calls: &[CheckedCall<'a>], renew_after: RenewAfter) -> RenewParams<'a> {
+        let due_below = |call: &CheckedCall<'_>| {
+            micros(renew_after.due_below(Period::microseconds(call.micros)))
+        };
+        RenewParams(
+            calls.iter().map(|call| Secret::of(call.key)).collect(),
+            calls.iter().map(|call| call.micros).collect(),
+            calls.iter().map(due_below).collect(),
+        )
+    }
+
+    pub(super) fn all(&self) -> [&(dyn ToSql + Sync); 3] {
+        [&self.0, &self.1, &self.2]
     }
 }
 

@@ -11,10 +11,17 @@ use postgres_connect::Canceller;
 use r2d2::{ManageConnection, Pool};
 
 use super::{
-    PostgresStoreBuilder, connection::PreparePolicy, connection_source::ConnectionSource,
-    statements::Statements, table_name::TableName,
+    PostgresStoreBuilder,
+    connection::PreparePolicy,
+    connection_source::ConnectionSource,
+    names::{Names, ValueType},
+    statements::Statements,
 };
-use crate::{ConnectOptions, Error, Store, period::DefaultPeriod, recent::Recent};
+use crate::{
+    ConnectOptions, Error, Period, Store,
+    period::{DefaultPeriod, RenewAfter},
+    recent::Recent,
+};
 
 /// A store of sessions in a PostgreSQL table, with blocking calls.
 ///
@@ -34,13 +41,15 @@ use crate::{ConnectOptions, Error, Store, period::DefaultPeriod, recent::Recent}
 ///
 /// A call is one statement, one transaction and one round trip. So is a `_many` call of up to 4,096 calls and 16
 /// MiB of values; a larger one is split. [`update`](Store::update) is one transaction and takes four round
-/// trips.
+/// trips. [`rotate_to`](Store::rotate_to) takes two, and a batch that creates sessions with and without owners takes
+/// two.
 ///
 /// Each of these takes one more round trip:
 ///
 /// - the first use of a statement on a connection, to prepare it;
 /// - the first use of a connection, to find out whether a pooler is in between;
-/// - a `set`, `touch`, `clear` or `insert` on a connection that was idle for half a second, to test the connection;
+/// - a `set`, `touch`, `clear`, `insert`, `set_owner` or `clear_owned` on a connection that was idle for half a second,
+///   to test the connection;
 /// - every call, if the pool tests connections at checkout, as `r2d2` does by default. The store does not need
 ///   that test, so build the pool with `test_on_check_out(false)`.
 ///
@@ -60,17 +69,16 @@ use crate::{ConnectOptions, Error, Store, period::DefaultPeriod, recent::Recent}
 /// If the connection of a read breaks, the read is sent again on another connection. It fails with
 /// [`Error::TimedOut`] at the [`timeout`](PostgresStoreBuilder::timeout).
 ///
-/// If the connection of a `set`, `touch`, `clear` or `insert` breaks before the server answers, the call fails
-/// with [`Error::Disconnected`]. The server may have executed it, or may still do so. The store never sends it
-/// twice.
+/// If the connection of a `set`, `touch`, `clear`, `insert`, `set_owner`, `clear_owned` or `clear_handle` breaks before
+/// the server answers, the call fails with [`Error::Disconnected`]. The server may have executed it, or may still do
+/// so. The store never sends it twice.
 ///
-/// If the connection of a `generate`, `rotate` or `update` breaks, the store terminates the server process of the
-/// first attempt, finds out whether that attempt was executed, and repeats it only if it was not. If the store
+/// If the connection of a `generate`, `rotate`, `update` or `renew` breaks, the store terminates the server process of
+/// the first attempt, finds out whether that attempt was executed, and repeats it only if it was not. If the store
 /// cannot find this out, the call fails with [`Error::Disconnected`]: for example behind a pooler, on a single client,
 /// or if that server is gone.
 ///
-/// Connections that were closed while they were idle cause no errors. Before a `set`, `touch`, `clear` or `insert`,
-/// the store tests a connection that was idle for half a second, or since another connection has broken.
+/// Connections that were closed while they were idle cause no errors. Before a call of the first kind, the store tests a connection that was idle for half a second, or since another connection has broken.
 ///
 /// A single client is not replaced. Once it is closed, each call fails with [`Error::Database`].
 ///
@@ -81,12 +89,16 @@ use crate::{ConnectOptions, Error, Store, period::DefaultPeriod, recent::Recent}
 /// hook still prints a message, and a program built with `panic = "abort"` aborts.
 pub struct PostgresStore {
     pub(super) source: Box<dyn ConnectionSource>,
-    pub(super) table: TableName,
+    pub(super) names: Names,
     pub(super) sql: Statements,
     pub(super) prepare: PreparePolicy,
     pub(super) timeout: Duration,
     pub(super) checkout_timeout: Duration,
     pub(super) default_period: DefaultPeriod,
+    pub(super) renew_after: RenewAfter,
+    pub(super) max_age: Option<Period>,
+    pub(super) hash_keys: bool,
+    pub(super) value_type: ValueType,
     pub(super) canceller: Canceller,
     /// The sizes of the values that were read recently.
     pub(super) value_sizes: Recent,
@@ -156,7 +168,8 @@ impl PostgresStore {
     /// Requirements for the pool:
     ///
     /// - Other users of the pool must return connections without an open transaction. Otherwise the store's
-    ///   statements become part of it.
+    ///   statements become part of it, except for [`update`](Store::update), which fails. A transaction that was aborted
+    ///   by an error is rolled back by the next call.
     /// - The connections must not set `client_encoding`, because the driver sets it. Otherwise the store assumes a
     ///   pooler, and neither prepares nor cancels statements.
     /// - If the connections use TLS, pass it to [`cancel_tls`](PostgresStoreBuilder::cancel_tls) of a builder.
@@ -214,9 +227,11 @@ impl PostgresStore {
     /// The store's timeout limits only the wait for the connection. Within
     /// [`Offload::run`](crate::Offload::run), the statements of `work` are cancelled at the facade's timeout.
     ///
-    /// `work` must end the transactions that it begins. Otherwise the store's next statements become part of
-    /// them. If the store has a single client, a call to the store within `work` waits until its timeout,
-    /// because `work` has the client.
+    /// A transaction that `work` leaves open is rolled back; to find that out takes another round trip. A transaction that
+    /// was open before stays open, for example on a client that was given to [`from_client`](Self::from_client).
+    ///
+    /// If the store has a single client, a call to the store within `work` waits until its timeout, because `work` has
+    /// the client.
     ///
     /// # Errors
     ///
@@ -250,10 +265,12 @@ impl PostgresStore {
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresStore")
-            .field("table", &format_args!("{}", self.table))
+            .field("table", &format_args!("{}", self.names.table))
             .field("prepare", &self.prepare)
             .field("timeout", &self.timeout)
             .field("default_period", &self.default_period())
+            .field("max_age", &self.max_age)
+            .field("hash_keys", &self.hash_keys)
             .finish_non_exhaustive()
     }
 }

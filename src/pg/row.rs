@@ -8,7 +8,7 @@ use postgres::{
     types::{FromSql, IsNull, ToSql, Type},
 };
 
-use crate::{Error, Period, Session};
+use crate::{Error, OwnedSession, Period, Session};
 
 /// An instant as the server sends it: microseconds since the year 2000.
 ///
@@ -62,18 +62,24 @@ pub(super) fn remaining(row: &Row, expires: usize, now: usize) -> Result<Period,
         .since(row.try_get(now)?))
 }
 
-/// A living session, from a row that begins with `session_data`, `expire_date` and the server's time.
+/// A living session, from a row that begins with its value, when it expires, the server's time, and when it was
+/// created.
 pub(super) struct SessionRow {
     value: Option<String>,
     period: Period,
+    age: Option<Period>,
 }
 
 impl SessionRow {
     pub(super) fn read(row: &Row) -> Result<SessionRow, postgres::Error> {
+        let created: Option<Timestamp> = row.try_get(3)?;
+        let now: Timestamp = row.try_get(2)?;
         Ok(SessionRow {
             value: row.try_get(0)?,
             // The server reads the clock again after it has found that the session lives.
             period: remaining(row, 1, 2)?.max(Period::microseconds(1)),
+            // A restored table may contain dates in the future.
+            age: created.map(|created| now.since(created).max(Period::ZERO)),
         })
     }
 
@@ -89,13 +95,24 @@ impl SessionRow {
 
     pub(super) fn or_longer(self, other: Option<SessionRow>) -> SessionRow {
         match other {
-            Some(other) if other.period >= self.period => other,
-            _ => self,
+            Some(other) if other.period >= self.period => other.or_age(&self),
+            Some(other) => self.or_age(&other),
+            None => self,
         }
+    }
+
+    /// Takes over the age if this row does not have one.
+    fn or_age(mut self, other: &SessionRow) -> SessionRow {
+        self.age = self.age.or(other.age);
+        self
     }
 
     pub(super) fn value(&self) -> Option<&str> {
         self.value.as_deref()
+    }
+
+    pub(super) fn age(&self) -> Option<Period> {
+        self.age
     }
 
     pub(super) fn into_session(self) -> Result<Session, Error> {
@@ -103,6 +120,16 @@ impl SessionRow {
         Ok(Session {
             value,
             period: self.period,
+            age: self.age,
         })
+    }
+
+    pub(super) fn into_owned(self, handle: String) -> OwnedSession {
+        OwnedSession {
+            handle,
+            value: self.value,
+            period: self.period,
+            age: self.age,
+        }
     }
 }

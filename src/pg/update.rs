@@ -67,10 +67,9 @@ impl PostgresStore {
             let (Some(locked), Some(written)) = (rows.first(), written.first()) else {
                 return Ok(Err(Error::NotFound));
             };
-            let transaction = locked.try_get(3)?;
-            let expires = written.try_get(0)?;
-            let period = row::remaining(written, 0, 1)?;
-            let session = Session { value, period };
+            let transaction = locked.try_get(4)?;
+            let expires = written.try_get(3)?;
+            let session = written_session(written, &found)?;
             sent = Some(SentCommit {
                 transaction,
                 expires,
@@ -134,6 +133,15 @@ impl PostgresStore {
                 .flatten()),
         }
     }
+}
+
+/// Returns the session that [`SET_LOCKED`](super::sql::SET_LOCKED) has written. It may have expired by now.
+pub(super) fn written_session(row: &Row, before: &SessionRow) -> Result<Session, postgres::Error> {
+    Ok(Session {
+        value: row.try_get(0)?,
+        period: row::remaining(row, 1, 2)?,
+        age: before.age(),
+    })
 }
 
 /// Whether the transaction has written this row.

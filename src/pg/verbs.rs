@@ -1,24 +1,31 @@
 //! `Store` for `PostgresStore`. Each verb checks its arguments and sends its statement.
 //!
-//! Verbs that may need more than one statement continue in [`write`](mod@super::write), [`insert`](super::insert)
-//! and [`update`](super::update).
+//! Verbs that may need more than one statement continue in [`write`](mod@super::write), [`insert`](super::insert),
+//! [`rotate`](super::rotate) and [`update`](super::update). Those of owners continue in [`owners`](super::owners).
 
-use std::num::NonZeroUsize;
+use std::{borrow::Cow, num::NonZeroUsize};
+
+use postgres::Row;
 
 use super::{
     PostgresStore,
     batch::{self, SameKey},
     connection::Effect,
-    params::{ArrayParams, CheckedCall, call_index},
+    params::{ArrayParams, CheckedCall, RenewParams, call_index},
     row::SessionRow,
     secret::Secret,
 };
-use crate::{Error, Key, Period, Session, Store, deadline::Deadline, session::check_value};
+use crate::{
+    Error, Key, OwnedSession, Period, Pruned, Session, SessionFields, Store,
+    deadline::Deadline,
+    session::{check_owner, check_value},
+};
 
 impl Store for PostgresStore {
-    fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {
+    fn generate_with(&self, fields: SessionFields<'_>) -> Result<Key, Error> {
         let key = Key::generate()?;
-        let call = self.check_call(&key, value, expiry)?;
+        let stored = self.stored_key(&key);
+        let call = self.check_fields(&stored, fields)?;
         self.generate_all(&[call])
             .into_iter()
             .collect::<Result<(), _>>()?;
@@ -26,52 +33,59 @@ impl Store for PostgresStore {
     }
 
     fn clear(&self, key: &Key) -> Result<(), Error> {
-        self.write(&self.sql.clear, &CheckedCall::of_key(key))
+        self.write(&self.sql.clear, &CheckedCall::of_key(&self.stored_key(key)))
     }
 
     fn get(&self, key: &Key) -> Result<Session, Error> {
-        let found = self.with_connection(|connection| {
-            let rows = connection.query(&self.sql.get, &[&Secret::of(key)], Effect::None)?;
-            Ok(SessionRow::read_longest(&rows)?)
-        })?;
-        found.ok_or(Error::NotFound)?.into_session()
+        self.find_one(&self.stored_key(key))
     }
 
     fn set(&self, key: &Key, value: &str, expiry: Option<Period>) -> Result<(), Error> {
-        let call = self.check_call(key, Some(value), expiry)?;
+        let key = self.stored_key(key);
+        let call = self.check_call(&key, Some(value), expiry)?;
         self.write(&self.sql.set, &call)
     }
 
     fn insert(&self, key: &Key, value: Option<&str>, expiry: Option<Period>) -> Result<(), Error> {
-        let call = self.check_call(key, value, expiry)?;
+        let key = self.stored_key(key);
+        let call = self.check_call(&key, value, expiry)?;
         self.insert_one(&call)
     }
 
     fn touch(&self, key: &Key, expiry: Option<Period>) -> Result<(), Error> {
-        let call = self.check_call(key, None, expiry)?;
+        let key = self.stored_key(key);
+        let call = self.check_call(&key, None, expiry)?;
         self.write(&self.sql.touch, &call)
     }
 
-    fn rotate(&self, key: &Key) -> Result<Key, Error> {
+    fn rotate_with(&self, key: &Key, changes: SessionFields<'_>) -> Result<Key, Error> {
         let new = Key::generate()?;
-        let params = (Secret::of(key), Secret::of(&new));
-        let is_moved = self.with_connection(|connection| {
-            // No other call knows the new key. If it exists, an earlier attempt has moved the session.
-            if connection.unanswered().is_some() {
-                let rows = connection.query(&self.sql.stored, &[&params.1], Effect::None)?;
-                if !rows.is_empty() {
-                    return Ok(true);
-                }
-            }
-            let rows =
-                connection.query(&self.sql.rotate, &[&params.0, &params.1], Effect::Provable)?;
-            Ok(!rows.is_empty())
-        })?;
-        if is_moved {
-            Ok(new)
-        } else {
-            Err(Error::NotFound)
-        }
+        let (key, stored) = (self.stored_key(key), self.stored_key(&new));
+        self.rotate_session(&key, &stored, changes, false)?;
+        Ok(new)
+    }
+
+    fn rotate_to(&self, key: &Key, new: &Key, changes: SessionFields<'_>) -> Result<(), Error> {
+        self.rotate_session(&self.stored_key(key), &self.stored_key(new), changes, true)
+    }
+
+    fn set_owner(&self, key: &Key, owner: Option<&str>) -> Result<(), Error> {
+        self.change_owner(&self.stored_key(key), owner)
+    }
+
+    fn owned(&self, owner: &str) -> Result<Vec<OwnedSession>, Error> {
+        self.list_owned(owner)
+    }
+
+    fn clear_owned(&self, owner: &str, except: Option<&Key>) -> Result<u64, Error> {
+        let except = except.map(|key| self.stored_key(key));
+        let except = except.as_deref().map(Secret::of);
+        self.remove_owned(&self.sql.clear_owned, owner, &except)
+    }
+
+    fn clear_handle(&self, owner: &str, handle: &str) -> Result<bool, Error> {
+        let removed = self.remove_owned(&self.sql.clear_handle, owner, &Secret(handle))?;
+        Ok(removed > 0)
     }
 
     fn update(
@@ -80,7 +94,8 @@ impl Store for PostgresStore {
         expiry: Option<Period>,
         edit: &mut dyn FnMut(Option<&str>) -> Option<String>,
     ) -> Result<Session, Error> {
-        let call = self.check_call(key, None, expiry)?;
+        let key = self.stored_key(key);
+        let call = self.check_call(&key, None, expiry)?;
         self.update_locked(&call, edit)
     }
 
@@ -92,74 +107,93 @@ impl Store for PostgresStore {
         self.default_period.set(period);
     }
 
-    fn generate_many(&self, calls: &[(Option<&str>, Option<Period>)]) -> Vec<Result<Key, Error>> {
+    fn prune_pass(&self, limit: u64) -> Pruned {
+        self.prune_once(limit)
+    }
+
+    fn generate_many(&self, calls: &[SessionFields<'_>]) -> Vec<Result<Key, Error>> {
         let keys: Vec<_> = calls.iter().map(|_| Key::generate()).collect();
-        let calls = calls.iter().zip(&keys).map(|((value, expiry), key)| {
-            let key = key.as_ref().map_err(Clone::clone)?;
-            self.check_call(key, *value, *expiry)
+        let stored: Vec<_> = keys
+            .iter()
+            .map(|key| key.as_ref().map(|key| self.stored_key(key)))
+            .collect();
+        let calls = calls.iter().zip(&stored).map(|(fields, key)| match key {
+            Ok(key) => self.check_fields(key, *fields),
+            Err(e) => Err((*e).clone()),
         });
         let calls = calls.collect();
         let generate = |calls: &[CheckedCall<'_>]| self.generate_all(calls);
         let one = |call: &CheckedCall<'_>| self.generate_all(&[*call]).into_iter().collect();
         let done = Deadline::within(self.timeout)
             .scope(|| batch::execute(calls, SameKey::Shares, generate, one));
+        drop(stored);
         let done = done.into_iter().zip(keys);
         done.map(|(done, key)| done.and(key)).collect()
-    }
-
-    fn clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
-        self.write_many(&self.sql.clear, calls_of_keys(keys))
-    }
-
-    fn try_clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
-        self.try_write_many(&self.sql.clear, calls_of_keys(keys))
     }
 
     fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
         if let [key] = keys {
             return vec![self.get(key)];
         }
-        let expected_bytes = self.value_sizes.typical();
-        let get = |calls: &[CheckedCall<'_>]| {
-            let found = batch::isolate_errors(calls, |_| expected_bytes, |calls| self.find(calls));
-            found
-                .into_iter()
-                .map(|found| found?.ok_or(Error::NotFound)?.into_session())
-                .collect()
-        };
-        let one = |call: &CheckedCall<'_>| self.get(call.key);
-        Deadline::within(self.timeout)
-            .scope(|| batch::execute(calls_of_keys(keys), SameKey::Shares, get, one))
+        let keys = self.stored_keys(keys.iter().copied());
+        self.read_many(calls_of_keys(&keys), SameKey::Shares, |calls| {
+            self.find(calls)
+        })
+    }
+
+    fn renew_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<Session, Error>> {
+        let keys = self.stored_keys(calls.iter().map(|(key, _)| *key));
+        let calls = keys.iter().zip(calls);
+        let calls = calls.map(|(key, (_, expiry))| self.check_call(key, None, *expiry));
+        self.read_many(calls.collect(), SameKey::SharesLongest, |calls| {
+            self.find_and_renew(calls)
+        })
+    }
+
+    fn clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
+        let keys = self.stored_keys(keys.iter().copied());
+        self.write_many(&self.sql.clear, &calls_of_keys(&keys))
+    }
+
+    fn try_clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
+        let keys = self.stored_keys(keys.iter().copied());
+        self.try_write_many(&self.sql.clear, calls_of_keys(&keys))
     }
 
     fn set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
-        self.write_many(&self.sql.set, self.check_sets(calls))
+        let keys = self.stored_keys(calls.iter().map(|(key, ..)| *key));
+        self.write_many(&self.sql.set, &self.check_sets(&keys, calls))
     }
 
     fn try_set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
-        self.try_write_many(&self.sql.set, self.check_sets(calls))
+        let keys = self.stored_keys(calls.iter().map(|(key, ..)| *key));
+        self.try_write_many(&self.sql.set, self.check_sets(&keys, calls))
     }
 
     fn insert_many(
         &self,
         calls: &[(&Key, Option<&str>, Option<Period>)],
     ) -> Vec<Result<(), Error>> {
-        self.insert_all(self.check_inserts(calls))
+        let keys = self.stored_keys(calls.iter().map(|(key, ..)| *key));
+        self.insert_all(&self.check_inserts(&keys, calls))
     }
 
     fn try_insert_many(
         &self,
         calls: &[(&Key, Option<&str>, Option<Period>)],
     ) -> Vec<Result<(), Error>> {
-        self.try_insert_all(self.check_inserts(calls))
+        let keys = self.stored_keys(calls.iter().map(|(key, ..)| *key));
+        self.try_insert_all(self.check_inserts(&keys, calls))
     }
 
     fn touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
-        self.write_many(&self.sql.touch, self.check_touches(calls))
+        let keys = self.stored_keys(calls.iter().map(|(key, _)| *key));
+        self.write_many(&self.sql.touch, &self.check_touches(&keys, calls))
     }
 
     fn try_touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
-        self.try_write_many(&self.sql.touch, self.check_touches(calls))
+        let keys = self.stored_keys(calls.iter().map(|(key, _)| *key));
+        self.try_write_many(&self.sql.touch, self.check_touches(&keys, calls))
     }
 
     /// The largest number of connections of the pool.
@@ -169,24 +203,82 @@ impl Store for PostgresStore {
 }
 
 impl PostgresStore {
+    /// Returns the key under which the table has the session.
+    pub(super) fn stored_key<'a>(&self, key: &'a Key) -> Cow<'a, Key> {
+        match self.hash_keys {
+            true => Cow::Owned(key.hashed()),
+            false => Cow::Borrowed(key),
+        }
+    }
+
+    fn stored_keys<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> Vec<Cow<'a, Key>> {
+        keys.map(|key| self.stored_key(key)).collect()
+    }
+
+    fn find_one(&self, key: &Key) -> Result<Session, Error> {
+        let found = self.with_connection(|connection| {
+            let rows = connection.query(&self.sql.get, &[&Secret::of(key)], Effect::None)?;
+            Ok(SessionRow::read_longest(&rows)?)
+        })?;
+        found.ok_or(Error::NotFound)?.into_session()
+    }
+
+    /// Executes `read` for many calls, as few at a time as the size of the values requires.
+    fn read_many(
+        &self,
+        calls: Vec<Result<CheckedCall<'_>, Error>>,
+        same_key: SameKey,
+        read: impl Fn(&[CheckedCall<'_>]) -> Result<Vec<Option<SessionRow>>, Error>,
+    ) -> Vec<Result<Session, Error>> {
+        let expected_bytes = self.value_sizes.typical();
+        let many = |calls: &[CheckedCall<'_>]| {
+            let found = batch::isolate_errors(calls, |_| expected_bytes, &read);
+            found
+                .into_iter()
+                .map(|found| found?.ok_or(Error::NotFound)?.into_session())
+                .collect()
+        };
+        let one = |call: &CheckedCall<'_>| self.find_one(call.key);
+        Deadline::within(self.timeout).scope(|| batch::execute(calls, same_key, many, one))
+    }
+
     /// Reads many sessions in one statement.
     fn find(&self, calls: &[CheckedCall<'_>]) -> Result<Vec<Option<SessionRow>>, Error> {
         let params = ArrayParams::of(calls);
         self.with_connection(|connection| {
             let sql = &self.sql.get_many;
-            let mut found: Vec<Option<SessionRow>> = calls.iter().map(|_| None).collect();
-            for row in &connection.query(sql, &params.to(sql), Effect::None)? {
-                let of_call = &mut found[call_index(row, 3)?];
-                *of_call = Some(SessionRow::read(row)?.or_longer(of_call.take()));
-            }
-            for found in found.iter().flatten() {
-                self.value_sizes.saw(found.value().map_or(0, str::len));
-            }
-            Ok(found)
+            let rows = connection.query(sql, &params.to(sql), Effect::None)?;
+            Ok(self.read_rows(&rows, calls.len())?)
         })
     }
 
-    fn check_call<'a>(
+    /// Reads many sessions in one statement, and renews those whose expiry date is near.
+    fn find_and_renew(&self, calls: &[CheckedCall<'_>]) -> Result<Vec<Option<SessionRow>>, Error> {
+        let params = RenewParams::of(calls, self.renew_after);
+        self.with_connection(|connection| {
+            let rows = connection.query(&self.sql.renew_many, &params.all(), Effect::Provable)?;
+            Ok(self.read_rows(&rows, calls.len())?)
+        })
+    }
+
+    /// Returns the session of each call. The place of the call is in the fifth column.
+    fn read_rows(
+        &self,
+        rows: &[Row],
+        calls: usize,
+    ) -> Result<Vec<Option<SessionRow>>, postgres::Error> {
+        let mut found: Vec<Option<SessionRow>> = (0..calls).map(|_| None).collect();
+        for row in rows {
+            let of_call = &mut found[call_index(row, 4)?];
+            *of_call = Some(SessionRow::read(row)?.or_longer(of_call.take()));
+        }
+        for found in found.iter().flatten() {
+            self.value_sizes.saw(found.value().map_or(0, str::len));
+        }
+        Ok(found)
+    }
+
+    pub(super) fn check_call<'a>(
         &self,
         key: &'a Key,
         value: Option<&'a str>,
@@ -197,38 +289,51 @@ impl PostgresStore {
         Ok(CheckedCall::new(key, value, period))
     }
 
+    pub(super) fn check_fields<'a>(
+        &self,
+        key: &'a Key,
+        fields: SessionFields<'a>,
+    ) -> Result<CheckedCall<'a>, Error> {
+        let mut call = self.check_call(key, fields.value, fields.expiry)?;
+        call.owner = fields.owner.map(check_owner).transpose()?;
+        Ok(call)
+    }
+
     fn check_sets<'a>(
         &self,
-        calls: &[(&'a Key, &'a str, Option<Period>)],
+        keys: &'a [Cow<'_, Key>],
+        calls: &[(&Key, &'a str, Option<Period>)],
     ) -> Vec<Result<CheckedCall<'a>, Error>> {
-        let calls = calls.iter();
+        let calls = keys.iter().zip(calls);
         calls
-            .map(|(key, value, expiry)| self.check_call(key, Some(value), *expiry))
+            .map(|(key, (_, value, expiry))| self.check_call(key, Some(value), *expiry))
             .collect()
     }
 
     fn check_inserts<'a>(
         &self,
-        calls: &[(&'a Key, Option<&'a str>, Option<Period>)],
+        keys: &'a [Cow<'_, Key>],
+        calls: &[(&Key, Option<&'a str>, Option<Period>)],
     ) -> Vec<Result<CheckedCall<'a>, Error>> {
-        let calls = calls.iter();
+        let calls = keys.iter().zip(calls);
         calls
-            .map(|(key, value, expiry)| self.check_call(key, *value, *expiry))
+            .map(|(key, (_, value, expiry))| self.check_call(key, *value, *expiry))
             .collect()
     }
 
     fn check_touches<'a>(
         &self,
-        calls: &[(&'a Key, Option<Period>)],
+        keys: &'a [Cow<'_, Key>],
+        calls: &[(&Key, Option<Period>)],
     ) -> Vec<Result<CheckedCall<'a>, Error>> {
+        let calls = keys.iter().zip(calls);
         calls
-            .iter()
-            .map(|(key, expiry)| self.check_call(key, None, *expiry))
+            .map(|(key, (_, expiry))| self.check_call(key, None, *expiry))
             .collect()
     }
 }
 
-fn calls_of_keys<'a>(keys: &[&'a Key]) -> Vec<Result<CheckedCall<'a>, Error>> {
+fn calls_of_keys<'a>(keys: &'a [Cow<'_, Key>]) -> Vec<Result<CheckedCall<'a>, Error>> {
     keys.iter()
         .map(|key| Ok(CheckedCall::of_key(key)))
         .collect()

@@ -5,6 +5,8 @@
 //! statement distinguishes these. Calls for locked sessions are executed last, one by one, so that they delay no
 //! other call.
 
+use postgres::Row;
+
 use super::{
     PostgresStore,
     batch::{self, SameKey, isolate_errors},
@@ -12,7 +14,7 @@ use super::{
     params::{ArrayParams, CheckedCall, Params, call_index},
     statements::{Sql, WriteStatements},
 };
-use crate::{Error, deadline::Deadline};
+use crate::{Error, deadline::Deadline, store::locked_last};
 
 impl PostgresStore {
     /// Executes one call. Waits if another transaction has locked its session.
@@ -24,18 +26,18 @@ impl PostgresStore {
         self.write_one(write, &write.careful_waiting, call)
     }
 
-    /// Executes many calls. Those for locked sessions wait, after all others, one by one.
+    /// Executes many calls within one time limit. Those for locked sessions wait, after all others, one by one.
     pub(super) fn write_many(
         &self,
         write: &WriteStatements,
-        calls: Vec<Result<CheckedCall<'_>, Error>>,
+        calls: &[Result<CheckedCall<'_>, Error>],
     ) -> Vec<Result<(), Error>> {
         Deadline::within(self.timeout).scope(|| {
-            let wait = |call: &CheckedCall<'_>| {
-                self.write_carefully(write, &write.careful_waiting, &[*call])
+            let results = self.try_write_many(write, calls.to_vec());
+            locked_last(results, |call| {
+                self.write_carefully(write, &write.careful_waiting, &[calls[call].clone()?])
                     .and_then(single_result)
-            };
-            batch::execute_locked_last(calls, |calls| self.try_write_many(write, calls), wait)
+            })
         })
     }
 
@@ -153,28 +155,38 @@ impl PostgresStore {
         let params = ArrayParams::of(calls);
         let skips_locked = std::ptr::eq(careful, &write.careful_skipping);
         self.with_connection(|connection| {
-            let absent = || match write.may_be_absent {
-                true => Ok(()),
-                false => Err(Error::NotFound),
-            };
             let rows = connection.query(careful, &params.to(careful), Effect::Unknown)?;
-            let mut results: Vec<_> = calls.iter().map(|_| absent()).collect();
-            for row in &rows {
-                let result = &mut results[call_index(row, 0)?];
-                match row.try_get(1)? {
-                    true if !matches!(result, Err(Error::Locked)) => *result = Ok(()),
-                    true => {}
-                    // A statement that has waited reports a row that was removed during the wait.
-                    false if skips_locked => *result = Err(Error::Locked),
-                    false => {}
-                }
-            }
-            Ok(results)
+            Ok(read_results(&rows, calls.len(), write, skips_locked)?)
         })
     }
 }
 
+/// Reads the results of a careful statement.
+pub(super) fn read_results(
+    rows: &[Row],
+    calls: usize,
+    write: &WriteStatements,
+    skips_locked: bool,
+) -> Result<Vec<Result<(), Error>>, postgres::Error> {
+    let absent = || match write.may_be_absent {
+        true => Ok(()),
+        false => Err(Error::NotFound),
+    };
+    let mut results: Vec<_> = (0..calls).map(|_| absent()).collect();
+    for row in rows {
+        let result = &mut results[call_index(row, 0)?];
+        match row.try_get(1)? {
+            true if !matches!(result, Err(Error::Locked)) => *result = Ok(()),
+            true => {}
+            // A statement that has waited reports a row that was removed during the wait.
+            false if skips_locked => *result = Err(Error::Locked),
+            false => {}
+        }
+    }
+    Ok(results)
+}
+
 /// Returns the result of a statement for one call.
-fn single_result<T>(results: Vec<Result<T, Error>>) -> Result<T, Error> {
+pub(super) fn single_result<T>(results: Vec<Result<T, Error>>) -> Result<T, Error> {
     results.into_iter().next().unwrap_or(Err(Error::NotFound))
 }

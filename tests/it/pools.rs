@@ -11,7 +11,7 @@ use std::{
 };
 
 use session_postgres::{
-    Error, PostgresStore, Store,
+    Error, PostgresStore, SessionFields, Store,
     postgres::{self, Client, Config, NoTls},
     r2d2::{ManageConnection, Pool},
 };
@@ -178,7 +178,7 @@ fn a_pooled_store_needs_only_one_connection_at_a_time() {
     store.update(&key, None, &mut |_| Some("x".into())).unwrap();
     store.rotate(&key).unwrap();
     store
-        .generate_many(&[(None, None); 5000])
+        .generate_many(&[SessionFields::new(None, None); 5000])
         .into_iter()
         .for_each(|key| drop(key.unwrap()));
 }

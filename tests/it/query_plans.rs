@@ -1,6 +1,6 @@
 //! How the server executes the statements on a large table.
 
-use session_postgres::{Key, Period, Store};
+use session_postgres::{Key, Period, SessionFields, Store};
 
 use crate::support::{
     database::{OCAML_TABLE, Schema},
@@ -31,7 +31,10 @@ fn no_verb_scans_a_table_that_was_never_analysed() {
         };
         let (seq, idx) = (scans("seq"), scans("idx"));
         for _ in 0..8 {
-            let made = store.generate_many(&[(Some("a"), None), (Some("b"), None)]);
+            let made = store.generate_many(&[
+                SessionFields::new(Some("a"), None),
+                SessionFields::new(Some("b"), None),
+            ]);
             let keys: Vec<_> = made.iter().map(|key| key.as_ref().unwrap()).collect();
             assert!(store.set_many(&[(keys[0], "a", None), (keys[1], "b", None)])[1].is_ok());
             assert!(store.touch_many(&[(keys[0], None), (keys[1], None)])[0].is_ok());

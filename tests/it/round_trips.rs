@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use session_postgres::{Error, Key, PostgresStore, Store, postgres::NoTls, r2d2::Pool};
+use session_postgres::{
+    Error, Key, PostgresStore, SessionFields, Store, postgres::NoTls, r2d2::Pool,
+};
 
 use crate::support::{
     IDLE,
@@ -54,7 +56,7 @@ const VERBS: [Verb; 14] = [
             .unwrap();
     }),
     ("generate_many", 1, |store, _| {
-        all_ok(store.generate_many(&[(None, None); 300]))
+        all_ok(store.generate_many(&[SessionFields::new(None, None); 300]))
     }),
     ("get_many", 1, |store, keys| {
         all_ok(store.get_many(&keys.iter().collect::<Vec<_>>()))
@@ -80,7 +82,7 @@ fn all_ok<T>(results: Vec<Result<T, Error>>) {
 }
 
 fn generated(store: &PostgresStore, count: usize) -> Vec<Key> {
-    let keys = store.generate_many(&vec![(Some("lobster"), None); count]);
+    let keys = store.generate_many(&vec![SessionFields::new(Some("lobster"), None); count]);
     keys.into_iter().map(Result::unwrap).collect()
 }
 

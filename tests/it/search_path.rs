@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use session_postgres::{Error, Period, Pruner, Store};
+use session_postgres::{Error, Period, Pruner, SessionFields, Store};
 
 use crate::support::{database::Schema, wait_until};
 
@@ -67,7 +67,10 @@ fn functions_and_operators_of_other_roles_are_not_called() {
         ));
         store.clear(&key).unwrap();
 
-        let made = store.generate_many(&[(Some("a"), None), (None, None)]);
+        let made = store.generate_many(&[
+            SessionFields::new(Some("a"), None),
+            SessionFields::new(None, None),
+        ]);
         let keys: Vec<_> = made.iter().map(|key| key.as_ref().unwrap()).collect();
         for result in [
             store.set_many(&[(keys[0], "b", None), (keys[1], "c", None)]),

@@ -3,7 +3,8 @@
 use std::{cell::RefCell, error::Error as _};
 
 use session_postgres::{
-    Error, Key, MemoryStore, Period, PostgresStore, Session, Store, postgres::NoTls, r2d2::Pool,
+    Error, Key, MemoryStore, Period, PostgresStore, Session, SessionFields, Store, postgres::NoTls,
+    r2d2::Pool,
 };
 
 use crate::support::database::{Manager, Schema};
@@ -31,10 +32,7 @@ fn assert_hides(text: &str, key: &Key) {
 fn debug_shows_no_key_and_no_value() {
     let key = Key::generate().unwrap();
     assert_eq!(format!("{key:?} {key:#?}"), "Key(..) Key(..)");
-    let session = Session {
-        value: VALUE.into(),
-        period: Period::HOUR,
-    };
+    let session = Session::new(VALUE.into(), Period::HOUR);
     assert!(!format!("{session:?} {session:#?}").contains(VALUE));
 
     let schema = Schema::new();
@@ -171,7 +169,10 @@ fn no_log_shows_a_key_or_value() {
             .unwrap();
         store.get(&keys[0]).unwrap();
         keys.push(store.rotate(&keys[0]).unwrap());
-        for key in store.generate_many(&[(Some(value), None), (Some(value), None)]) {
+        for key in store.generate_many(&[
+            SessionFields::new(Some(value), None),
+            SessionFields::new(Some(value), None),
+        ]) {
             keys.push(key.unwrap());
         }
         store.get_many(&[&keys[2], &keys[3]]);

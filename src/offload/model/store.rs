@@ -1,6 +1,7 @@
 //! The store of the models: it answers with the key, and counts its callers.
 
 use std::{
+    num::NonZeroUsize,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
@@ -13,7 +14,9 @@ use shuttle::{
     thread,
 };
 
-use crate::{Error, Key, Period, Session, Store, deadline::Deadline};
+use crate::{
+    Error, Key, OwnedSession, Period, Pruned, Session, SessionFields, Store, deadline::Deadline,
+};
 
 /// A store that answers with the key and records it.
 #[derive(Default)]
@@ -91,10 +94,7 @@ fn too_late() -> Error {
 }
 
 fn answer(key: &Key) -> Result<Session, Error> {
-    Ok(Session {
-        value: key.to_string(),
-        period: Period::MAX,
-    })
+    Ok(Session::new(key.to_string(), Period::MAX))
 }
 
 impl Store for Echo {
@@ -104,16 +104,12 @@ impl Store for Echo {
 
     fn set_default_period(&self, _: Period) {}
 
-    fn generate(&self, _: Option<&str>, _: Option<Period>) -> Result<Key, Error> {
+    fn generate_many(&self, _: &[SessionFields<'_>]) -> Vec<Result<Key, Error>> {
         unreachable!("no model calls this")
     }
 
     fn clear(&self, _: &Key) -> Result<(), Error> {
         unreachable!("no model calls this")
-    }
-
-    fn get(&self, key: &Key) -> Result<Session, Error> {
-        self.get_many(&[key]).remove(0)
     }
 
     fn set(&self, _: &Key, _: &str, _: Option<Period>) -> Result<(), Error> {
@@ -130,8 +126,51 @@ impl Store for Echo {
         Ok(())
     }
 
-    fn rotate(&self, _: &Key) -> Result<Key, Error> {
+    fn rotate_to(&self, _: &Key, _: &Key, _: SessionFields<'_>) -> Result<(), Error> {
         unreachable!("no model calls this")
+    }
+
+    fn set_owner(&self, _: &Key, _: Option<&str>) -> Result<(), Error> {
+        unreachable!("no model calls this")
+    }
+
+    fn owned(&self, _: &str) -> Result<Vec<OwnedSession>, Error> {
+        unreachable!("no model calls this")
+    }
+
+    fn clear_owned(&self, _: &str, _: Option<&Key>) -> Result<u64, Error> {
+        unreachable!("no model calls this")
+    }
+
+    fn clear_handle(&self, _: &str, _: &str) -> Result<bool, Error> {
+        unreachable!("no model calls this")
+    }
+
+    fn prune_pass(&self, _: u64) -> Pruned {
+        unreachable!("no model calls this")
+    }
+
+    fn renew_many(&self, _: &[(&Key, Option<Period>)]) -> Vec<Result<Session, Error>> {
+        unreachable!("no model calls this")
+    }
+
+    fn try_clear_many(&self, _: &[&Key]) -> Vec<Result<(), Error>> {
+        unreachable!("no model calls this")
+    }
+
+    fn try_set_many(&self, _: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
+        unreachable!("no model calls this")
+    }
+
+    fn try_insert_many(
+        &self,
+        _: &[(&Key, Option<&str>, Option<Period>)],
+    ) -> Vec<Result<(), Error>> {
+        unreachable!("no model calls this")
+    }
+
+    fn parallelism(&self) -> NonZeroUsize {
+        NonZeroUsize::MIN
     }
 
     fn update(
@@ -149,6 +188,11 @@ impl Store for Echo {
         }
         self.serve(keys.iter().map(|key| key.as_str()));
         keys.iter().map(|key| answer(key)).collect()
+    }
+
+    fn touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
+        let touch = |(key, expiry): &(&Key, _)| self.touch(key, *expiry);
+        calls.iter().map(touch).collect()
     }
 
     fn try_touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {

@@ -4,7 +4,12 @@ use postgres::{Row, types::Type};
 
 use crate::{
     Key,
-    pg::connection::{Connection, StatementError},
+    pg::{
+        PostgresStore,
+        connection::{Connection, StatementError},
+        names::{HASHED_KEY, Names, PLAIN_KEY, ValueType},
+    },
+    session::MAX_OWNER_BYTES,
 };
 
 /// Parameters: the quoted name.
@@ -14,31 +19,32 @@ const COLUMNS: &str = "SELECT attname::text, pg_catalog.format_type(atttypid, at
      WHERE attrelid = $1::text::regclass::oid AND attnum > 0 AND NOT attisdropped \
      ORDER BY attnum";
 
-/// The collation of the key, if it is nondeterministic. Parameters: the quoted name.
-const NONDETERMINISTIC_COLLATION: &str = "SELECT attcollation::regcollation::text \
+/// The columns with a nondeterministic collation, and the collation. Parameters: the quoted name.
+const NONDETERMINISTIC_COLLATIONS: &str = "SELECT attname::text, attcollation::regcollation::text \
      FROM pg_catalog.pg_attribute \
      JOIN pg_catalog.pg_collation ON pg_collation.oid = attcollation \
-     WHERE attrelid = $1::text::regclass::oid AND attname = 'session_key' AND NOT collisdeterministic";
+     WHERE attrelid = $1::text::regclass::oid AND NOT collisdeterministic";
 
-pub(super) fn problems(connection: &mut Connection<'_>) -> Result<Vec<String>, StatementError> {
-    let columns = connection.query_catalog(COLUMNS)?;
-    let columns = columns
-        .iter()
-        .map(Column::read)
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut problems = type_problems(&columns);
-    for row in connection.query_catalog(NONDETERMINISTIC_COLLATION)? {
-        let collation: String = row.try_get(0)?;
-        problems.push(format!(
-            "column session_key has the nondeterministic collation {collation}, but must have a deterministic one, \
-             such as \"C\", because different keys can be equal otherwise"
-        ));
+pub(super) fn collation_problems(
+    connection: &mut Connection<'_>,
+    names: &Names,
+) -> Result<Vec<String>, StatementError> {
+    let mut problems = Vec::new();
+    for row in connection.query_catalog(NONDETERMINISTIC_COLLATIONS)? {
+        let (column, collation): (&str, String) = (row.try_get(0)?, row.try_get(1)?);
+        if column == names.columns.key() || column == names.columns.owner() {
+            problems.push(format!(
+                "column {column} has the nondeterministic collation {collation}, but must have a deterministic one, \
+                 such as \"C\", because different texts can be equal otherwise"
+            ));
+        }
     }
     Ok(problems)
 }
 
-struct Column {
-    name: String,
+/// A column of the table.
+pub(super) struct Column {
+    pub(super) name: String,
     /// As in SQL, for example `character(40)`.
     ty: String,
     type_id: u32,
@@ -50,6 +56,11 @@ struct Column {
 }
 
 impl Column {
+    pub(super) fn read_all(connection: &mut Connection<'_>) -> Result<Vec<Column>, StatementError> {
+        let rows = connection.query_catalog(COLUMNS)?;
+        Ok(rows.iter().map(Column::read).collect::<Result<_, _>>()?)
+    }
+
     fn read(row: &Row) -> Result<Column, postgres::Error> {
         Ok(Column {
             name: row.try_get(0)?,
@@ -72,69 +83,131 @@ impl Column {
     }
 }
 
-/// A column that the store needs: its name, a test of its type, and the type to recommend.
-type NeededColumn = (&'static str, fn(&Column) -> bool, &'static str);
+/// The requirements of a column.
+struct Needed<'a> {
+    name: &'a str,
+    fits: fn(&Column) -> bool,
+    /// The type to recommend.
+    ty: &'static str,
+    is_optional: bool,
+}
 
-const NEEDED: [NeededColumn; 3] = [
-    (
-        "session_key",
-        // With another type, the server casts the column and uses no index. A `char(n)` has the modifier n + 4.
-        |c| c.is(&Type::TEXT) || c.is(&Type::BPCHAR) && c.takes(Key::MAX_LEN as i32 + 4),
-        "char(40) or text",
-    ),
-    (
-        "expire_date",
-        // A lower precision could round the expiry date of an expired session into the future.
-        |c| c.is(&Type::TIMESTAMPTZ) && c.takes(2),
-        "timestamp (2) with time zone",
-    ),
-    (
-        "session_data",
-        |c| {
-            [Type::TEXT, Type::VARCHAR, Type::BPCHAR]
-                .iter()
-                .any(|ty| c.is(ty))
-                && c.modifier == -1
-        },
-        "text",
-    ),
-];
+/// A text whose length is not limited, or a `char` or `varchar` of at least so many characters. Their modifier is the
+/// length + 4.
+fn holds_text(column: &Column, characters: usize) -> bool {
+    let has_length = column.is(&Type::BPCHAR) || column.is(&Type::VARCHAR);
+    column.is(&Type::TEXT) || has_length && column.takes(characters as i32 + 4)
+}
 
-fn type_problems(columns: &[Column]) -> Vec<String> {
-    let mut problems = Vec::new();
-    for (name, fits, ty) in NEEDED {
-        match columns.iter().find(|column| column.name == name) {
-            None => problems.push(format!("column {name} of type {ty} is missing")),
-            Some(column) if name == "session_key" && column.is(&Type::VARCHAR) => {
-                problems.push(format!(
-                    "column {name} is {}, but must be {ty}, because calls use no index for it",
-                    column.ty
-                ));
+fn holds_value(column: &Column) -> bool {
+    [Type::TEXT, Type::VARCHAR, Type::BPCHAR]
+        .iter()
+        .any(|ty| column.is(ty))
+        && column.modifier == -1
+}
+
+impl PostgresStore {
+    fn needed_columns(&self) -> [Needed<'_>; 5] {
+        let names = &self.names.columns;
+        [
+            Needed {
+                name: names.key(),
+                // With another type, the server casts the column and uses no index.
+                fits: |column| holds_text(column, Key::LEN),
+                ty: "char(40), varchar(40) or longer, or text",
+                is_optional: false,
+            },
+            Needed {
+                name: names.expiry(),
+                // A lower precision could round the expiry date of an expired session into the future.
+                fits: |column| column.is(&Type::TIMESTAMPTZ) && column.takes(2),
+                ty: "timestamp (2) with time zone",
+                is_optional: false,
+            },
+            Needed {
+                name: names.value(),
+                fits: match self.value_type {
+                    ValueType::Text => holds_value,
+                    ValueType::Json => |column| column.is(&Type::JSON),
+                    ValueType::Jsonb => |column| column.is(&Type::JSONB),
+                },
+                ty: self.value_type.name(),
+                is_optional: false,
+            },
+            Needed {
+                name: names.created(),
+                fits: |column| column.is(&Type::TIMESTAMPTZ),
+                ty: "timestamp with time zone",
+                is_optional: self.max_age.is_none(),
+            },
+            Needed {
+                name: names.owner(),
+                fits: |column| holds_text(column, MAX_OWNER_BYTES),
+                ty: "text",
+                is_optional: true,
+            },
+        ]
+    }
+
+    pub(super) fn column_problems(&self, columns: &[Column]) -> Vec<String> {
+        let needed = self.needed_columns();
+        let mut problems = Vec::new();
+        for need in &needed {
+            let (name, ty) = (need.name, need.ty);
+            match columns.iter().find(|column| column.name == name) {
+                None if need.is_optional => {}
+                None => problems.push(self.missing(need, columns)),
+                Some(column) if !(need.fits)(column) => {
+                    problems.push(format!("column {name} is {}, but must be {ty}", column.ty));
+                }
+                Some(column) if column.is_generated => {
+                    problems.push(format!(
+                        "column {name} is generated, so nothing can be stored in it"
+                    ));
+                }
+                Some(column) if name == self.names.columns.value() && column.not_null => {
+                    problems.push(format!(
+                        "column {name} is NOT NULL, so no session can be unset"
+                    ));
+                }
+                Some(column) if name == self.names.columns.created() && !column.has_default => {
+                    problems.push(format!(
+                        "column {name} has no default, so the age of new sessions is unknown: set its default to now()"
+                    ));
+                }
+                Some(column) if name == self.names.columns.owner() && column.not_null => {
+                    problems.push(format!(
+                        "column {name} is NOT NULL, so no session can be without an owner"
+                    ));
+                }
+                Some(_) => {}
             }
-            Some(column) if !fits(column) => {
-                problems.push(format!("column {name} is {}, but must be {ty}", column.ty));
-            }
-            Some(column) if column.is_generated => {
-                problems.push(format!(
-                    "column {name} is generated, so nothing can be stored in it"
-                ));
-            }
-            Some(column) if name == "session_data" && column.not_null => {
-                problems.push(format!(
-                    "column {name} is NOT NULL, so no session can be unset"
-                ));
-            }
-            Some(_) => {}
+        }
+        let others = columns
+            .iter()
+            .filter(|column| needed.iter().all(|need| need.name != column.name));
+        for column in others.filter(|column| column.not_null && !column.has_default) {
+            problems.push(format!(
+                "column {} is NOT NULL without a default, so no session can be added",
+                column.name
+            ));
+        }
+        problems
+    }
+
+    fn missing(&self, need: &Needed<'_>, columns: &[Column]) -> String {
+        let (name, ty) = (need.name, need.ty);
+        let has = |name: &str| columns.iter().any(|column| column.name == name);
+        match name {
+            HASHED_KEY if has(PLAIN_KEY) => format!(
+                "its keys are not hashed, because it has the column {PLAIN_KEY} instead of {HASHED_KEY}: run \
+                 sql/hash-keys.sql, or turn off the option `hash_keys`"
+            ),
+            PLAIN_KEY if has(HASHED_KEY) => format!(
+                "its keys are hashed, because it has the column {HASHED_KEY} instead of {PLAIN_KEY}: turn on the option \
+                 `hash_keys`"
+            ),
+            _ => format!("column {name} of type {ty} is missing"),
         }
     }
-    let others = columns
-        .iter()
-        .filter(|column| NEEDED.iter().all(|need| need.0 != column.name));
-    for column in others.filter(|column| column.not_null && !column.has_default) {
-        problems.push(format!(
-            "column {} is NOT NULL without a default, so no session can be added",
-            column.name
-        ));
-    }
-    problems
 }

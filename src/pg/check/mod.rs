@@ -4,6 +4,7 @@ mod columns;
 mod kind_of_table;
 mod publications;
 
+use self::columns::Column;
 use super::{
     PostgresStore,
     connection::{Connection, StatementError},
@@ -13,13 +14,10 @@ use crate::Error;
 /// Parameters: one that is not used.
 const ENCODING: &str = "SELECT pg_catalog.getdatabaseencoding()::text";
 
-/// Whether an index begins with the key. Parameters: the quoted name.
-const KEY_HAS_INDEX: &str = "SELECT EXISTS ( \
-         SELECT FROM pg_catalog.pg_index \
-         JOIN pg_catalog.pg_attribute ON attrelid = indrelid AND attnum = indkey[0] \
-         WHERE indrelid = $1::text::regclass::oid AND attname = 'session_key' \
-         AND indisvalid AND indpred IS NULL \
-     )";
+/// The columns with which an index begins, and whether the index has all rows. Parameters: the quoted name.
+const INDEXED: &str = "SELECT attname::text, indpred IS NULL FROM pg_catalog.pg_index \
+     JOIN pg_catalog.pg_attribute ON attrelid = indrelid AND attnum = indkey[0] \
+     WHERE indrelid = $1::text::regclass::oid AND indisvalid";
 
 /// Whether a unique index is deferrable. `ON CONFLICT` cannot use such an index. Parameters: the quoted name.
 const HAS_DEFERRABLE: &str = "SELECT EXISTS ( \
@@ -41,7 +39,8 @@ impl PostgresStore {
     /// - views, foreign tables, tables distributed by Citus, and partitions that are foreign tables;
     /// - columns that are missing, have another type, are generated, or are `NOT NULL` although the store does not
     ///   always set them;
-    /// - a key without an index or with a nondeterministic collation;
+    /// - a key without an index or with a nondeterministic collation, and an owner without an index;
+    /// - hashed keys if [`hash_keys`](crate::PostgresStoreBuilder::hash_keys) is off, and other keys if it is on;
     /// - a `DEFERRABLE` unique constraint;
     /// - a database whose encoding is not UTF8;
     /// - a publication whose tables have no suitable replica identity, so that the server refuses updates or
@@ -72,7 +71,7 @@ impl PostgresStore {
             Ok(())
         } else {
             Err(Error::UnfitTable {
-                table: self.table.to_string(),
+                table: self.names.table.to_string(),
                 problems,
             })
         }
@@ -86,7 +85,9 @@ impl PostgresStore {
         }
         // Some foreign tables and Citus fail to plan a statement.
         let is_plannable = problems.is_empty();
-        problems.extend(columns::problems(connection)?);
+        let columns = Column::read_all(connection)?;
+        problems.extend(self.column_problems(&columns));
+        problems.extend(columns::collation_problems(connection, &self.names)?);
         for row in connection.query_catalog(ENCODING)? {
             let encoding: String = row.try_get(0)?;
             if encoding != "UTF8" {
@@ -95,10 +96,7 @@ impl PostgresStore {
                 ));
             }
         }
-        if !connection.catalog_says(KEY_HAS_INDEX)? {
-            let problem = "no index begins with session_key, so each call reads the whole table";
-            problems.push(problem.to_owned());
-        }
+        problems.extend(self.index_problems(connection, &columns)?);
         if connection.catalog_says(HAS_DEFERRABLE)? {
             let problem = "a unique constraint of it is DEFERRABLE, so no session can be inserted";
             problems.push(problem.to_owned());
@@ -110,7 +108,34 @@ impl PostgresStore {
             ));
         }
         if is_plannable {
-            problems.extend(publications::problems(connection, &self.table)?);
+            problems.extend(publications::problems(connection, &self.names)?);
+        }
+        Ok(problems)
+    }
+
+    fn index_problems(
+        &self,
+        connection: &mut Connection<'_>,
+        columns: &[Column],
+    ) -> Result<Vec<String>, StatementError> {
+        let (key, owner) = (self.names.columns.key(), self.names.columns.owner());
+        let (mut key_has_index, mut owner_has_index) = (false, false);
+        for row in connection.query_catalog(INDEXED)? {
+            let (column, has_all_rows): (&str, bool) = (row.try_get(0)?, row.try_get(1)?);
+            key_has_index |= column == key && has_all_rows;
+            owner_has_index |= column == owner;
+        }
+        let mut problems = Vec::new();
+        if !key_has_index {
+            problems.push(format!(
+                "no index begins with {key}, so each call reads the whole table"
+            ));
+        }
+        if !owner_has_index && columns.iter().any(|column| column.name == owner) {
+            problems.push(format!(
+                "no index begins with {owner}, so `owned` and `clear_owned` read the whole table: see \
+                 sql/add-columns.sql"
+            ));
         }
         Ok(problems)
     }

@@ -4,13 +4,13 @@ use postgres::error::SqlState;
 
 use crate::pg::{
     connection::{Connection, StatementError},
-    table_name::TableName,
+    names::Names,
 };
 
 /// Statements that the server plans and does not execute. It refuses them as it would refuse the store's own, if a
 /// publication of the table or of one of its partitions does not allow them.
 const PLANS: [(&str, &str); 2] = [
-    ("UPDATE", "EXPLAIN UPDATE {table} SET session_data = NULL"),
+    ("UPDATE", "EXPLAIN UPDATE {table} SET {value} = NULL"),
     ("DELETE", "EXPLAIN DELETE FROM {table}"),
 ];
 
@@ -19,12 +19,11 @@ const SYNTAX_OR_ACCESS: &str = "42";
 
 pub(super) fn problems(
     connection: &mut Connection<'_>,
-    table: &TableName,
+    names: &Names,
 ) -> Result<Vec<String>, StatementError> {
     let mut problems = Vec::new();
     for (verb, plan) in PLANS {
-        let plan = plan.replace("{table}", &table.to_string());
-        let error = match connection.execute(&plan) {
+        let error = match connection.execute(&names.fill(plan)) {
             Ok(()) => continue,
             Err(StatementError::Driver(error)) => error,
             Err(error) => return Err(error),

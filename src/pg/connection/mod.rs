@@ -14,7 +14,8 @@ use std::{
 };
 
 use postgres::{
-    Client, Row,
+    Client, Row, SimpleQueryMessage,
+    error::SqlState,
     types::{ToSql, Type},
 };
 use postgres_connect::{CancelGuard, Cancelled};
@@ -28,6 +29,10 @@ const MAX_IDLE_UNTESTED: Duration = Duration::from_millis(500);
 
 /// The time limit of a test whether a connection is alive.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Returns whether this statement, or the `BEGIN` sent together with it, has begun the transaction.
+const IS_NEW: &str =
+    "SELECT pg_catalog.now() OPERATOR(pg_catalog.=) pg_catalog.statement_timestamp()";
 
 /// A connection during one attempt at an operation.
 pub(super) struct Connection<'a> {
@@ -43,6 +48,8 @@ pub(super) struct Connection<'a> {
     /// Whether a statement was used that an earlier operation had prepared.
     has_reused: bool,
     is_in_transaction: bool,
+    /// Whether another user of the connection had left a transaction open before the client was lent.
+    had_transaction: bool,
 }
 
 /// The possible effect of a statement if the connection breaks before the server answers.
@@ -95,6 +102,7 @@ impl<'a> Connection<'a> {
             has_answered: false,
             has_reused: false,
             is_in_transaction: false,
+            had_transaction: false,
         }
     }
 
@@ -130,7 +138,7 @@ impl<'a> Connection<'a> {
 
     /// Sends a query on the system catalog. Its parameter is the quoted name of the sessions table.
     pub(super) fn query_catalog(&mut self, sql: &str) -> Result<Vec<Row>, StatementError> {
-        let table = self.store.table.to_string();
+        let table = self.store.names.table.to_string();
         self.send(|client| client.query_typed(sql, &[(&table, Type::TEXT)]))
     }
 
@@ -140,10 +148,20 @@ impl<'a> Connection<'a> {
         Ok(rows.first().map_or(Ok(false), |row| row.try_get(0))?)
     }
 
+    /// Begins a transaction. Fails if one is open, which is then not changed.
     pub(super) fn begin(&mut self) -> Result<(), StatementError> {
         self.peer()?;
+        let began = self.send(|client| client.simple_query(&format!("BEGIN; {IS_NEW}")))?;
+        if !is_true(&began) {
+            return Err(foreign_transaction().into());
+        }
         self.is_in_transaction = true;
-        self.execute("BEGIN")
+        Ok(())
+    }
+
+    /// Notes that a transaction is open which the store has not begun, so that it is rolled back.
+    pub(super) fn must_roll_back(&mut self) {
+        self.is_in_transaction = true;
     }
 
     /// Commits. If the server does not answer, the next attempt must find out whether it has committed.
@@ -171,10 +189,40 @@ impl<'a> Connection<'a> {
         if let Some(guard) = guard {
             self.cancelled = self.cancelled.max(guard.end());
         }
-        // After a panic, `work` may have left a transaction open.
-        self.is_in_transaction |= done.is_err();
+        if !self.had_transaction {
+            // After a panic, or if the server does not say, `work` may have left one open.
+            self.is_in_transaction = !matches!(self.find_transaction(), Ok(false));
+        }
         self.clean_up();
         done.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Tests whether the connection is alive, like [`ping`](Self::ping), and finds out whether another user of it has
+    /// left a transaction open. A transaction that was aborted by an error is rolled back.
+    pub(super) fn ping_and_look(&mut self) -> Result<(), StatementError> {
+        self.had_transaction = match self.find_transaction() {
+            Err(StatementError::Driver(e))
+                if e.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) =>
+            {
+                self.execute("ROLLBACK")?;
+                false
+            }
+            found => found?,
+        };
+        Ok(())
+    }
+
+    /// Whether another user of the connection has left a transaction open.
+    pub(super) fn had_transaction(&self) -> bool {
+        self.had_transaction
+    }
+
+    /// Returns whether a transaction is open.
+    fn find_transaction(&mut self) -> Result<bool, StatementError> {
+        let limit = Deadline::within(PING_TIMEOUT);
+        let client = self.checked_out.client();
+        let is_new = limit.scope(|| client.simple_query(IS_NEW))?;
+        Ok(!is_true(&is_new))
     }
 
     /// Makes a round trip. On TCP connections that the store has opened, it has a time limit of five seconds.
@@ -245,4 +293,21 @@ impl<'a> Connection<'a> {
         let token = self.checked_out.client().cancel_token();
         self.store.canceller.guard(token, deadline)
     }
+}
+
+/// The error if another user of the connection has left a transaction open.
+pub(super) fn foreign_transaction() -> Error {
+    Error::Database(DatabaseError::new(
+        "a transaction is open on the connection that the store has not begun, so it cannot begin one: end the \
+         transaction before you give the connection to the store or back to the pool",
+    ))
+}
+
+/// Whether a query has returned true.
+fn is_true(answer: &[SimpleQueryMessage]) -> bool {
+    let rows = answer.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    rows.eq(["t"])
 }

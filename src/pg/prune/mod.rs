@@ -8,16 +8,24 @@ mod pass;
 
 use std::thread;
 
-pub(crate) use self::pass::{PruneLock, PruneProgress, PruningPass};
+use self::pass::{PruneProgress, PruningPass};
 use super::PostgresStore;
-use crate::Error;
+use crate::{Error, Pruned, Store};
 
 impl PostgresStore {
     /// Removes at most `limit` rows of expired sessions, and returns how many it has removed.
     ///
     /// Expired sessions are absent for all other calls, so their rows only take up space. This may be called at
-    /// any time and by any number of programs at once. Each row is removed by one of them. A
-    /// [`Pruner`](crate::Pruner) does the same at intervals.
+    /// any time. A [`Pruner`](crate::Pruner) does the same at intervals.
+    ///
+    /// Only one program removes rows of a table at any time. If the call finds another one doing that, it ends and
+    /// returns how many rows it has removed so far. Each statement takes an advisory lock for its transaction, so this
+    /// also works behind a pooler. This query shows which connection has the lock:
+    ///
+    /// ```sql
+    /// SELECT pid, objid::regclass FROM pg_locks
+    /// WHERE locktype = 'advisory' AND classid = 1936028531 AND objsubid = 2;
+    /// ```
     ///
     /// Other calls are hardly delayed. Each statement is a transaction that removes at most 1,000 rows, which
     /// takes some milliseconds. It skips rows that other transactions have locked. The call pauses after each
@@ -78,19 +86,26 @@ impl PostgresStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn prune(&self, limit: u64) -> Result<u64, Error> {
-        let mut pass = PruningPass::new(self, limit, PruneLock::NotNeeded);
-        let error = loop {
+        Store::prune(self, limit)
+    }
+
+    /// Goes once around the table.
+    pub(super) fn prune_once(&self, limit: u64) -> Pruned {
+        let mut pass = PruningPass::new(self, limit);
+        let (is_skipped, error) = loop {
             match pass.step() {
                 Ok(PruneProgress::More) if pass.has_time_for_another() => {
                     thread::sleep(pass.pause());
                 }
-                Ok(_) => break pass.refusal,
-                Err(e) => break Some(e),
+                Ok(PruneProgress::LockedOut) => break (true, None),
+                Ok(_) => break (false, pass.refusal),
+                Err(e) => break (false, Some(e)),
             }
         };
-        match error {
-            Some(e) if pass.removed == 0 => Err(e),
-            _ => Ok(pass.removed),
+        Pruned {
+            removed: pass.removed,
+            is_skipped,
+            error,
         }
     }
 }

@@ -42,34 +42,25 @@ const MAX_REFUSED: u64 = 1000;
 const LOCK_CLASS: i32 = 0x7365_7373;
 
 /// One pass around the table.
-pub(crate) struct PruningPass<'a> {
+pub(super) struct PruningPass<'a> {
     store: &'a PostgresStore,
-    lock: PruneLock,
     limit: u64,
     scan: BlockScan,
     /// The most rows that the next statement removes.
     rows: u64,
     /// How long the last statement took.
     took: Duration,
-    pub(crate) removed: u64,
+    pub(super) removed: u64,
     /// How many expired rows of the next blocks cannot be removed. The next statement skips so many.
     skipped: u64,
     /// How many rows the server has refused to remove.
     refused: u64,
     /// Why it refused the first.
-    pub(crate) refusal: Option<Error>,
-}
-
-/// Whether a pass needs the table's advisory lock.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PruneLock {
-    NotNeeded,
-    /// Each statement tries to get the lock, so that only one such pass removes rows at any time.
-    Needed,
+    pub(super) refusal: Option<Error>,
 }
 
 /// How a pass continues after a statement.
-pub(crate) enum PruneProgress {
+pub(super) enum PruneProgress {
     More,
     /// The pass has gone around the whole table, or has reached its limit of rows removed or refused.
     Done,
@@ -78,10 +69,9 @@ pub(crate) enum PruneProgress {
 }
 
 impl<'a> PruningPass<'a> {
-    pub(crate) fn new(store: &'a PostgresStore, limit: u64, lock: PruneLock) -> PruningPass<'a> {
+    pub(super) fn new(store: &'a PostgresStore, limit: u64) -> PruningPass<'a> {
         PruningPass {
             store,
-            lock,
             limit,
             scan: BlockScan::from(store.next_block_to_prune.load(Ordering::Relaxed)),
             rows: MIN_ROWS,
@@ -94,7 +84,7 @@ impl<'a> PruningPass<'a> {
     }
 
     /// Sends one statement. If it fails, sends another to find out whether the error concerns its rows.
-    pub(crate) fn step(&mut self) -> Result<PruneProgress, Error> {
+    pub(super) fn step(&mut self) -> Result<PruneProgress, Error> {
         let rows = self.rows.min(self.limit - self.removed);
         if rows == 0 {
             return Ok(PruneProgress::Done);
@@ -158,13 +148,13 @@ impl<'a> PruningPass<'a> {
 
     fn send(&self, rows: u64) -> Result<PruneAnswer, Error> {
         let sql = &self.store.sql.prune;
-        let table = self.store.table.to_string();
+        let table = self.store.names.table.to_string();
         let numbers = [self.scan.next, self.scan.end(), rows, self.skipped];
         let numbers = numbers.map(|n| n as i64);
-        let class = (self.lock == PruneLock::Needed).then_some(LOCK_CLASS);
         self.store.with_connection(|connection| {
             let [from, until, rows, skipped] = &numbers;
-            let params: [&(dyn ToSql + Sync); 6] = [&table, from, until, rows, &class, skipped];
+            let params: [&(dyn ToSql + Sync); 6] =
+                [&table, from, until, rows, &LOCK_CLASS, skipped];
             let answer = connection.query(sql, &params, Effect::None)?;
             let Some(row) = answer.first() else {
                 return Ok(PruneAnswer::default());
@@ -179,7 +169,7 @@ impl<'a> PruningPass<'a> {
     }
 
     /// How long to wait before the next statement, so that other callers get the server.
-    pub(crate) fn pause(&self) -> Duration {
+    pub(super) fn pause(&self) -> Duration {
         (self.took * PAUSE_RATIO).min(MAX_PAUSE)
     }
 

@@ -1,6 +1,6 @@
 //! Calls of a batch that the server rejects.
 
-use session_postgres::{Error, Key, Store};
+use session_postgres::{Error, Key, SessionFields, Store};
 
 use super::{counted, generated, statements};
 use crate::support::{database::Schema, role::Role};
@@ -35,7 +35,11 @@ fn a_call_that_the_server_rejects_does_not_fail_other_calls() {
         );
     }
 
-    let made = store.generate_many(&[(Some("good"), None), (Some("bad"), None), (None, None)]);
+    let made = store.generate_many(&[
+        SessionFields::new(Some("good"), None),
+        SessionFields::new(Some("bad"), None),
+        SessionFields::new(None, None),
+    ]);
     assert!(made[0].is_ok() && made[1].is_err() && made[2].is_ok());
     assert_eq!(schema.count("true"), 102);
     let new: Vec<_> = (0..3).map(|_| Key::generate().unwrap()).collect();
@@ -85,9 +89,9 @@ fn a_row_level_policy_rejects_only_the_call_that_violates_it() {
     );
     let store = role.store();
     let calls = [
-        (Some("a"), None),
-        (Some("too long"), None),
-        (Some("c"), None),
+        SessionFields::new(Some("a"), None),
+        SessionFields::new(Some("too long"), None),
+        SessionFields::new(Some("c"), None),
     ];
     let made = store.generate_many(&calls);
     assert!(made[0].is_ok() && made[2].is_ok(), "{made:?}");
@@ -123,7 +127,9 @@ fn a_missing_privilege_costs_at_most_three_statements() {
     let inserts: Vec<_> = new.iter().map(|key| (key, None, None)).collect();
     let calls: [&dyn Fn() -> Vec<Result<(), Error>>; 4] = [
         &|| {
-            let made = store.generate_many(&[(None, None); 256]).into_iter();
+            let made = store
+                .generate_many(&[SessionFields::new(None, None); 256])
+                .into_iter();
             made.map(|made| made.map(drop)).collect()
         },
         &|| store.set_many(&sets),

@@ -5,13 +5,13 @@ mod locks;
 mod same_session;
 mod size;
 
-use session_postgres::{Error, Key, PostgresStore, Store, postgres::NoTls};
+use session_postgres::{Error, Key, PostgresStore, SessionFields, Store, postgres::NoTls};
 
 use crate::support::{database::Schema, proxy::Proxy};
 
 /// Creates `count` sessions with the value `old`.
 fn generated(store: &impl Store, count: usize) -> Vec<Key> {
-    let keys = store.generate_many(&vec![(Some("old"), None); count]);
+    let keys = store.generate_many(&vec![SessionFields::new(Some("old"), None); count]);
     keys.into_iter().map(Result::unwrap).collect()
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use session_postgres::{
-    Error, Key, Period, PostgresStore, Store,
+    Error, Key, Period, PostgresStore, SessionFields, Store,
     postgres::{Config, NoTls},
     r2d2::Pool,
 };
@@ -89,7 +89,10 @@ fn a_generate_that_is_cut_creates_one_session() {
             .unwrap();
         assert_eq!(schema.count("true"), before + 2);
 
-        let calls = [(Some("a"), None), (Some("b"), None)];
+        let calls = [
+            SessionFields::new(Some("a"), None),
+            SessionFields::new(Some("b"), None),
+        ];
         let keys = cut.during(|| store.generate_many(&calls));
         let keys: Vec<_> = keys.into_iter().map(Result::unwrap).collect();
         assert_eq!(store.get(&keys[1]).unwrap().value, "b");
@@ -305,7 +308,12 @@ fn a_write_that_is_cut_and_cannot_reconnect_has_an_unknown_outcome() {
             Break::AfterStatement,
         ),
         (
-            |store, _| store.generate_many(&[(None, None); 2]).remove(0).map(drop),
+            |store, _| {
+                store
+                    .generate_many(&[SessionFields::new(None, None); 2])
+                    .remove(0)
+                    .map(drop)
+            },
             Break::AfterStatement,
         ),
         (

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use session_postgres::{Error, Key, PostgresStore, Store};
+use session_postgres::{Error, Key, PostgresStore, SessionFields, Store};
 use throwaway_postgres::Server;
 
 use super::{kill_backends, named_pool};
@@ -96,7 +96,10 @@ fn call_every_verb(
         Err(Error::Disconnected(_)) => drop(unknown.fetch_add(1, Ordering::Relaxed)),
         Err(error) => panic!("{error:?}"),
     }
-    let gone = store.generate_many(&[(Some("gone"), None), (None, None)]);
+    let gone = store.generate_many(&[
+        SessionFields::new(Some("gone"), None),
+        SessionFields::new(None, None),
+    ]);
     for key in gone.into_iter().map(Result::unwrap) {
         until_known(|| store.clear(&key));
     }

@@ -1,6 +1,6 @@
 //! Batches: the calls named `_many`.
 
-use session_postgres::{Error, Key, Period, Store};
+use session_postgres::{Error, Key, Period, SessionFields, Store};
 
 use super::{HOUR, ZERO, is_about, is_not_found, value};
 use crate::support::key;
@@ -78,7 +78,11 @@ fn each_call_of_a_batch_gets_its_own_result_in_order(store: &dyn Store) {
     assert!(store.clear_many(&keys).iter().all(Result::is_ok));
     assert!(store.get_many(&keys).into_iter().all(is_not_found));
 
-    let made = store.generate_many(&[(Some("x"), HOUR), (None, None), (Some("y"), ZERO)]);
+    let made = store.generate_many(&[
+        SessionFields::new(Some("x"), HOUR),
+        SessionFields::new(None, None),
+        SessionFields::new(Some("y"), ZERO),
+    ]);
     assert_eq!(value(store, made[0].as_ref().unwrap()), "x");
     assert!(is_about(
         store.get(made[0].as_ref().unwrap()).unwrap().period,
@@ -110,9 +114,9 @@ fn an_invalid_call_does_not_affect_the_others_of_its_batch(store: &dyn Store) {
     );
 
     let made = store.generate_many(&[
-        (Some("\0"), None),
-        (Some("good"), None),
-        (None, Some(Period::MIN)),
+        SessionFields::new(Some("\0"), None),
+        SessionFields::new(Some("good"), None),
+        SessionFields::new(None, Some(Period::MIN)),
     ]);
     assert!(matches!(made[0], Err(Error::InvalidValue(_))));
     assert_eq!(value(store, made[1].as_ref().unwrap()), "good");
@@ -177,7 +181,7 @@ fn a_batch_of_ten_thousand_calls_works(store: &dyn Store) {
     let values: Vec<_> = (0..10_000).map(|i| i.to_string()).collect();
     let calls: Vec<_> = values
         .iter()
-        .map(|value| (Some(value.as_str()), None))
+        .map(|value| SessionFields::new(Some(value.as_str()), None))
         .collect();
     let keys: Vec<_> = store
         .generate_many(&calls)

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use session_postgres::{Error, Key, PostgresStore, Store, postgres::Client};
+use session_postgres::{Error, Key, PostgresStore, SessionFields, Store, postgres::Client};
 
 use super::{SHORT, wait_for_server};
 use crate::{
@@ -78,7 +78,7 @@ fn all_calls_of_a_batch_share_one_time_limit() {
     let schema = Schema::new();
     let keys = schema
         .store()
-        .generate_many(&[(Some("lobster"), None); CALLS]);
+        .generate_many(&[SessionFields::new(Some("lobster"), None); CALLS]);
     let keys: Vec<_> = keys.into_iter().map(Result::unwrap).collect();
     let store = schema.builder().timeout(SHORT).from_pool(schema.pool(1));
     let mut holder = schema.client();

@@ -1,7 +1,7 @@
 //! A sequence of steps on a store, checked against the model.
 
 use proptest::sample::Index;
-use session_postgres::{Error, Key, Period, Store, postgres::Client};
+use session_postgres::{Error, Key, Period, SessionFields, Store, postgres::Client};
 
 use super::{
     contract::{Returned, State, after_some_order, done, found, leaves},
@@ -68,7 +68,11 @@ impl<'a> Run<'a> {
                     .iter()
                     .map(|(value, expiry)| (value.as_ref().map(|v| v.0.as_str()), *expiry))
                     .collect();
-                let results = self.store.generate_many(&calls);
+                let fields = calls.iter();
+                let fields: Vec<_> = fields
+                    .map(|call| SessionFields::new(call.0, call.1))
+                    .collect();
+                let results = self.store.generate_many(&fields);
                 is_one_for_each(results.len(), calls.len())?;
                 for ((value, expiry), made) in calls.into_iter().zip(results) {
                     self.made(value, expiry, made)?;

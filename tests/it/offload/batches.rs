@@ -1,6 +1,8 @@
 //! Calls that wait together are executed in one batch.
 
-use session_postgres::{AsyncStore, Error, Key, Offload, OffloadBuilder, PostgresStore, Store};
+use session_postgres::{
+    AsyncStore, Error, Key, Offload, OffloadBuilder, PostgresStore, SessionFields, Store,
+};
 use tokio::{runtime::Runtime, task::JoinSet, time::timeout};
 
 use super::{
@@ -188,7 +190,7 @@ fn a_batch_reads_at_most_16_mib() {
     let schema = Schema::new();
     let inner = schema.store();
     let value = "x".repeat(SIZE);
-    let keys = inner.generate_many(&[(Some(&*value), None); CALLS]);
+    let keys = inner.generate_many(&[SessionFields::new(Some(&*value), None); CALLS]);
     let keys: Vec<_> = keys.into_iter().map(Result::unwrap).collect();
     let store = Offload::builder().max_concurrency(1).build(inner);
     let runtime = runtime();

@@ -5,17 +5,20 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use session_postgres::{Error, Key, MemoryStore, Offload, OffloadBuilder, Period, Session, Store};
+use session_postgres::{Error, Key, MemoryStore, Offload, OffloadBuilder, Session, Store};
 use tokio::task::JoinHandle;
 
 use super::{
     gate::{Gate, Opener},
     spawn,
 };
+use crate::support::wrapper::{Around, Wrapper};
 
 /// A store in memory behind a gate, which records the batches that pass the gate.
+pub(super) type GatedStore = Wrapper<Gated>;
+
 #[derive(Clone, Default)]
-pub(super) struct GatedStore(Arc<Inner>);
+pub(super) struct Gated(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -30,7 +33,7 @@ struct Inner {
 /// `get` panics if it is called with this key.
 pub(super) const PANICKING_KEY: &str = "bad";
 
-impl GatedStore {
+impl Gated {
     pub(super) fn open(&self) {
         self.0.gate.open();
     }
@@ -56,77 +59,25 @@ impl GatedStore {
     pub(super) fn batches(&self) -> Vec<(&'static str, usize)> {
         self.0.batches.lock().unwrap().clone()
     }
-
-    /// Returns the store behind the gate.
-    pub(super) fn inner(&self) -> &MemoryStore {
-        &self.0.store
-    }
 }
 
-impl Store for GatedStore {
-    fn default_period(&self) -> Period {
-        self.0.store.default_period()
+impl Around for Gated {
+    type Inner = MemoryStore;
+
+    fn inner(&self) -> &MemoryStore {
+        &self.0.store
     }
 
-    fn set_default_period(&self, period: Period) {
-        self.0.store.set_default_period(period);
-    }
-
-    fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {
-        self.pass("generate", 1);
-        self.0.store.generate(value, expiry)
-    }
-
-    fn clear(&self, key: &Key) -> Result<(), Error> {
-        self.pass("clear", 1);
-        self.0.store.clear(key)
-    }
-
-    fn get(&self, key: &Key) -> Result<Session, Error> {
-        self.pass("get", 1);
-        assert_ne!(key.as_str(), PANICKING_KEY);
-        self.0.store.get(key)
-    }
-
-    fn set(&self, key: &Key, value: &str, expiry: Option<Period>) -> Result<(), Error> {
-        self.pass("set", 1);
-        self.0.store.set(key, value, expiry)
-    }
-
-    fn insert(&self, key: &Key, value: Option<&str>, expiry: Option<Period>) -> Result<(), Error> {
-        self.pass("insert", 1);
-        self.0.store.insert(key, value, expiry)
-    }
-
-    fn touch(&self, key: &Key, expiry: Option<Period>) -> Result<(), Error> {
-        self.pass("touch", 1);
-        self.0.store.touch(key, expiry)
-    }
-
-    fn rotate(&self, key: &Key) -> Result<Key, Error> {
-        self.pass("rotate", 1);
-        self.0.store.rotate(key)
-    }
-
-    fn update(
+    fn around<T>(
         &self,
-        key: &Key,
-        expiry: Option<Period>,
-        edit: &mut dyn FnMut(Option<&str>) -> Option<String>,
-    ) -> Result<Session, Error> {
-        self.pass("update", 1);
-        self.0.store.update(key, expiry, edit)
-    }
-
-    fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
-        self.pass("get", keys.len());
+        verb: &'static str,
+        keys: &[&Key],
+        calls: usize,
+        call: impl FnOnce(&MemoryStore) -> T,
+    ) -> T {
+        self.pass(verb, calls);
         assert!(keys.iter().all(|key| key.as_str() != PANICKING_KEY));
-        self.0.store.get_many(keys)
-    }
-
-    fn set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
-        self.pass("set", calls.len());
-        self.0.store.set_many(calls)
+        call(&self.0.store)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A facade over PostgreSQL, and a server whose updates a test can hold.
 
-use session_postgres::{Key, OffloadBuilder, PostgresStore, Store};
+use session_postgres::{Key, OffloadBuilder, PostgresStore, SessionFields, Store};
 
 use crate::support::{PATIENCE, database::Schema, wait_until};
 
@@ -18,7 +18,7 @@ pub(super) fn patient_store(schema: &Schema) -> PostgresStore {
 
 /// Creates `count` sessions with the value `lobster`.
 pub(super) fn keys(store: &PostgresStore, count: usize) -> Vec<Key> {
-    let keys = store.generate_many(&vec![(Some("lobster"), None); count]);
+    let keys = store.generate_many(&vec![SessionFields::new(Some("lobster"), None); count]);
     keys.into_iter().map(Result::unwrap).collect()
 }
 

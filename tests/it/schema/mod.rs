@@ -5,7 +5,7 @@ mod names;
 mod privileges;
 mod triggers;
 
-use session_postgres::{Period, PostgresStore, Store};
+use session_postgres::{Period, PostgresStore, SessionFields, Store};
 
 /// Calls every verb once, on sessions that exist.
 fn every_verb(store: &PostgresStore) {
@@ -19,7 +19,10 @@ fn every_verb(store: &PostgresStore) {
     assert_eq!(store.get(&key).unwrap().value, "crab");
     store.clear(&key).unwrap();
     store.insert(&key, None, None).unwrap();
-    let made = store.generate_many(&[(None, None), (None, None)]);
+    let made = store.generate_many(&[
+        SessionFields::new(None, None),
+        SessionFields::new(None, None),
+    ]);
     let keys: Vec<_> = made.iter().map(|key| key.as_ref().unwrap()).collect();
     assert!(store.set_many(&[(keys[0], "a", None), (keys[1], "b", None)])[1].is_ok());
     assert!(store.touch_many(&[(keys[0], Some(Period::HOUR))])[0].is_ok());

@@ -1,6 +1,6 @@
 //! Triggers on the table.
 
-use session_postgres::{Error, Key, Store};
+use session_postgres::{Error, Key, SessionFields, Store};
 
 use crate::support::database::Schema;
 
@@ -25,7 +25,10 @@ fn a_new_session_that_a_trigger_discards_is_an_error() {
         store.insert(&new[0], Some("bad"), None),
     ];
     assert!(alone.iter().all(is_discarded), "{alone:?}");
-    let made = store.generate_many(&[(Some("good"), None), (Some("bad"), None)]);
+    let made = store.generate_many(&[
+        SessionFields::new(Some("good"), None),
+        SessionFields::new(Some("bad"), None),
+    ]);
     let [good, bad] = made.try_into().unwrap();
     assert_eq!(store.get(&good.unwrap()).unwrap().value, "good");
     assert!(is_discarded(&bad.map(drop)));
@@ -50,7 +53,10 @@ fn a_new_session_that_a_trigger_stores_in_another_table_is_found() {
     );
     let key = store.generate(Some("lobster"), None).unwrap();
     assert_eq!(store.get(&key).unwrap().value, "lobster");
-    for made in store.generate_many(&[(Some("a"), None), (Some("b"), None)]) {
+    for made in store.generate_many(&[
+        SessionFields::new(Some("a"), None),
+        SessionFields::new(Some("b"), None),
+    ]) {
         store.get(&made.unwrap()).unwrap();
     }
     let new = [(); 3].map(|()| Key::generate().unwrap());

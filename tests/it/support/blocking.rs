@@ -1,8 +1,10 @@
 //! The async facade as a blocking store, so that the tests of blocking stores cover it.
 
-use std::{future::Future, sync::mpsc};
+use std::{future::Future, num::NonZeroUsize, sync::mpsc};
 
-use session_postgres::{AsyncStore, Error, Key, Offload, Period, Session, Store};
+use session_postgres::{
+    AsyncStore, Error, Key, Offload, OwnedSession, Period, Pruned, Session, SessionFields, Store,
+};
 use tokio::runtime::{Builder, Runtime};
 
 /// Waits for the future of each call on its own runtime.
@@ -42,12 +44,24 @@ impl<S: Store> Store for Blocking<S> {
         self.wait(self.store.generate(value, expiry))
     }
 
+    fn generate_with(&self, fields: SessionFields<'_>) -> Result<Key, Error> {
+        self.wait(self.store.generate_with(fields))
+    }
+
     fn clear(&self, key: &Key) -> Result<(), Error> {
         self.wait(self.store.clear(key))
     }
 
     fn get(&self, key: &Key) -> Result<Session, Error> {
         self.wait(self.store.get(key))
+    }
+
+    fn find(&self, key: &Key) -> Result<Option<Session>, Error> {
+        self.wait(self.store.find(key))
+    }
+
+    fn renew(&self, key: &Key, expiry: Option<Period>) -> Result<Session, Error> {
+        self.wait(self.store.renew(key, expiry))
     }
 
     fn set(&self, key: &Key, value: &str, expiry: Option<Period>) -> Result<(), Error> {
@@ -64,6 +78,61 @@ impl<S: Store> Store for Blocking<S> {
 
     fn rotate(&self, key: &Key) -> Result<Key, Error> {
         self.wait(self.store.rotate(key))
+    }
+
+    fn rotate_with(&self, key: &Key, changes: SessionFields<'_>) -> Result<Key, Error> {
+        self.wait(self.store.rotate_with(key, changes))
+    }
+
+    fn rotate_to(&self, key: &Key, new: &Key, changes: SessionFields<'_>) -> Result<(), Error> {
+        self.wait(self.store.rotate_to(key, new, changes))
+    }
+
+    fn set_owner(&self, key: &Key, owner: Option<&str>) -> Result<(), Error> {
+        self.wait(self.store.set_owner(key, owner))
+    }
+
+    fn owned(&self, owner: &str) -> Result<Vec<OwnedSession>, Error> {
+        self.wait(self.store.owned(owner))
+    }
+
+    fn clear_owned(&self, owner: &str, except: Option<&Key>) -> Result<u64, Error> {
+        self.wait(self.store.clear_owned(owner, except))
+    }
+
+    fn clear_handle(&self, owner: &str, handle: &str) -> Result<bool, Error> {
+        self.wait(self.store.clear_handle(owner, handle))
+    }
+
+    fn generate_many(&self, calls: &[SessionFields<'_>]) -> Vec<Result<Key, Error>> {
+        self.wait(self.store.generate_many(calls))
+    }
+
+    fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
+        self.wait(self.store.get_many(keys))
+    }
+
+    fn renew_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<Session, Error>> {
+        self.wait(self.store.renew_many(calls))
+    }
+
+    fn clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
+        self.wait(self.store.clear_many(keys))
+    }
+
+    fn set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
+        self.wait(self.store.set_many(calls))
+    }
+
+    fn insert_many(
+        &self,
+        calls: &[(&Key, Option<&str>, Option<Period>)],
+    ) -> Vec<Result<(), Error>> {
+        self.wait(self.store.insert_many(calls))
+    }
+
+    fn touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
+        self.wait(self.store.touch_many(calls))
     }
 
     /// `edit` cannot be sent to a worker. The worker sends the old value to this thread, and waits for
@@ -90,30 +159,31 @@ impl<S: Store> Store for Blocking<S> {
         self.wait(call).unwrap()
     }
 
-    fn generate_many(&self, calls: &[(Option<&str>, Option<Period>)]) -> Vec<Result<Key, Error>> {
-        self.wait(self.store.generate_many(calls))
+    fn prune_pass(&self, limit: u64) -> Pruned {
+        let prune = self.store.run(move |store| store.prune_pass(limit));
+        self.wait(prune).unwrap()
     }
 
-    fn clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
-        self.wait(self.store.clear_many(keys))
+    fn parallelism(&self) -> NonZeroUsize {
+        NonZeroUsize::MIN
     }
 
-    fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
-        self.wait(self.store.get_many(keys))
+    fn try_clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
+        self.clear_many(keys)
     }
 
-    fn set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
-        self.wait(self.store.set_many(calls))
+    fn try_set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
+        self.set_many(calls)
     }
 
-    fn insert_many(
+    fn try_insert_many(
         &self,
         calls: &[(&Key, Option<&str>, Option<Period>)],
     ) -> Vec<Result<(), Error>> {
-        self.wait(self.store.insert_many(calls))
+        self.insert_many(calls)
     }
 
-    fn touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
-        self.wait(self.store.touch_many(calls))
+    fn try_touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
+        self.touch_many(calls)
     }
 }

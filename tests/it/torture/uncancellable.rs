@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use session_postgres::{Error, Key, MemoryStore, OffloadBuilder, Period, Session, Store};
+use session_postgres::{Error, Key, MemoryStore, OffloadBuilder, Store};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
@@ -19,7 +19,10 @@ use super::{
     short_lived::{LIFE, ShortLived},
     stores::run_tasks,
 };
-use crate::support::random::{Random, seed};
+use crate::support::{
+    random::{Random, seed},
+    wrapper::{Around, Wrapper},
+};
 
 const ROUNDS: u64 = 30;
 
@@ -49,54 +52,25 @@ impl Slow {
     }
 }
 
-impl Store for Slow {
-    fn default_period(&self) -> Period {
-        self.store.default_period()
+impl Around for Slow {
+    type Inner = MemoryStore;
+
+    fn inner(&self) -> &MemoryStore {
+        &self.store
     }
 
-    fn set_default_period(&self, period: Period) {
-        self.store.set_default_period(period);
+    fn around<T>(
+        &self,
+        _: &'static str,
+        _: &[&Key],
+        _: usize,
+        call: impl FnOnce(&MemoryStore) -> T,
+    ) -> T {
+        self.slowly(call)
     }
 
     fn parallelism(&self) -> NonZeroUsize {
         NonZeroUsize::new(4).unwrap()
-    }
-
-    fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {
-        self.slowly(|store| store.generate(value, expiry))
-    }
-
-    fn clear(&self, key: &Key) -> Result<(), Error> {
-        self.slowly(|store| store.clear(key))
-    }
-
-    fn get(&self, key: &Key) -> Result<Session, Error> {
-        self.slowly(|store| store.get(key))
-    }
-
-    fn set(&self, key: &Key, value: &str, expiry: Option<Period>) -> Result<(), Error> {
-        self.slowly(|store| store.set(key, value, expiry))
-    }
-
-    fn insert(&self, key: &Key, value: Option<&str>, expiry: Option<Period>) -> Result<(), Error> {
-        self.slowly(|store| store.insert(key, value, expiry))
-    }
-
-    fn touch(&self, key: &Key, expiry: Option<Period>) -> Result<(), Error> {
-        self.slowly(|store| store.touch(key, expiry))
-    }
-
-    fn rotate(&self, key: &Key) -> Result<Key, Error> {
-        self.slowly(|store| store.rotate(key))
-    }
-
-    fn update(
-        &self,
-        key: &Key,
-        expiry: Option<Period>,
-        edit: &mut dyn FnMut(Option<&str>) -> Option<String>,
-    ) -> Result<Session, Error> {
-        self.slowly(|store| store.update(key, expiry, edit))
     }
 }
 
@@ -131,7 +105,7 @@ fn calls_of_a_facade_over_a_store_that_cannot_cancel_are_linearizable() {
 
 /// Runs a round. Returns the number of families for which the search gave up.
 fn run(runtime: &Runtime, tally: &Arc<Tally>, timeout: Duration, seed: u64) -> usize {
-    let slow = Slow::default();
+    let slow = Wrapper::<Slow>::default();
     slow.seed.store(seed, Ordering::Relaxed);
     let store = OffloadBuilder::default()
         .timeout(timeout)

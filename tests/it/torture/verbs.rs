@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use session_postgres::{AsyncStore, Error, Key, Period};
+use session_postgres::{AsyncStore, Error, Key, Period, SessionFields};
 
 use crate::concurrent::checker::{Answer, Verb};
 
@@ -135,7 +135,10 @@ pub(super) async fn generate<S: AsyncStore>(store: &S, values: &[u32], is_many: 
     let values: Vec<_> = values.iter().map(u32::to_string).collect();
     let keys = match is_many {
         true => {
-            let calls: Vec<_> = values.iter().map(|value| (Some(&**value), LIFE)).collect();
+            let calls: Vec<_> = values
+                .iter()
+                .map(|value| SessionFields::new(Some(&**value), LIFE))
+                .collect();
             store.generate_many(&calls).await
         }
         false => vec![store.generate(Some(&values[0]), LIFE).await],
