@@ -69,7 +69,9 @@
 //!   second. It can be later by 5 ms plus the duration of the save and the load, which is 10 ms in all on a fast
 //!   network.
 //! - `Expiry::OnInactivity` extends a session only if the request changes its data, because the middleware saves
-//!   nothing otherwise. `SessionManagerLayer::with_always_save(true)` saves at each request.
+//!   nothing otherwise. [`IdleTimeout`] extends a session at each request and rarely writes.
+//!   `SessionManagerLayer::with_always_save(true)` writes at each request, and makes requests fail that are in progress
+//!   while the visitor logs in or out.
 //! - A date in the past makes the session expire at once. A date outside of the range of the database becomes the
 //!   nearest date in it.
 //!
@@ -95,6 +97,8 @@
 //! [`data`](Record::data) as a JSON object. Other programs can read and write these sessions with [`Store::get`],
 //! [`Store::set`] and [`Store::insert`].
 
+mod idle_timeout;
+
 use std::{collections::HashMap, error::Error as StdError, fmt};
 
 use async_trait::async_trait;
@@ -106,9 +110,8 @@ use tower_sessions_core::{
     session_store,
 };
 
-use crate::{
-    AsyncStore, Error, Key, MAX_PERIOD, MIN_PERIOD, Offload, Period, PostgresStore, Store,
-};
+pub use self::idle_timeout::IdleTimeout;
+use crate::{AsyncStore, Error, Key, MAX_PERIOD, MIN_PERIOD, Offload, Period, Session, Store};
 
 /// The largest number of ids that a creation tries. They are random, so nearly always the first is free.
 const MAX_IDS: usize = 8;
@@ -117,7 +120,7 @@ const MAX_IDS: usize = 8;
 /// in any case, and a save does not restore a deleted session.
 const MAX_WRITES: usize = 4;
 
-/// The largest number of expired sessions that one call of [`PostgresStore::prune`] removes.
+/// The largest number of expired sessions that one call of [`Store::prune`] removes.
 const PRUNE_LIMIT: u64 = 1_000;
 
 /// The deepest nesting of a value. `serde_json` writes deeper values but cannot read them.
@@ -127,62 +130,88 @@ const MAX_DEPTH: usize = 126;
 #[async_trait]
 impl<S: Store + fmt::Debug> SessionStore for Offload<S> {
     async fn create(&self, record: &mut Record) -> session_store::Result<()> {
-        let value = encode(&record.data)?;
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let (key, period) = (key(&record.id)?, period_until(record.expiry_date));
-            match self.insert(&key, Some(&value), Some(period)).await {
-                // If the outcome is unknown, a session with an id that no visitor gets may exist.
-                Err(Error::KeyExists | Error::Disconnected(_)) if tries < MAX_IDS => {
-                    record.id = Id::default();
-                }
-                inserted => return Ok(inserted?),
-            }
-        }
+        let period = period_until(record.expiry_date);
+        create(self, record, period).await
     }
 
     async fn save(&self, record: &Record) -> session_store::Result<()> {
-        let (key, value) = (key(&record.id)?, encode(&record.data)?);
-        let period = period_until(record.expiry_date);
-        for _ in 1..MAX_WRITES {
-            match self.set(&key, &value, Some(period)).await {
-                Err(Error::Disconnected(_)) => {}
-                set => return Ok(set?),
-            }
-        }
-        Ok(self.set(&key, &value, Some(period)).await?)
+        save(self, record, period_until(record.expiry_date)).await
     }
 
     async fn load(&self, id: &Id) -> session_store::Result<Option<Record>> {
-        match self.get(&key(id)?).await {
-            Ok(session) => Ok(Some(Record {
-                id: *id,
-                data: decode(&session.value)?,
-                expiry_date: date_after(session.period),
-            })),
-            Err(Error::NotFound) => Ok(None),
-            Err(e) => Err(e.into()),
-        }
+        to_record(id, self.get(&key(id)?).await)
     }
 
     async fn delete(&self, id: &Id) -> session_store::Result<()> {
-        let key = key(id)?;
-        for _ in 1..MAX_WRITES {
-            match self.clear(&key).await {
-                Err(Error::Disconnected(_)) => {}
-                cleared => return Ok(cleared?),
-            }
-        }
-        Ok(self.clear(&key).await?)
+        delete(self, id).await
     }
 }
 
-/// Calls [`PostgresStore::prune`] until no expired session is left.
+async fn create<A: AsyncStore>(
+    store: &A,
+    record: &mut Record,
+    period: Period,
+) -> session_store::Result<()> {
+    let value = encode(&record.data)?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match store
+            .insert(&key(&record.id)?, Some(&value), Some(period))
+            .await
+        {
+            // If the outcome is unknown, a session with an id that no visitor gets may exist.
+            Err(Error::KeyExists | Error::Disconnected(_)) if tries < MAX_IDS => {
+                record.id = Id::default();
+            }
+            inserted => return Ok(inserted?),
+        }
+    }
+}
+
+async fn save<A: AsyncStore>(
+    store: &A,
+    record: &Record,
+    period: Period,
+) -> session_store::Result<()> {
+    let (key, value) = (key(&record.id)?, encode(&record.data)?);
+    for _ in 1..MAX_WRITES {
+        match store.set(&key, &value, Some(period)).await {
+            Err(Error::Disconnected(_)) => {}
+            set => return Ok(set?),
+        }
+    }
+    Ok(store.set(&key, &value, Some(period)).await?)
+}
+
+fn to_record(id: &Id, found: Result<Session, Error>) -> session_store::Result<Option<Record>> {
+    match found {
+        Ok(session) => Ok(Some(Record {
+            id: *id,
+            data: decode(&session.value)?,
+            expiry_date: date_after(session.period),
+        })),
+        Err(Error::NotFound) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+async fn delete<A: AsyncStore>(store: &A, id: &Id) -> session_store::Result<()> {
+    let key = key(id)?;
+    for _ in 1..MAX_WRITES {
+        match store.clear(&key).await {
+            Err(Error::Disconnected(_)) => {}
+            cleared => return Ok(cleared?),
+        }
+    }
+    Ok(store.clear(&key).await?)
+}
+
+/// Calls [`Store::prune`] until no expired session is left.
 #[async_trait]
-impl ExpiredDeletion for Offload<PostgresStore> {
+impl<S: Store + fmt::Debug> ExpiredDeletion for Offload<S> {
     async fn delete_expired(&self) -> session_store::Result<()> {
-        while self.run(|store| store.prune(PRUNE_LIMIT)).await?? == PRUNE_LIMIT {}
+        while self.prune(PRUNE_LIMIT).await? == PRUNE_LIMIT {}
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ mod concurrent;
 mod cookies;
 mod expiry;
 mod failures;
+mod idle_timeout;
 pub(super) mod site;
 
 use session_postgres::Period;

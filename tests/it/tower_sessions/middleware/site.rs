@@ -11,7 +11,7 @@ use axum::{
     routing::get,
 };
 use session_postgres::Period;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tower::ServiceExt;
 use tower_sessions::{Expiry, Session, SessionManagerLayer, SessionStore, session};
 
@@ -24,6 +24,10 @@ pub(crate) struct Site {
 }
 
 pub(crate) fn site(store: impl SessionStore + Clone, expiry: Expiry) -> Site {
+    site_with(SessionManagerLayer::new(store).with_expiry(expiry))
+}
+
+pub(super) fn site_with<S: SessionStore + Clone>(sessions: SessionManagerLayer<S>) -> Site {
     let linger_state = Arc::new(Linger::default());
     let router = Router::new()
         .route("/", get(|_: Session| async { "hello" }))
@@ -39,18 +43,33 @@ pub(crate) fn site(store: impl SessionStore + Clone, expiry: Expiry) -> Site {
             get(|session: Session| async move { session.clear().await }),
         )
         .route("/linger", get(linger))
+        .route("/read-slowly", get(read_slowly))
         .with_state(linger_state.clone())
-        .layer(SessionManagerLayer::new(store).with_expiry(expiry));
+        .layer(sessions);
     Site {
         router,
         linger: linger_state,
     }
 }
 
-#[derive(Default)]
 pub(super) struct Linger {
     pub(super) arrived: Notify,
     pub(super) go: Notify,
+    /// Has a permit for each page that has read its session.
+    pub(super) has_read: Semaphore,
+    /// Has a permit for each page that may answer.
+    pub(super) may_answer: Semaphore,
+}
+
+impl Default for Linger {
+    fn default() -> Linger {
+        Linger {
+            arrived: Notify::new(),
+            go: Notify::new(),
+            has_read: Semaphore::new(0),
+            may_answer: Semaphore::new(0),
+        }
+    }
 }
 
 type Answer<T> = Result<T, Failed>;
@@ -109,6 +128,14 @@ async fn linger(State(linger): State<Arc<Linger>>, session: Session) -> Answer<(
     linger.arrived.notify_one();
     linger.go.notified().await;
     Ok(())
+}
+
+/// Reads the session, then waits until the test lets it answer.
+async fn read_slowly(State(linger): State<Arc<Linger>>, session: Session) -> Answer<String> {
+    let page = peek(session).await?;
+    linger.has_read.add_permits(1);
+    linger.may_answer.acquire().await.unwrap().forget();
+    Ok(page)
 }
 
 impl Site {
