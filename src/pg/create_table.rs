@@ -56,8 +56,11 @@ impl PostgresStore {
 
     /// Returns `sql/create.sql` with the placeholders of [`Names::fill`](super::names::Names::fill).
     fn definition(&self) -> String {
+        // A name with a line break would end a comment.
+        let code = CREATE.lines().filter(|line| !line.starts_with("--"));
+        let definition = code.collect::<Vec<_>>().join("\n");
         // The server names the index after the table.
-        let definition = CREATE.replace("IF NOT EXISTS session_owner_idx ", "");
+        let definition = definition.replace("IF NOT EXISTS session_owner_idx ", "");
         let mut definition = definition.replace("\"session\"", "{table}").replace(
             "session_data text",
             &format!("{{value}} {}", self.value_type.name()),
