@@ -137,7 +137,8 @@ impl Store for MemoryStore {
         let period = self.default_period.or_given(expiry)?;
         let (mut entries, now) = self.entries();
         let entry = entries.living(key, now)?;
-        if entry.expires - now < self.renew_after.due_below(period) {
+        let is_due = entry.expires - now < self.renew_after.due_below(period);
+        if is_due && entry.value.is_some() {
             entry.expires = now + period;
         }
         entries.session(key, now)

@@ -29,7 +29,8 @@ pub(in crate::pg) const GET_MANY: Template = (
 );
 
 /// Reads sessions as [`GET_MANY`] does. Renews those whose `{expiry}` is near, and returns these twice: first as they
-/// are then, and without their age. It does not wait for locks, and does not renew sessions that are locked.
+/// are then, and without their age. It does not wait for locks, and does not renew sessions that are locked or that have
+/// no value.
 ///
 /// Parameters: keys, microseconds, and the microseconds of the remaining time below which a session is renewed; no key
 /// twice.
@@ -49,6 +50,7 @@ pub(in crate::pg) const RENEW_MANY: Template = (
          SELECT sp__key, sp__micros, sp__due, sp__place FROM sp__found \
          GROUP BY sp__key, sp__micros, sp__due, sp__place \
          HAVING max(sp__expiry) < clock_timestamp() + sp__due::float8 * interval '1 microsecond' \
+         AND count(sp__value) > 0 \
      ), \
      sp__locked AS MATERIALIZED ( \
          SELECT sp__row.*, sp__call.sp__micros, sp__call.sp__place FROM sp__call \
