@@ -1,14 +1,17 @@
 //! Rules that every backend must follow.
 //!
-//! A rule is a function that takes any store. The macro `rules!` makes it a test of every backend.
+//! A rule is a function that takes any store. The macro `rules!` makes it a test of every backend. After
+//! `owners and ages:` it leaves out the table that has no columns for these.
 
 macro_rules! rules {
-    ($($rule:ident)*) => {
+    (owners and ages: $($rule:ident)*) => {
         rules!(memory: $($rule)*);
         rules!(pooled: $($rule)*);
         rules!(single_client: $($rule)*);
-        rules!(legacy_table: $($rule)*);
         rules!(unprepared: $($rule)*);
+        rules!(hashed: $($rule)*);
+        rules!(other_names: $($rule)*);
+        rules!(wrapped: $($rule)*);
         rules!(offloaded_memory: $($rule)*);
         rules!(offloaded: $($rule)*);
         rules!(offloaded_one_by_one: $($rule)*);
@@ -21,16 +24,28 @@ macro_rules! rules {
             })*
         }
     };
+    ($($rule:ident)*) => {
+        rules!(owners and ages: $($rule)*);
+        rules!(legacy_table: $($rule)*);
+    };
 }
 
+mod age;
+mod clear_owned;
 mod expiry;
+mod find;
 mod keys_and_values;
 mod many;
+mod missing_columns;
+mod owners;
+mod prune;
+mod renew;
+mod rotate;
 mod sharing;
 mod update;
 mod verbs;
 
-use session_postgres::{Error, Key, Period, Store};
+use session_postgres::{Error, Key, Period, SessionFields, Store};
 
 const HOUR: Option<Period> = Some(Period::HOUR);
 const ZERO: Option<Period> = Some(Period::ZERO);
@@ -45,6 +60,34 @@ fn is_not_found<T>(result: Result<T, Error>) -> bool {
 
 fn value(store: &dyn Store, key: &Key) -> String {
     store.get(key).unwrap().value
+}
+
+/// A new session of this owner, without a value.
+fn owned_by(store: &dyn Store, owner: &str) -> Key {
+    store.generate_with(of(owner)).unwrap()
+}
+
+/// The fields of a session that has only an owner.
+fn of(owner: &str) -> SessionFields<'_> {
+    SessionFields {
+        owner: Some(owner),
+        ..SessionFields::default()
+    }
+}
+
+/// The handles of the sessions of this owner, sorted.
+fn handles(store: &dyn Store, owner: &str) -> Vec<String> {
+    let owned = store.owned(owner).unwrap();
+    let mut handles: Vec<_> = owned.into_iter().map(|session| session.handle).collect();
+    handles.sort();
+    handles
+}
+
+/// Whether these and no others are the sessions of this owner.
+fn has_exactly(store: &dyn Store, owner: &str, keys: &[&Key]) -> bool {
+    let mut expected: Vec<_> = keys.iter().map(|key| key.handle()).collect();
+    expected.sort();
+    handles(store, owner) == expected
 }
 
 fn is_about(period: Period, expected: Period) -> bool {

@@ -1,10 +1,13 @@
 //! A store of every kind, each with its own table.
 
-use session_postgres::{MemoryStore, Offload, OffloadBuilder, Store};
+use std::sync::Arc;
+
+use session_postgres::{Columns, Key, MemoryStore, Offload, OffloadBuilder, PostgresStore, Store};
 
 use super::{
     blocking::Blocking,
     database::{OCAML_TABLE, Schema},
+    wrapper::{Around, Wrapper},
 };
 
 /// A store, and the schema that must live as long.
@@ -54,6 +57,60 @@ pub(crate) fn unprepared() -> Backend {
     let store = schema.builder().prepared(false).from_pool(schema.pool(4));
     store.create_table().unwrap();
     Backend::on(schema, store)
+}
+
+/// A table of hashed keys.
+pub(crate) fn hashed() -> Backend {
+    let schema = Schema::new();
+    let store = schema.builder().hash_keys(true).from_pool(schema.pool(4));
+    store.create_table().unwrap();
+    Backend::on(schema, store)
+}
+
+/// A table whose columns have the names of placeholders and of other things in the statements, with characters that
+/// have a meaning in SQL.
+pub(crate) fn other_names() -> Backend {
+    let schema = Schema::new();
+    let columns = Columns {
+        key: "{key} \"'; --",
+        expiry: "$1 {expires} \\",
+        value: "session",
+        created_at: "place",
+        owner: "an\n\"{owner}\" /*",
+    };
+    let builder = schema.builder().table("{table} \"'").unwrap();
+    let builder = builder.columns(columns).unwrap();
+    let store = builder.from_pool(schema.pool(4));
+    store.create_table().unwrap();
+    Backend::on(schema, store)
+}
+
+/// Makes the calls on another store, and nothing else.
+struct Plain(Arc<PostgresStore>);
+
+impl Around for Plain {
+    type Inner = Arc<PostgresStore>;
+
+    fn inner(&self) -> &Arc<PostgresStore> {
+        &self.0
+    }
+
+    fn around<T>(
+        &self,
+        _: &'static str,
+        _: &[&Key],
+        _: usize,
+        call: impl FnOnce(&Arc<PostgresStore>) -> T,
+    ) -> T {
+        call(&self.0)
+    }
+}
+
+/// A store that implements the required methods only, by those of an `Arc` of a store.
+pub(crate) fn wrapped() -> Backend {
+    let schema = Schema::new();
+    let store = Arc::new(schema.store());
+    Backend::on(schema, Wrapper(Plain(store)))
 }
 
 pub(crate) fn offloaded_memory() -> Backend {
