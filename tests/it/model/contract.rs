@@ -2,10 +2,18 @@
 
 use session_postgres::{Error, MAX_PERIOD, MIN_PERIOD, Period, Session};
 
-use super::steps::{Edit, Text, Verb};
+use super::steps::{Edit, Fields, OWNERS, Text, Verb};
 
-/// The session of a key: absent, or its value, which may be unset, and its remaining period.
-pub(super) type State = Option<(Option<Text>, Period)>;
+/// A session. Its value may be unset.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Held {
+    pub(super) value: Option<Text>,
+    pub(super) left: Period,
+    pub(super) owner: Option<Text>,
+}
+
+/// The session of a key, if there is one.
+pub(super) type State = Option<Held>;
 
 /// The kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,6 +22,7 @@ pub(super) enum Failure {
     NotSet,
     KeyExists,
     InvalidValue,
+    InvalidOwner,
     PeriodOutOfRange,
 }
 
@@ -43,6 +52,7 @@ impl Returned {
             Err(Error::NotSet) => Answer::Failed(Failure::NotSet),
             Err(Error::KeyExists) => Answer::Failed(Failure::KeyExists),
             Err(Error::InvalidValue(_)) => Answer::Failed(Failure::InvalidValue),
+            Err(Error::InvalidOwner(_)) => Answer::Failed(Failure::InvalidOwner),
             Err(Error::PeriodOutOfRange { .. }) => Answer::Failed(Failure::PeriodOutOfRange),
             Err(other) => return Err(format!("no call may fail like this: {other}")),
         };
@@ -58,42 +68,73 @@ pub(super) fn found(session: Session) -> Answer {
     Answer::Found(Text(session.value), session.period)
 }
 
-fn state(value: Option<Text>, period: Period) -> State {
-    period.is_positive().then_some((value, period))
+fn state(value: Option<Text>, left: Period, owner: Option<Text>) -> State {
+    left.is_positive().then_some(Held { value, left, owner })
 }
 
-/// The errors of any write with this value and period.
-fn failures_of_write(value: Option<&Text>, period: Period) -> Vec<Failure> {
+/// The session after a rotation with these changes.
+pub(super) fn rotated(before: &Held, changes: &Fields) -> State {
+    let before = before.clone();
+    state(
+        changes.value.clone().or(before.value),
+        changes.expiry.unwrap_or(before.left),
+        changes.owner.clone().or(before.owner),
+    )
+}
+
+/// Whether a renewal with this period restarts the period.
+fn is_due(left: Period, period: Period) -> bool {
+    left.as_seconds_f64() < period.as_seconds_f64() * 0.9
+}
+
+/// The errors of any write with this value, period and owner.
+fn failures_of_write(
+    value: Option<&Text>,
+    period: Option<Period>,
+    owner: Option<&Text>,
+) -> Vec<Failure> {
     let mut failures = Vec::new();
     if value.is_some_and(|value| value.0.contains('\0')) {
         failures.push(Failure::InvalidValue);
     }
-    if !(MIN_PERIOD..=MAX_PERIOD).contains(&period) {
+    if period.is_some_and(|period| !(MIN_PERIOD..=MAX_PERIOD).contains(&period)) {
         failures.push(Failure::PeriodOutOfRange);
+    }
+    if owner.is_some_and(|owner| !OWNERS.contains(&owner.0.as_str())) {
+        failures.push(Failure::InvalidOwner);
     }
     failures
 }
 
 /// The errors with which a call on this session may fail. If there are any, it must return one of them.
 fn failures(verb: &Verb, before: &State, default: Period) -> Vec<Failure> {
+    let or_default = |expiry: &Option<Period>| Some(expiry.unwrap_or(default));
     let mut failures = match verb {
-        Verb::Clear | Verb::Get | Verb::Rotate => Vec::new(),
-        Verb::Touch(expiry) => failures_of_write(None, expiry.unwrap_or(default)),
-        Verb::Set(value, expiry) => failures_of_write(Some(value), expiry.unwrap_or(default)),
-        Verb::Insert(value, expiry) => failures_of_write(value.as_ref(), expiry.unwrap_or(default)),
+        Verb::Clear | Verb::Get => Vec::new(),
+        Verb::Touch(expiry) | Verb::Renew(expiry) => {
+            failures_of_write(None, or_default(expiry), None)
+        }
+        Verb::Set(value, expiry) => failures_of_write(Some(value), or_default(expiry), None),
+        Verb::Insert(new) => {
+            let period = or_default(&new.expiry);
+            failures_of_write(new.value.as_ref(), period, new.owner.as_ref())
+        }
+        Verb::Rotate(new) => failures_of_write(new.value.as_ref(), new.expiry, new.owner.as_ref()),
+        Verb::SetOwner(owner) => failures_of_write(None, None, owner.as_ref()),
         Verb::Update(edit, expiry) => {
-            let old = before.as_ref().map(|(value, _)| value.as_ref());
+            let old = before.as_ref().map(|before| before.value.as_ref());
             let new = old.and_then(|old| edit.of(old.map(|old| old.0.as_str())));
-            failures_of_write(new.map(Text).as_ref(), expiry.unwrap_or(default))
+            failures_of_write(new.map(Text).as_ref(), or_default(expiry), None)
         }
     };
     match (verb, before) {
-        (Verb::Clear | Verb::Insert(..), None) => {}
+        (Verb::Clear | Verb::Insert(_), None) => {}
         (_, None) => failures.push(Failure::NotFound),
-        (Verb::Insert(..), Some(_)) => failures.push(Failure::KeyExists),
-        (Verb::Get | Verb::Update(Edit::Keep, _), Some((None, _))) => {
-            failures.push(Failure::NotSet)
-        }
+        (Verb::Insert(_), Some(_)) => failures.push(Failure::KeyExists),
+        (
+            Verb::Get | Verb::Renew(_) | Verb::Update(Edit::Keep, _),
+            Some(Held { value: None, .. }),
+        ) => failures.push(Failure::NotSet),
         _ => {}
     }
     failures
@@ -101,23 +142,39 @@ fn failures(verb: &Verb, before: &State, default: Period) -> Vec<Failure> {
 
 /// The result of a call that must not fail, and the session that it leaves.
 fn effect(verb: &Verb, before: &State, default: Period) -> (Answer, State) {
-    let (value, left) = before.clone().unwrap_or_default();
+    let (value, left, owner) = match before.clone() {
+        Some(before) => (before.value, before.left, before.owner),
+        None => Default::default(),
+    };
     let found = |value: &Option<Text>, period| {
         Answer::Found(value.clone().unwrap_or(Text(String::new())), period)
     };
     match verb {
-        Verb::Clear | Verb::Rotate => (Answer::Done, None),
+        Verb::Clear | Verb::Rotate(_) => (Answer::Done, None),
         Verb::Get | Verb::Update(Edit::Keep, _) => (found(&value, left), before.clone()),
-        Verb::Touch(expiry) => (Answer::Done, state(value, expiry.unwrap_or(default))),
+        Verb::Touch(expiry) => {
+            let period = expiry.unwrap_or(default);
+            (Answer::Done, state(value, period, owner))
+        }
+        Verb::Renew(expiry) => {
+            let period = expiry.unwrap_or(default);
+            let left = if is_due(left, period) { period } else { left };
+            (found(&value, left), state(value, left, owner))
+        }
         Verb::Set(new, expiry) => {
             let period = expiry.unwrap_or(default);
-            (Answer::Done, state(Some(new.clone()), period))
+            (Answer::Done, state(Some(new.clone()), period, owner))
         }
-        Verb::Insert(new, expiry) => (Answer::Done, state(new.clone(), expiry.unwrap_or(default))),
+        Verb::Insert(new) => {
+            let period = new.expiry.unwrap_or(default);
+            let after = state(new.value.clone(), period, new.owner.clone());
+            (Answer::Done, after)
+        }
+        Verb::SetOwner(new) => (Answer::Done, state(value, left, new.clone())),
         Verb::Update(edit, expiry) => {
             let period = expiry.unwrap_or(default);
             let new = edit.of(value.as_ref().map(|old| old.0.as_str())).map(Text);
-            (found(&new, period), state(new, period))
+            (found(&new, period), state(new, period, owner))
         }
     }
 }
@@ -129,7 +186,7 @@ pub(super) fn leaves(
     default: Period,
     returned: &Returned,
 ) -> Option<State> {
-    let old = before.as_ref().map(|(value, _)| value.clone());
+    let old = before.as_ref().map(|before| before.value.clone());
     let failures = failures(verb, before, default);
     // The closure of an update runs, unless the period is refused anyway.
     let is_update = matches!(verb, Verb::Update(..));
@@ -156,8 +213,30 @@ pub(super) fn leaves(
 }
 
 /// The table rounds to hundredths of a second, and a sequence takes time.
-fn is_about(left: Period, expected: Period) -> bool {
+pub(super) fn is_about(left: Period, expected: Period) -> bool {
     left <= expected + Period::SECOND && left > expected - Period::MINUTE
+}
+
+/// The sessions that a rotation to a given key can leave under the old and the new key, or `None` if the contract does
+/// not allow this answer.
+pub(super) fn leave_two(
+    changes: &Fields,
+    [old, new]: [&State; 2],
+    answer: &Answer,
+) -> Option<[State; 2]> {
+    let verb = Verb::Rotate(changes.clone());
+    // The default period is not used.
+    let mut failures = failures(&verb, old, Period::ZERO);
+    if new.is_some() {
+        failures.push(Failure::KeyExists);
+    }
+    match (answer, old) {
+        (Answer::Failed(failure), _) if failures.contains(failure) => {
+            Some([old.clone(), new.clone()])
+        }
+        (Answer::Done, Some(old)) if failures.is_empty() => Some([None, rotated(old, changes)]),
+        _ => None,
+    }
 }
 
 /// The sessions that these calls on one key can leave. There is one for each order of the calls that

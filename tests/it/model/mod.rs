@@ -4,6 +4,7 @@
 //! periods are either over at once or long, and time passes in steps of hours.
 
 mod contract;
+mod owners;
 mod run;
 mod steps;
 
@@ -21,7 +22,7 @@ use crate::support::database::{OCAML_TABLE, Schema};
 #[test]
 fn a_pooled_store_follows_the_model() {
     let schema = Schema::new();
-    check(&schema.store(), Some(schema.client()));
+    check(&schema.store(), Some(schema.client()), true);
 }
 
 #[test]
@@ -29,7 +30,7 @@ fn a_store_on_the_legacy_table_follows_the_model() {
     let schema = Schema::new();
     schema.run(OCAML_TABLE);
     let store = schema.builder().from_pool(schema.pool(1));
-    check(&store, Some(schema.client()));
+    check(&store, Some(schema.client()), false);
 }
 
 #[test]
@@ -37,25 +38,34 @@ fn an_unprepared_store_follows_the_model() {
     let schema = Schema::new();
     let store = schema.builder().prepared(false).from_pool(schema.pool(1));
     store.create_table().unwrap();
-    check(&store, Some(schema.client()));
+    check(&store, Some(schema.client()), true);
+}
+
+#[test]
+fn a_store_of_hashed_keys_follows_the_model() {
+    let schema = Schema::new();
+    let store = schema.builder().hash_keys(true).from_pool(schema.pool(1));
+    store.create_table().unwrap();
+    check(&store, Some(schema.client()), true);
 }
 
 #[test]
 fn a_store_in_memory_follows_the_model() {
-    check(&MemoryStore::new(), None);
+    check(&MemoryStore::new(), None, true);
 }
 
-/// Runs random sequences on the store. `table` is a connection to its table, if it has one.
-fn check(store: &dyn Store, table: Option<Client>) {
+/// Runs random sequences on the store. `table` is a connection to its table, if it has one. Without `has_owners`, the
+/// table has no column for owners.
+fn check(store: &dyn Store, table: Option<Client>, has_owners: bool) {
     let config = contextualize_config(Config {
         cases: 96,
         failure_persistence: None,
         ..Config::default()
     });
     let table = RefCell::new(table);
-    let outcome = TestRunner::new(config).run(&vec(step(), 1..40), |steps| {
+    let outcome = TestRunner::new(config).run(&vec(step(has_owners), 1..40), |steps| {
         let mut table = table.borrow_mut();
-        let mut run = Run::new(store, table.as_mut());
+        let mut run = Run::new(store, table.as_mut(), has_owners);
         for (place, step) in steps.iter().enumerate() {
             run.step(step)
                 .map_err(|e| TestCaseError::fail(format!("step {place}: {e}")))?;

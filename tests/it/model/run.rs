@@ -1,11 +1,11 @@
 //! A sequence of steps on a store, checked against the model.
 
 use proptest::sample::Index;
-use session_postgres::{Error, Key, Period, SessionFields, Store, postgres::Client};
+use session_postgres::{Error, Key, Period, Session, Store, postgres::Client};
 
 use super::{
-    contract::{Returned, State, after_some_order, done, found, leaves},
-    steps::{Expiry, Step, Text, Verb},
+    contract::{Held, Returned, State, after_some_order, done, found, leave_two, leaves, rotated},
+    steps::{Fields, OWNERS, Step, Text, Verb},
 };
 use crate::support::key;
 
@@ -22,25 +22,35 @@ const ODD_KEYS: [&str; 8] = [
 ];
 
 /// A key and its possible sessions. There are several if a batch had two calls for the key.
-struct Known {
-    key: Key,
-    possible: Vec<State>,
+pub(super) struct Known {
+    pub(super) key: Key,
+    pub(super) possible: Vec<State>,
 }
 
 /// A sequence that is being run.
 pub(super) struct Run<'a> {
-    store: &'a dyn Store,
+    pub(super) store: &'a dyn Store,
     table: Option<&'a mut Client>,
-    known: Vec<Known>,
+    pub(super) known: Vec<Known>,
     default: Period,
+    has_owners: bool,
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(store: &'a dyn Store, mut table: Option<&'a mut Client>) -> Run<'a> {
+    pub(super) fn new(
+        store: &'a dyn Store,
+        mut table: Option<&'a mut Client>,
+        has_owners: bool,
+    ) -> Run<'a> {
         let keys = ODD_KEYS.map(key);
         match &mut table {
             Some(client) => client.batch_execute("DELETE FROM session").unwrap(),
-            None => keys.iter().for_each(|key| store.clear(key).unwrap()),
+            None => {
+                keys.iter().for_each(|key| store.clear(key).unwrap());
+                for owner in OWNERS {
+                    store.clear_owned(owner, None).unwrap();
+                }
+            }
         }
         let default = Period::WEEK;
         store.set_default_period(default);
@@ -53,29 +63,28 @@ impl<'a> Run<'a> {
             table,
             known: known.into(),
             default,
+            has_owners,
         }
     }
 
     pub(super) fn step(&mut self, step: &Step) -> Result<(), String> {
         match step {
-            Step::Generate(value, expiry) => {
-                let value = value.as_ref().map(|value| value.0.as_str());
-                let made = self.store.generate(value, *expiry);
-                self.made(value, *expiry, made)
+            Step::Generate(fields) => {
+                let made = match fields {
+                    Fields { owner: None, .. } => {
+                        let fields = fields.borrow();
+                        self.store.generate(fields.value, fields.expiry)
+                    }
+                    fields => self.store.generate_with(fields.borrow()),
+                };
+                self.made(fields, made)
             }
             Step::GenerateMany(calls) => {
-                let calls: Vec<_> = calls
-                    .iter()
-                    .map(|(value, expiry)| (value.as_ref().map(|v| v.0.as_str()), *expiry))
-                    .collect();
-                let fields = calls.iter();
-                let fields: Vec<_> = fields
-                    .map(|call| SessionFields::new(call.0, call.1))
-                    .collect();
+                let fields: Vec<_> = calls.iter().map(Fields::borrow).collect();
                 let results = self.store.generate_many(&fields);
                 is_one_for_each(results.len(), calls.len())?;
-                for ((value, expiry), made) in calls.into_iter().zip(results) {
-                    self.made(value, expiry, made)?;
+                for (fields, made) in calls.iter().zip(results) {
+                    self.made(fields, made)?;
                 }
                 Ok(())
             }
@@ -100,6 +109,19 @@ impl<'a> Run<'a> {
                 }
                 Ok(())
             }
+            Step::RotateTo(from, to, changes) => {
+                let places = [from, to].map(|index| index.index(self.known.len()));
+                self.rotate_to(places, changes)
+            }
+            Step::Owned(owner) => self.list(owner),
+            Step::ClearOwned(owner, except) => {
+                let except = except.map(|index| index.index(self.known.len()));
+                self.clear_owned(owner, except)
+            }
+            Step::ClearHandle(owner, index) => {
+                self.clear_handle(owner, index.index(self.known.len()))
+            }
+            Step::Prune(limit) => self.prune(*limit),
             Step::SetDefaultPeriod(period) => {
                 self.store.set_default_period(*period);
                 self.default = *period;
@@ -116,14 +138,9 @@ impl<'a> Run<'a> {
     }
 
     /// Checks the result of a generate. Its key must be new.
-    fn made(
-        &mut self,
-        value: Option<&str>,
-        expiry: Expiry,
-        result: Result<Key, Error>,
-    ) -> Result<(), String> {
+    fn made(&mut self, fields: &Fields, result: Result<Key, Error>) -> Result<(), String> {
         // The same as an insert with a key that is known to be absent.
-        let verb = Verb::Insert(value.map(|value| Text(value.to_owned())), expiry);
+        let verb = Verb::Insert(fields.clone());
         let (result, place) = match result {
             Ok(key) => (Ok(()), Some(self.know(key, vec![None])?)),
             Err(e) => (Err(e), None),
@@ -151,18 +168,30 @@ impl<'a> Run<'a> {
             Verb::Clear => Returned::of(store.clear(&key), done),
             Verb::Get => Returned::of(store.get(&key), found),
             Verb::Set(value, expiry) => Returned::of(store.set(&key, &value.0, *expiry), done),
-            Verb::Insert(value, expiry) => {
-                let value = value.as_ref().map(|value| value.0.as_str());
-                Returned::of(store.insert(&key, value, *expiry), done)
+            Verb::Insert(new) => {
+                let new = new.borrow();
+                Returned::of(store.insert(&key, new.value, new.expiry), done)
             }
             Verb::Touch(expiry) => Returned::of(store.touch(&key, *expiry), done),
-            Verb::Rotate => {
-                let moved = store.rotate(&key);
+            Verb::Renew(expiry) => Returned::of(store.renew(&key, *expiry), found),
+            Verb::SetOwner(owner) => {
+                let owner = owner.as_ref().map(|owner| owner.0.as_str());
+                Returned::of(store.set_owner(&key, owner), done)
+            }
+            Verb::Rotate(changes) => {
+                let moved = match changes {
+                    Fields {
+                        value: None,
+                        expiry: None,
+                        owner: None,
+                    } => store.rotate(&key),
+                    changes => store.rotate_with(&key, changes.borrow()),
+                };
                 if let Ok(new) = &moved {
                     // The new key has the session of the old one, which `explain` then removes.
-                    let possible = self.known[place].possible.clone();
-                    let living = possible.into_iter().filter(Option::is_some);
-                    self.know(new.clone(), living.collect())?;
+                    let living = self.known[place].possible.iter().flatten();
+                    let possible = living.map(|before| rotated(before, changes)).collect();
+                    self.know(new.clone(), possible)?;
                 }
                 Returned::of(moved, done)
             }
@@ -183,36 +212,92 @@ impl<'a> Run<'a> {
         places: &[usize],
         calls: &[(Index, Verb)],
     ) -> Result<Vec<Returned>, String> {
-        let (mut keys, mut sets, mut inserts, mut touches) = (vec![], vec![], vec![], vec![]);
+        let (mut keys, mut sets, mut inserts, mut periods) = (vec![], vec![], vec![], vec![]);
         for (place, (_, verb)) in places.iter().zip(calls) {
             let key = &self.known[*place].key;
             match verb {
                 Verb::Set(value, expiry) => sets.push((key, value.0.as_str(), *expiry)),
-                Verb::Insert(value, expiry) => {
-                    inserts.push((key, value.as_ref().map(|v| v.0.as_str()), *expiry));
+                Verb::Insert(new) => {
+                    let new = new.borrow();
+                    inserts.push((key, new.value, new.expiry));
                 }
-                Verb::Touch(expiry) => touches.push((key, *expiry)),
+                Verb::Touch(expiry) | Verb::Renew(expiry) => periods.push((key, *expiry)),
                 _ => keys.push(key),
             }
         }
         let all_done = |results: Vec<Result<(), Error>>| {
             results.into_iter().map(|r| Returned::of(r, done)).collect()
         };
+        let all_found = |results: Vec<Result<Session, Error>>| {
+            results
+                .into_iter()
+                .map(|r| Returned::of(r, found))
+                .collect()
+        };
         match calls.first().map(|(_, verb)| verb) {
             None => Ok(Vec::new()),
             Some(Verb::Clear) => all_done(self.store.clear_many(&keys)),
             Some(Verb::Set(..)) => all_done(self.store.set_many(&sets)),
-            Some(Verb::Insert(..)) => all_done(self.store.insert_many(&inserts)),
-            Some(Verb::Touch(_)) => all_done(self.store.touch_many(&touches)),
-            Some(Verb::Get) => {
-                let results = self.store.get_many(&keys);
-                results
-                    .into_iter()
-                    .map(|r| Returned::of(r, found))
-                    .collect()
+            Some(Verb::Insert(_)) => all_done(self.store.insert_many(&inserts)),
+            Some(Verb::Touch(_)) => all_done(self.store.touch_many(&periods)),
+            Some(Verb::Get) => all_found(self.store.get_many(&keys)),
+            Some(Verb::Renew(_)) => all_found(self.store.renew_many(&periods)),
+            Some(Verb::Rotate(_) | Verb::SetOwner(_) | Verb::Update(..)) => {
+                unreachable!("this verb has no batches")
             }
-            Some(Verb::Rotate | Verb::Update(..)) => unreachable!("this verb has no batches"),
         }
+    }
+
+    /// Moves a session to another known key. Fails if no pair of their possible sessions explains the answer.
+    fn rotate_to(&mut self, [old, new]: [usize; 2], changes: &Fields) -> Result<(), String> {
+        let (from, to) = (&self.known[old], &self.known[new]);
+        let moved = self.store.rotate_to(&from.key, &to.key, changes.borrow());
+        let answer = Returned::of(moved, done)?.answer;
+        let mut after: [Vec<State>; 2] = Default::default();
+        for from in &from.possible {
+            for to in to.possible.iter().filter(|to| old != new || from == *to) {
+                let left = leave_two(changes, [from, to], &answer);
+                for (after, left) in after.iter_mut().zip(left.into_iter().flatten()) {
+                    if !after.contains(&left) {
+                        after.push(left);
+                    }
+                }
+            }
+        }
+        if after[0].is_empty() {
+            return Err(format!(
+                "rotate_to returned {answer:?} for {changes:?} and one of {:?} and {:?}",
+                from.possible, to.possible
+            ));
+        }
+        let [left, moved] = after;
+        self.known[new].possible = moved;
+        self.known[old].possible = left;
+        Ok(())
+    }
+
+    fn prune(&mut self, limit: u64) -> Result<(), String> {
+        let mut expired = || match &mut self.table {
+            Some(client) => {
+                let sql = "SELECT count(*) FROM session WHERE expire_date <= now()";
+                let rows: i64 = client.query_one(sql, &[]).unwrap().get(0);
+                Some(rows as u64)
+            }
+            None => None,
+        };
+        let before = expired();
+        let removed = self.store.prune(limit).map_err(|e| e.to_string())?;
+        let left = match limit {
+            u64::MAX => self.store.prune(limit).map_err(|e| e.to_string())?,
+            _ => 0,
+        };
+        let is_right = before.is_none_or(|before| removed == before.min(limit));
+        if !is_right || removed > limit || left > 0 {
+            return Err(format!(
+                "pruned {removed} and then {left} of {before:?} expired sessions, with limit {limit}"
+            ));
+        }
+        Ok(())
     }
 
     /// Computes the possible sessions after these calls. Fails if no order of them explains what they
@@ -246,14 +331,15 @@ impl<'a> Run<'a> {
         let sql = "UPDATE session SET expire_date = expire_date - make_interval(hours => $1)";
         client.execute(sql, &[&hours]).unwrap();
         for state in self.known.iter_mut().flat_map(|known| &mut known.possible) {
-            *state = state.take().and_then(|(value, left)| {
-                let left = left - Period::hours(hours.into());
-                left.is_positive().then_some((value, left))
+            *state = state.take().and_then(|before| {
+                let left = before.left - Period::hours(hours.into());
+                left.is_positive().then_some(Held { left, ..before })
             });
         }
     }
 
-    /// Checks all sessions, with `get` and with `get_many`. The table must have no others.
+    /// Checks all sessions, with `get`, with `get_many` and with the lists of their owners. The table must have no
+    /// others.
     pub(super) fn read_everything(&mut self) -> Result<(), String> {
         let everything: Vec<_> = (0..self.known.len()).collect();
         for place in &everything {
@@ -265,6 +351,11 @@ impl<'a> Run<'a> {
         is_one_for_each(found_many.len(), keys.len())?;
         for (place, result) in everything.into_iter().zip(found_many) {
             self.explain(place, &[(&Verb::Get, &Returned::of(result, found)?)])?;
+        }
+        if self.has_owners {
+            for owner in OWNERS {
+                self.list(&Text(owner.to_owned()))?;
+            }
         }
         let Some(client) = &mut self.table else {
             return Ok(());

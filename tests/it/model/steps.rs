@@ -3,7 +3,7 @@
 use std::fmt;
 
 use proptest::{collection::vec, prelude::*, sample::Index};
-use session_postgres::{MAX_PERIOD, MIN_PERIOD, Period};
+use session_postgres::{MAX_PERIOD, MIN_PERIOD, Period, SessionFields};
 
 pub(super) type Expiry = Option<Period>;
 
@@ -40,30 +40,60 @@ impl Edit {
     }
 }
 
+/// What a new session gets, or what a rotation changes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fields {
+    pub(super) value: Option<Text>,
+    pub(super) expiry: Expiry,
+    pub(super) owner: Option<Text>,
+}
+
+impl Fields {
+    pub(super) fn borrow(&self) -> SessionFields<'_> {
+        SessionFields {
+            value: self.value.as_ref().map(|value| value.0.as_str()),
+            expiry: self.expiry,
+            owner: self.owner.as_ref().map(|owner| owner.0.as_str()),
+        }
+    }
+}
+
 /// A call on one session.
 #[derive(Clone, Debug)]
 pub(super) enum Verb {
     Clear,
     Get,
     Set(Text, Expiry),
-    Insert(Option<Text>, Expiry),
+    /// The fields of an insert have no owner.
+    Insert(Fields),
     Touch(Expiry),
-    Rotate,
+    Renew(Expiry),
+    Rotate(Fields),
+    SetOwner(Option<Text>),
     Update(Edit, Expiry),
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Generate(Option<Text>, Expiry),
-    GenerateMany(Vec<(Option<Text>, Expiry)>),
+    Generate(Fields),
+    GenerateMany(Vec<Fields>),
     /// A call for one of the known keys.
     One(Index, Verb),
     /// A batch of one verb.
     Many(Vec<(Index, Verb)>),
+    /// Moves a session to another known key, which may have a session.
+    RotateTo(Index, Index, Fields),
+    Owned(Text),
+    ClearOwned(Text, Option<Index>),
+    ClearHandle(Text, Index),
+    Prune(u64),
     SetDefaultPeriod(Period),
     /// Moves the expiry of all sessions in the table back by so many hours.
     HoursPass(i32),
 }
+
+/// The valid owners.
+pub(super) const OWNERS: [&str; 3] = ["ann", "Ann", "'; DROP TABLE session; --"];
 
 const SOON: Period = Period::minutes(90);
 
@@ -108,12 +138,46 @@ fn expiry() -> impl Strategy<Value = Expiry> {
     prop::option::of(period())
 }
 
+/// An owner, or `None` on a table without a column for it.
+fn owner(has_owners: bool) -> BoxedStrategy<Option<Text>> {
+    match has_owners {
+        true => prop::option::of(any_owner()).boxed(),
+        false => Just(None).boxed(),
+    }
+}
+
+fn any_owner() -> impl Strategy<Value = Text> {
+    let long = "a".repeat(256);
+    prop_oneof![
+        20 => prop::sample::select(OWNERS.to_vec()).prop_map(str::to_owned),
+        1 => prop::sample::select(vec![String::new(), "a\0nn".to_owned(), long]),
+    ]
+    .prop_map(Text)
+}
+
+fn fields(has_owners: bool) -> impl Strategy<Value = Fields> {
+    let fields = (prop::option::of(text()), expiry(), owner(has_owners));
+    fields.prop_map(|(value, expiry, owner)| Fields {
+        value,
+        expiry,
+        owner,
+    })
+}
+
 fn set() -> impl Strategy<Value = Verb> {
     (text(), expiry()).prop_map(|(value, expiry)| Verb::Set(value, expiry))
 }
 
 fn insert() -> impl Strategy<Value = Verb> {
-    (prop::option::of(text()), expiry()).prop_map(|(value, expiry)| Verb::Insert(value, expiry))
+    fields(false).prop_map(Verb::Insert)
+}
+
+fn renew() -> impl Strategy<Value = Verb> {
+    expiry().prop_map(Verb::Renew)
+}
+
+fn rotate(has_owners: bool) -> impl Strategy<Value = Verb> {
+    prop_oneof![Just(Fields::default()), fields(has_owners)].prop_map(Verb::Rotate)
 }
 
 fn touch() -> impl Strategy<Value = Verb> {
@@ -137,24 +201,48 @@ fn many(verb: impl Strategy<Value = Verb>) -> impl Strategy<Value = Step> {
     vec((any::<Index>(), verb), 0..7).prop_map(Step::Many)
 }
 
-pub(super) fn step() -> impl Strategy<Value = Step> {
-    let new = || (prop::option::of(text()), expiry());
+/// A step. Without `has_owners`, it does not need the column of owners.
+pub(super) fn step(has_owners: bool) -> BoxedStrategy<Step> {
+    let any = any_step(has_owners);
+    match has_owners {
+        true => prop_oneof![4 => any, 1 => step_of_owners()].boxed(),
+        false => any.boxed(),
+    }
+}
+
+fn step_of_owners() -> impl Strategy<Value = Step> {
     prop_oneof![
-        2 => new().prop_map(|(value, expiry)| Step::Generate(value, expiry)),
-        1 => vec(new(), 0..4).prop_map(Step::GenerateMany),
+        2 => one(owner(true).prop_map(Verb::SetOwner)),
+        2 => any_owner().prop_map(Step::Owned),
+        1 => (any_owner(), any::<Option<Index>>())
+            .prop_map(|(owner, except)| Step::ClearOwned(owner, except)),
+        1 => (any_owner(), any::<Index>())
+            .prop_map(|(owner, index)| Step::ClearHandle(owner, index)),
+    ]
+}
+
+fn any_step(has_owners: bool) -> impl Strategy<Value = Step> {
+    let rotate_to = (any::<Index>(), any::<Index>(), fields(has_owners));
+    prop_oneof![
+        2 => fields(has_owners).prop_map(Step::Generate),
+        1 => vec(fields(has_owners), 0..4).prop_map(Step::GenerateMany),
         1 => one(Just(Verb::Clear)),
         3 => one(Just(Verb::Get)),
         3 => one(set()),
         4 => one(insert()),
         2 => one(touch()),
-        2 => one(Just(Verb::Rotate)),
+        3 => one(renew()),
+        3 => one(rotate(has_owners)),
+        2 => rotate_to.prop_map(|(from, to, fields)| Step::RotateTo(from, to, fields)),
         3 => one(update()),
         1 => many(Just(Verb::Clear)),
         2 => many(Just(Verb::Get)),
         3 => many(set()),
         4 => many(insert()),
         2 => many(touch()),
+        3 => many(renew()),
         1 => period().prop_map(Step::SetDefaultPeriod),
         2 => (1..3).prop_map(Step::HoursPass),
+        1 => prop::sample::select(vec![0, 1, 3, u64::MAX]).prop_map(Step::Prune),
     ]
 }
