@@ -14,13 +14,43 @@ use self::unknown::Step;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Verb {
     Get,
+    Renew,
     Clear,
-    Set { value: u32, ends: bool },
-    Insert { value: Option<u32>, ends: bool },
-    Touch { ends: bool },
+    Set {
+        value: u32,
+        ends: bool,
+    },
+    Insert {
+        value: Option<u32>,
+        ends: bool,
+    },
+    /// Creates a session under a new key, which may have an owner.
+    Generate {
+        value: u32,
+        is_owned: bool,
+    },
+    Touch {
+        ends: bool,
+    },
     Rotate,
-    Update { value: u32, ends: bool },
+    /// A rotation that replaces the value and gives the session its owner.
+    Login {
+        value: u32,
+        ends: bool,
+    },
+    Update {
+        value: u32,
+        ends: bool,
+    },
     UpdateToNone,
+    /// Gives the session its owner, or removes it. There is one owner for all keys.
+    SetOwner {
+        is_owned: bool,
+    },
+    /// What a call for all sessions of the owner does to this one. It need not happen to all at the same time.
+    ClearOwned,
+    /// What the list of the owner has for this session.
+    List,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +65,9 @@ pub(crate) enum Answer {
     Edited(Option<u32>),
     /// The session now has the key with this number.
     Moved(usize),
+    /// The list of the owner has the session, with this value.
+    Listed(Option<u32>),
+    NotListed,
     /// The outcome is unknown: the call took effect once, at any time since it began, or never. If it was
     /// a rotation, it moved the session to a key that no caller knows.
     Unknown,
@@ -74,44 +107,56 @@ impl fmt::Display for Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Slot {
     Absent,
-    Unset,
-    Value(u32),
+    Held { value: Option<u32>, is_owned: bool },
 }
 
-fn slot(value: Option<u32>, ends: bool) -> Slot {
-    match value {
-        _ if ends => Slot::Absent,
-        Some(value) => Slot::Value(value),
-        None => Slot::Unset,
+fn slot(value: Option<u32>, is_owned: bool, ends: bool) -> Slot {
+    match ends {
+        true => Slot::Absent,
+        false => Slot::Held { value, is_owned },
     }
 }
 
 /// The sessions of all keys after the event, or `None` if the call cannot have had this answer now.
 fn after(slots: &[Slot], event: &Event) -> Option<Vec<Slot>> {
     let before = slots[event.key];
-    let old = match before {
-        Slot::Value(value) => Some(value),
-        Slot::Absent | Slot::Unset => None,
+    let (old, was_owned) = match before {
+        Slot::Held { value, is_owned } => (value, is_owned),
+        Slot::Absent => (None, false),
     };
     let mut slots = slots.to_vec();
+    let mut moved = |session: Slot| match event.answer {
+        // No caller can name the new key before this call has returned it.
+        Answer::Moved(new) => {
+            slots[new] = session;
+            Some((event.answer, Slot::Absent))
+        }
+        Answer::Unknown => Some((event.answer, Slot::Absent)),
+        _ => None,
+    };
     let (answer, left) = match (event.verb, before) {
         (Verb::Clear, _) => (Answer::Done, Slot::Absent),
-        (Verb::Insert { value, ends }, Slot::Absent) => (Answer::Done, slot(value, ends)),
-        (Verb::Insert { .. }, _) => (Answer::KeyExists, before),
+        (Verb::ClearOwned, _) if was_owned => (Answer::Done, Slot::Absent),
+        (Verb::ClearOwned, _) => (Answer::Done, before),
+        (Verb::List, _) if was_owned => (Answer::Listed(old), before),
+        (Verb::List, _) => (Answer::NotListed, before),
+        (Verb::Insert { value, ends }, Slot::Absent) => (Answer::Done, slot(value, false, ends)),
+        (Verb::Generate { value, is_owned }, Slot::Absent) => {
+            (Answer::Done, slot(Some(value), is_owned, false))
+        }
+        (Verb::Insert { .. } | Verb::Generate { .. }, _) => (Answer::KeyExists, before),
         (_, Slot::Absent) => (Answer::NotFound, before),
-        (Verb::Get | Verb::UpdateToNone, _) => (old.map_or(Answer::NotSet, Answer::Value), before),
-        (Verb::Set { value, ends }, _) => (Answer::Done, slot(Some(value), ends)),
-        (Verb::Touch { ends }, _) => (Answer::Done, if ends { Slot::Absent } else { before }),
-        (Verb::Update { value, ends }, _) => (Answer::Edited(old), slot(Some(value), ends)),
-        (Verb::Rotate, _) => match event.answer {
-            // No caller can name the new key before this call has returned it.
-            Answer::Moved(new) => {
-                slots[new] = before;
-                (event.answer, Slot::Absent)
-            }
-            Answer::Unknown => (event.answer, Slot::Absent),
-            _ => return None,
-        },
+        (Verb::Get | Verb::Renew | Verb::UpdateToNone, _) => {
+            (old.map_or(Answer::NotSet, Answer::Value), before)
+        }
+        (Verb::Set { value, ends }, _) => (Answer::Done, slot(Some(value), was_owned, ends)),
+        (Verb::Touch { ends }, _) => (Answer::Done, slot(old, was_owned, ends)),
+        (Verb::Update { value, ends }, _) => {
+            (Answer::Edited(old), slot(Some(value), was_owned, ends))
+        }
+        (Verb::SetOwner { is_owned }, _) => (Answer::Done, slot(old, is_owned, false)),
+        (Verb::Rotate, _) => moved(before)?,
+        (Verb::Login { value, ends }, _) => moved(slot(Some(value), true, ends))?,
     };
     slots[event.key] = left;
     // If a call of unknown outcome changes nothing, this is the same as if it had no effect.
@@ -120,6 +165,15 @@ fn after(slots: &[Slot], event: &Event) -> Option<Vec<Slot>> {
         known => known == answer,
     };
     fits.then_some(slots)
+}
+
+/// Whether the call may change something later if it changes nothing now.
+fn may_matter_later(event: &Event) -> bool {
+    match event.verb {
+        Verb::Clear | Verb::ClearOwned => true,
+        Verb::SetOwner { .. } => event.answer != Answer::NotFound,
+        _ => false,
+    }
 }
 
 /// Whether some order of the calls explains all answers. In this order, a call comes after all calls that
@@ -165,8 +219,7 @@ pub(crate) fn fits_within(events: &[Event], keys: usize, most: usize) -> Option<
             let Some(left_over) = after(&slots, &step.event) else {
                 continue;
             };
-            // A clear that changes nothing now may change something later.
-            let is_same = left_over == slots && !matches!(step.event.verb, Verb::Clear);
+            let is_same = left_over == slots && !may_matter_later(&step.event);
             let is_new = step.due() < Step::NEVER || optional.insert(left_over.clone());
             if is_same {
                 next.clear();

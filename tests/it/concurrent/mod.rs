@@ -2,11 +2,12 @@
 
 pub(crate) mod checker;
 mod deadlocks;
+pub(crate) mod owners;
 mod random_calls;
 
 use std::{collections::HashSet, sync::Barrier, thread};
 
-use session_postgres::{Error, Key, Period, Store};
+use session_postgres::{Error, Key, Period, SessionFields, Store};
 
 use crate::support::database::Schema;
 
@@ -76,6 +77,32 @@ fn no_update_of_many_threads_is_lost() {
         }
     });
     assert_eq!(store.get(&key).unwrap().value, (THREADS * 50).to_string());
+}
+
+#[test]
+fn concurrent_calls_that_clear_an_owner_count_each_session_once() {
+    const SESSIONS: u64 = 40;
+    let schema = Schema::new();
+    let store = schema.builder().from_pool(schema.pool(THREADS as u32));
+    store.create_table().unwrap();
+    for _ in 0..10 {
+        let owner = SessionFields {
+            owner: Some("ann"),
+            ..SessionFields::default()
+        };
+        let made = store.generate_many(&[owner; SESSIONS as usize]);
+        let handles: Vec<_> = made.into_iter().map(|key| key.unwrap().handle()).collect();
+        let counts = at_once(THREADS, |thread| match thread % 2 {
+            0 => store.clear_owned("ann", None).unwrap(),
+            _ => {
+                let clear = |handle| store.clear_handle("ann", handle).unwrap();
+                let cleared = handles.iter().take(5).filter(|handle| clear(handle));
+                cleared.count() as u64
+            }
+        });
+        assert_eq!(counts.iter().sum::<u64>(), SESSIONS, "{counts:?}");
+        assert!(store.owned("ann").unwrap().is_empty());
+    }
 }
 
 #[test]

@@ -5,11 +5,12 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use session_postgres::{Error, Key, MemoryStore, Period, Store};
+use session_postgres::{Error, Key, MemoryStore, OwnedSession, Period, SessionFields, Store};
 
 use super::{
     THREADS, at_once,
     checker::{Answer, Event, Verb, fits_some_order},
+    owners::{CallForOwner, Effect, Known, owner_of},
 };
 use crate::support::{
     backends,
@@ -17,21 +18,12 @@ use crate::support::{
     random::{Random, seed},
 };
 
-/// A key that threads use, and its family.
-///
-/// The keys that result from rotations of one key are a family. No call concerns two families, so each
-/// family is checked separately.
-#[derive(Clone)]
-struct Known {
-    key: Key,
-    family: usize,
-}
-
 /// A round of calls of all threads.
 struct Round<'a> {
     store: &'a dyn Store,
     known: Mutex<Vec<Known>>,
     events: Mutex<Vec<Event>>,
+    for_owners: Mutex<Vec<CallForOwner>>,
     clock: AtomicU64,
     values: AtomicUsize,
 }
@@ -44,11 +36,13 @@ impl<'a> Round<'a> {
         let known = |family| Known {
             key: Key::generate().unwrap(),
             family,
+            since: 0,
         };
         let round = Round {
             store,
             known: Mutex::new((0..KEYS).map(known).collect()),
             events: Mutex::default(),
+            for_owners: Mutex::default(),
             clock: AtomicU64::new(0),
             values: AtomicUsize::new(0),
         };
@@ -66,14 +60,22 @@ impl<'a> Round<'a> {
         for key in 0..keys {
             round.call(THREADS, key, Verb::Get);
         }
+        for family in 0..KEYS {
+            round.call_for_owner(THREADS, family, Verb::List);
+        }
         round
     }
 
     /// Panics with the seed and all calls if no order of them explains the answers.
     fn check(&self, seed: u64) {
         let known = self.known.lock().unwrap();
+        let for_owners = self.for_owners.lock().unwrap();
+        for call in &*for_owners {
+            call.check_list(&known);
+        }
         for family in 0..KEYS {
             let mut events = self.events.lock().unwrap().clone();
+            events.extend(for_owners.iter().flat_map(|call| call.events(&known)));
             events.retain(|event| known[event.key].family == family);
             events.sort_by_key(|event| event.began);
             if !fits_some_order(&events, known.len()) {
@@ -95,7 +97,7 @@ impl<'a> Round<'a> {
         let keys = self.known.lock().unwrap().len();
         let value = self.new_value();
         let ends = random.one_in(6);
-        let verb = match random.below(12) {
+        let verb = match random.below(18) {
             0 | 1 => Verb::Get,
             2 => Verb::Clear,
             3 | 4 => Verb::Set { value, ends },
@@ -106,12 +108,24 @@ impl<'a> Round<'a> {
             7 => Verb::Touch { ends },
             8 => Verb::Rotate,
             9 => Verb::UpdateToNone,
-            _ => Verb::Update { value, ends },
+            10 | 11 => Verb::Update { value, ends },
+            12 => Verb::Renew,
+            13 | 14 => Verb::SetOwner {
+                is_owned: !random.one_in(3),
+            },
+            15 => Verb::Login { value, ends },
+            16 => Verb::ClearOwned,
+            _ => Verb::List,
         };
         match verb {
-            Verb::Rotate | Verb::Update { .. } | Verb::UpdateToNone => {
-                self.call(thread, random.below(keys), verb);
+            Verb::ClearOwned | Verb::List => {
+                self.call_for_owner(thread, random.below(KEYS), verb);
             }
+            Verb::Rotate
+            | Verb::Login { .. }
+            | Verb::SetOwner { .. }
+            | Verb::Update { .. }
+            | Verb::UpdateToNone => self.call(thread, random.below(keys), verb),
             _ if random.one_in(3) => {
                 let calls = 1 + random.below(3);
                 let keys: Vec<_> = (0..calls).map(|_| random.below(keys)).collect();
@@ -141,25 +155,27 @@ impl<'a> Round<'a> {
                 inserted.map(done)
             }
             Verb::Touch { ends } => store.touch(&name, expiry(ends)).map(done),
-            Verb::Rotate => match store.rotate(&name) {
-                Ok(new) => {
-                    let ended = self.now();
-                    let mut known = self.known.lock().unwrap();
-                    let family = known[key].family;
-                    let answer = Answer::Moved(known.len());
-                    known.push(Known { key: new, family });
-                    self.record(Event {
-                        thread,
-                        key,
-                        verb,
-                        answer,
-                        began,
-                        ended,
-                    });
-                    return;
-                }
-                Err(e) => Err(e),
-            },
+            Verb::Renew => store
+                .renew(&name, RENEWED)
+                .map(|found| value_of(&found.value)),
+            Verb::Rotate => {
+                let moved = store.rotate(&name);
+                moved.map(|new| self.moved(new, key, began))
+            }
+            Verb::Login { value, ends } => {
+                let (value, owner) = (value.to_string(), self.owner_of(key));
+                let login = SessionFields {
+                    value: Some(&value),
+                    expiry: expiry(ends),
+                    owner: Some(&owner),
+                };
+                let moved = store.rotate_with(&name, login);
+                moved.map(|new| self.moved(new, key, began))
+            }
+            Verb::SetOwner { is_owned } => {
+                let owner = is_owned.then(|| self.owner_of(key));
+                store.set_owner(&name, owner.as_deref()).map(done)
+            }
             Verb::Update { value, ends } => {
                 let mut old = None;
                 let updated = store.update(&name, expiry(ends), &mut |given| {
@@ -172,6 +188,9 @@ impl<'a> Round<'a> {
                 let kept = store.update(&name, None, &mut |_| None);
                 kept.map(|kept| value_of(&kept.value))
             }
+            Verb::Generate { .. } | Verb::ClearOwned | Verb::List => {
+                unreachable!("this verb is not for a known key")
+            }
         };
         let ended = self.now();
         let answer = answer(result);
@@ -180,6 +199,48 @@ impl<'a> Round<'a> {
             key,
             verb,
             answer,
+            began,
+            ended,
+        });
+    }
+
+    /// Adds the key to which a call has moved a session.
+    fn moved(&self, key: Key, from: usize, since: u64) -> Answer {
+        let mut known = self.known.lock().unwrap();
+        let family = known[from].family;
+        known.push(Known { key, family, since });
+        Answer::Moved(known.len() - 1)
+    }
+
+    /// The owner of a key's family.
+    fn owner_of(&self, key: usize) -> String {
+        let known = self.known.lock().unwrap();
+        owner_of(&known, known[key].family)
+    }
+
+    /// Calls a verb for all sessions of the owner of a family.
+    fn call_for_owner(&self, thread: usize, family: usize, verb: Verb) {
+        let owner = owner_of(&self.known.lock().unwrap(), family);
+        let began = self.now();
+        let effect = match verb {
+            Verb::List => {
+                let listed = self.store.owned(&owner).unwrap().into_iter();
+                let entry = |session: OwnedSession| {
+                    let value = session.value.map(|value| value.parse().unwrap());
+                    (session.handle, value)
+                };
+                Effect::Listed(listed.map(entry).collect())
+            }
+            _ => {
+                self.store.clear_owned(&owner, None).unwrap();
+                Effect::Cleared(Answer::Done)
+            }
+        };
+        let ended = self.now();
+        self.for_owners.lock().unwrap().push(CallForOwner {
+            thread,
+            family,
+            effect,
             began,
             ended,
         });
@@ -224,6 +285,13 @@ impl<'a> Round<'a> {
                     .map(|found| found.map(|found| value_of(&found.value)))
                     .collect()
             }
+            Verb::Renew => {
+                let calls: Vec<_> = named.map(|key| (key, RENEWED)).collect();
+                let found = store.renew_many(&calls).into_iter();
+                found
+                    .map(|found| found.map(|found| value_of(&found.value)))
+                    .collect()
+            }
             Verb::Clear => all_done(store.clear_many(&names)),
             Verb::Set { ends, .. } => {
                 let calls = named.zip(values);
@@ -243,9 +311,7 @@ impl<'a> Round<'a> {
                 let calls: Vec<_> = named.map(|key| (key, expiry(ends))).collect();
                 all_done(store.touch_many(&calls))
             }
-            Verb::Rotate | Verb::Update { .. } | Verb::UpdateToNone => {
-                unreachable!("this verb has no batches")
-            }
+            _ => unreachable!("this verb has no batches"),
         };
         let ended = self.now();
         assert_eq!(results.len(), keys.len());
@@ -266,6 +332,9 @@ impl<'a> Round<'a> {
         self.events.lock().unwrap().push(event);
     }
 }
+
+/// A renewal writes if another call wrote last, because that has given the session one hour.
+const RENEWED: Option<Period> = Some(Period::hours(2));
 
 fn expiry(ends: bool) -> Option<Period> {
     Some(if ends { Period::ZERO } else { Period::HOUR })

@@ -1,5 +1,7 @@
 //! The checker accepts answers that are possible, and refuses those that are not.
 
+mod owners;
+
 use super::{Answer, Event, Verb, fits_some_order, fits_within};
 
 /// Whether the checker accepts these calls on one key. Each has an answer, a start and an end. A rotation

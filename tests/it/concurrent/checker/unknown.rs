@@ -27,7 +27,9 @@ impl Step {
 pub(super) fn steps(events: &[Event]) -> Vec<Step> {
     let mut seen: HashMap<u32, u64> = HashMap::new();
     for event in events {
-        if let Answer::Value(value) | Answer::Edited(Some(value)) = event.answer {
+        if let Answer::Value(value) | Answer::Edited(Some(value)) | Answer::Listed(Some(value)) =
+            event.answer
+        {
             let first = seen.entry(value).or_insert(event.ended);
             *first = event.ended.min(*first);
         }
@@ -44,14 +46,18 @@ pub(super) fn steps(events: &[Event]) -> Vec<Step> {
         }
         let seen = |value: Option<u32>| value.and_then(|value| seen.get(&value)).copied();
         let due = match event.verb {
-            Verb::Get | Verb::UpdateToNone | Verb::Touch { ends: false } => None,
+            // No caller knows the key of a session that was generated.
+            Verb::Get | Verb::Renew | Verb::List | Verb::Generate { .. } => None,
+            Verb::UpdateToNone | Verb::Touch { ends: false } => None,
             Verb::Insert { ends: true, .. } => None,
             Verb::Insert { value, .. } => Some(seen(value).unwrap_or(Step::NEVER)),
             Verb::Set { value, ends: false } | Verb::Update { value, ends: false } => {
                 seen(Some(value))
             }
             Verb::Set { .. } | Verb::Update { .. } | Verb::Touch { .. } => Some(Step::NEVER),
-            Verb::Clear | Verb::Rotate => Some(Step::NEVER),
+            Verb::Clear | Verb::ClearOwned | Verb::SetOwner { .. } => Some(Step::NEVER),
+            // It moves the session to a key that no caller knows.
+            Verb::Rotate | Verb::Login { .. } => Some(Step::NEVER),
         };
         due.map(|due| Step { event, due })
     };
