@@ -11,10 +11,13 @@ use super::{
     outcome::{Outcome, Tally, outcome},
     round::{FAMILIES, Round},
     short_lived::LIFE,
-    verbs::{Returned, Timing, call, call_many, generate},
+    verbs::{Returned, Timing, call, call_many, clear_owned, generate, list},
 };
 use crate::{
-    concurrent::checker::{Answer, Event, Verb},
+    concurrent::{
+        checker::{Answer, Event, Verb},
+        owners::{CallForOwner, Effect},
+    },
     support::random::Random,
 };
 
@@ -35,18 +38,20 @@ impl<S: AsyncStore + Clone> Task<S> {
             match self.random.below(20) {
                 0..4 => self.call_short_lived().await,
                 4 => self.generate().await,
+                5 => self.call_for_owner().await,
                 _ => self.call().await,
             }
         }
     }
 
-    /// Calls any verb but `generate` for known keys.
+    /// Calls any verb for known keys.
     async fn call(&mut self) {
         let round = self.round.clone();
         let keys = round.keys();
-        let kind = self.random.below(15);
+        let kind = self.random.below(19);
         let ends = self.random.one_in(8);
-        let is_many = kind < 11 && self.random.one_in(3);
+        let is_owned = !self.random.one_in(3);
+        let is_many = kind < 12 && self.random.one_in(3);
         let count = if is_many { 1 + self.random.below(3) } else { 1 };
         let verb = || {
             let value = round.new_value();
@@ -59,8 +64,11 @@ impl<S: AsyncStore + Clone> Task<S> {
                     Verb::Insert { value, ends }
                 }
                 10 => Verb::Touch { ends },
-                11 => Verb::Rotate,
-                12 => Verb::UpdateToNone,
+                11 => Verb::Renew,
+                12 => Verb::Rotate,
+                13 => Verb::Login { value, ends },
+                14 => Verb::UpdateToNone,
+                15 | 16 => Verb::SetOwner { is_owned },
                 _ => Verb::Update { value, ends },
             }
         };
@@ -75,8 +83,10 @@ impl<S: AsyncStore + Clone> Task<S> {
         let results = match is_many {
             true => self.timed(call_many(&store, &verbs, &names)).await,
             false => {
-                self.timed(call(&store, verbs[0].1, &names[0], timing))
-                    .await
+                let (key, verb) = verbs[0];
+                let owner = round.owner_of(key);
+                let call = call(&store, verb, &names[0], &owner, timing);
+                self.timed(call).await
             }
         };
         let ended = round.now();
@@ -85,7 +95,9 @@ impl<S: AsyncStore + Clone> Task<S> {
         for ((key, verb), outcome) in verbs.into_iter().zip(outcomes) {
             let answer = match outcome {
                 Outcome::Known(Returned::Answer(answer)) => answer,
-                Outcome::Known(Returned::NewKey(new)) => Answer::Moved(round.add_key(new, key)),
+                Outcome::Known(Returned::NewKey(new)) => {
+                    Answer::Moved(round.add_key(new, key, began))
+                }
                 Outcome::NoEffect => Answer::NoEffect,
                 Outcome::Unknown => Answer::Unknown,
             };
@@ -99,18 +111,67 @@ impl<S: AsyncStore + Clone> Task<S> {
         let family = self.random.below(FAMILIES);
         let is_many = self.random.one_in(2);
         let count = if is_many { 2 } else { 1 };
-        let values: Vec<_> = (0..count).map(|_| round.new_value()).collect();
+        let owner = round.owner_of(family);
+        let sessions: Vec<_> = (0..count)
+            .map(|_| {
+                let owner = self.random.one_in(2).then_some(owner.as_str());
+                (round.new_value(), owner)
+            })
+            .collect();
         let began = round.now();
-        let results = self.timed(generate(&store, &values, is_many)).await;
+        let results = self.timed(generate(&store, &sessions, is_many)).await;
         let ended = round.now();
         let outcomes = self.outcomes(results, count, false);
-        for (value, outcome) in values.into_iter().zip(outcomes) {
+        for ((value, owner), outcome) in sessions.into_iter().zip(outcomes) {
             if let Outcome::Known(Returned::NewKey(new)) = outcome {
-                let key = round.add_key(new, family);
-                let value = Some(value);
-                let verb = Verb::Insert { value, ends: false };
+                let key = round.add_key(new, family, began);
+                let is_owned = owner.is_some();
+                let verb = Verb::Generate { value, is_owned };
                 self.record((key, verb, Answer::Done), began, ended);
             }
+        }
+    }
+
+    /// Lists or clears the sessions of an owner.
+    async fn call_for_owner(&mut self) {
+        let (round, store) = (self.round.clone(), self.store.clone());
+        let family = self.random.below(FAMILIES);
+        let owner = round.owner_of(family);
+        let began = round.now();
+        let effect = match self.random.one_in(2) {
+            true => {
+                let cleared = self.timed(clear_owned(&store, &owner)).await;
+                let done = |()| Returned::Answer(Answer::Done);
+                let results = cleared.map(|result| vec![result.map(done)]);
+                match self.outcomes(results, 1, false).remove(0) {
+                    Outcome::Known(_) => Some(Effect::Cleared(Answer::Done)),
+                    Outcome::NoEffect => None,
+                    Outcome::Unknown => Some(Effect::Cleared(Answer::Unknown)),
+                }
+            }
+            false => {
+                let listed = self.timed(list(&store, &owner)).await;
+                let mut entries = None;
+                let results = listed.map(|result| {
+                    let result = result.map(|listed| {
+                        entries = Some(Effect::Listed(listed));
+                        Returned::Answer(Answer::Done)
+                    });
+                    vec![result]
+                });
+                self.outcomes(results, 1, true);
+                entries
+            }
+        };
+        let ended = round.now();
+        if let Some(effect) = effect {
+            round.record_for_owner(CallForOwner {
+                thread: self.thread,
+                family,
+                effect,
+                began,
+                ended,
+            });
         }
     }
 
@@ -119,8 +180,9 @@ impl<S: AsyncStore + Clone> Task<S> {
         let (round, store) = (self.round.clone(), self.store.clone());
         let short_lived = round.short_lived();
         let value = round.new_value();
-        let verb = match self.random.below(6) {
+        let verb = match self.random.below(7) {
             0 => Verb::Touch { ends: false },
+            6 => Verb::Renew,
             1 => Verb::Update { value, ends: false },
             2 | 3 => Verb::Set { value, ends: false },
             _ => Verb::Get,
@@ -129,12 +191,15 @@ impl<S: AsyncStore + Clone> Task<S> {
         let timing = self.timing(LIFE);
         let observation = short_lived.begin();
         let results = self
-            .timed(call(&store, verb, &short_lived.key, timing))
+            .timed(call(&store, verb, &short_lived.key, "", timing))
             .await;
         for outcome in self.outcomes(results, 1, is_read) {
             match outcome {
                 Outcome::Known(Returned::Answer(Answer::NotFound)) => return observation.absent(),
-                Outcome::Known(_) if is_read => return observation.present(),
+                // A renewal need not write.
+                Outcome::Known(_) if is_read || matches!(verb, Verb::Renew) => {
+                    return observation.present();
+                }
                 Outcome::Known(_) => return observation.written(),
                 Outcome::NoEffect | Outcome::Unknown => {}
             }

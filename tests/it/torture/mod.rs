@@ -31,7 +31,7 @@ use self::{
     faults::{Faults, Restart},
     outcome::Tally,
     proxy::Proxy,
-    round::Round,
+    round::{Round, Stored},
     short_lived::ShortLived,
     stores::{Plan, Subject},
 };
@@ -135,10 +135,13 @@ impl Setup {
         let mut client = self.schema.client();
         self.end_statements(&mut client);
         round.read_all(|key| {
-            let sql = "SELECT session_data FROM session \
+            let sql = "SELECT session_data, owner FROM session \
                        WHERE session_key = $1 AND expire_date > clock_timestamp()";
             let row = client.query_opt(sql, &[&key.as_str()]).unwrap();
-            row.map(|row| row.get(0))
+            row.map(|row| Stored {
+                value: row.get(0),
+                owner: Some(row.get(1)),
+            })
         });
         subject.warm_up(&self.runtime, &round.key(0));
         Arc::into_inner(round).expect("all tasks to be over")

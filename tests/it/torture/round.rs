@@ -11,7 +11,10 @@ use std::{
 use session_postgres::Key;
 
 use super::short_lived::ShortLived;
-use crate::concurrent::checker::{Answer, Event, Verb, fits_within};
+use crate::concurrent::{
+    checker::{Answer, Event, Verb, fits_within},
+    owners::{CallForOwner, Known, owner_of},
+};
 
 /// The number of families of keys. No call concerns two families, so each is checked separately.
 pub(super) const FAMILIES: usize = 3;
@@ -22,18 +25,17 @@ const MOST_STEPS: usize = 200_000;
 /// The number of a thread that is no task of the round.
 const NO_TASK: usize = 99;
 
-/// The value of a session, if there is a session and if it has a value.
-pub(super) type Stored = Option<Option<String>>;
-
-#[derive(Clone)]
-struct Known {
-    key: Key,
-    family: usize,
+/// A session in the store.
+pub(super) struct Stored {
+    pub(super) value: Option<String>,
+    /// Its owner, if the reader knows it.
+    pub(super) owner: Option<Option<String>>,
 }
 
 pub(super) struct Round {
     known: Mutex<Vec<Known>>,
     events: Mutex<Vec<Event>>,
+    for_owners: Mutex<Vec<CallForOwner>>,
     clock: AtomicU64,
     values: AtomicU32,
     /// Results that are wrong in any order of the calls.
@@ -47,10 +49,12 @@ impl Round {
         let known = |family| Known {
             key: Key::generate().unwrap(),
             family,
+            since: 0,
         };
         Round {
             known: Mutex::new((0..FAMILIES).map(known).collect()),
             events: Mutex::default(),
+            for_owners: Mutex::default(),
             clock: AtomicU64::new(0),
             values: AtomicU32::new(0),
             violations: Mutex::default(),
@@ -85,11 +89,17 @@ impl Round {
         self.short_lived.lock().unwrap().push(Arc::new(short_lived));
     }
 
-    /// Adds a new key to the family of another key. Returns its number.
-    pub(super) fn add_key(&self, key: Key, relative: usize) -> usize {
+    /// The owner of the family of a key.
+    pub(super) fn owner_of(&self, key: usize) -> String {
+        let known = self.known.lock().unwrap();
+        owner_of(&known, known[key].family)
+    }
+
+    /// Adds a new key to the family of another key. The call that made it began at `since`. Returns its number.
+    pub(super) fn add_key(&self, key: Key, relative: usize, since: u64) -> usize {
         let mut known = self.known.lock().unwrap();
         let family = known[relative].family;
-        known.push(Known { key, family });
+        known.push(Known { key, family, since });
         known.len() - 1
     }
 
@@ -97,27 +107,31 @@ impl Round {
         self.events.lock().unwrap().push(event);
     }
 
+    pub(super) fn record_for_owner(&self, call: CallForOwner) {
+        self.for_owners.lock().unwrap().push(call);
+    }
+
     pub(super) fn add_violation(&self, what: String) {
         self.violations.lock().unwrap().push(what);
     }
 
     /// Reads all keys. Called when no call can have an effect any more.
-    pub(super) fn read_all(&self, mut read: impl FnMut(&Key) -> Stored) {
+    pub(super) fn read_all(&self, mut read: impl FnMut(&Key) -> Option<Stored>) {
         for key in 0..self.keys() {
-            let began = self.now();
-            let answer = match read(&self.key(key)) {
-                None => Answer::NotFound,
-                Some(None) => Answer::NotSet,
-                Some(Some(value)) => Answer::Value(value.parse().unwrap()),
+            let Some(stored) = read(&self.key(key)) else {
+                self.record_now(key, Verb::Get, Answer::NotFound);
+                continue;
             };
-            self.record(Event {
-                thread: NO_TASK,
-                key,
-                verb: Verb::Get,
-                answer,
-                began,
-                ended: self.now(),
-            });
+            let value = stored.value.map(|value| value.parse().unwrap());
+            self.record_now(key, Verb::Get, value.map_or(Answer::NotSet, Answer::Value));
+            match stored.owner {
+                Some(Some(owner)) if owner == self.owner_of(key) => {
+                    self.record_now(key, Verb::List, Answer::Listed(value));
+                }
+                Some(Some(_)) => self.add_violation("a session has another owner".to_owned()),
+                Some(None) => self.record_now(key, Verb::List, Answer::NotListed),
+                None => {}
+            }
         }
         for short_lived in &*self.short_lived.lock().unwrap() {
             let observation = short_lived.begin();
@@ -126,6 +140,18 @@ impl Round {
                 None => observation.absent(),
             }
         }
+    }
+
+    fn record_now(&self, key: usize, verb: Verb, answer: Answer) {
+        let (began, ended) = (self.now(), self.now());
+        self.record(Event {
+            thread: NO_TASK,
+            key,
+            verb,
+            answer,
+            began,
+            ended,
+        });
     }
 
     /// The number of families for which the search gave up. Fails with the calls that no order explains.
@@ -169,6 +195,9 @@ impl Round {
             Some(event)
         };
         let events = self.events.lock().unwrap();
+        let for_owners = self.for_owners.lock().unwrap();
+        let for_owners = for_owners.iter().flat_map(|call| call.events(&known));
+        let events: Vec<_> = events.iter().copied().chain(for_owners).collect();
         let mut events: Vec<_> = events.iter().filter_map(renumbered).collect();
         events.sort_by_key(|event| (event.began, event.ended));
         (events, numbers.len())

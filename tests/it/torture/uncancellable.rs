@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{
     outcome::Tally,
-    round::{FAMILIES, Round},
+    round::{FAMILIES, Round, Stored},
     short_lived::{LIFE, ShortLived},
     stores::run_tasks,
 };
@@ -113,9 +113,10 @@ fn run(runtime: &Runtime, tally: &Arc<Tally>, timeout: Duration, seed: u64) -> u
     let short_lived = ShortLived::new(|key| slow.store.insert(key, Some("0"), Some(LIFE)));
     let round = Arc::new(Round::new(short_lived.unwrap()));
     run_tasks(&store, runtime, &round, tally, seed);
+    let stored = |value| Stored { value, owner: None };
     round.read_all(|key| match slow.store.get(key) {
-        Ok(session) => Some(Some(session.value)),
-        Err(Error::NotSet) => Some(None),
+        Ok(session) => Some(stored(Some(session.value))),
+        Err(Error::NotSet) => Some(stored(None)),
         Err(Error::NotFound) => None,
         Err(error) => panic!("{error}"),
     });

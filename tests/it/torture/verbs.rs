@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use session_postgres::{AsyncStore, Error, Key, Period, SessionFields};
+use session_postgres::{AsyncStore, Error, Key, OwnedSession, Period, SessionFields};
 
 use crate::concurrent::checker::{Answer, Verb};
 
@@ -37,11 +37,12 @@ pub(super) struct Timing {
     pub(super) edit: Duration,
 }
 
-/// Calls a verb for one key.
+/// Calls a verb for one key. `owner` is the owner of its family.
 pub(super) async fn call<S: AsyncStore>(
     store: &S,
     verb: Verb,
     key: &Key,
+    owner: &str,
     Timing { life, edit: takes }: Timing,
 ) -> Results {
     let result = match verb {
@@ -57,7 +58,25 @@ pub(super) async fn call<S: AsyncStore>(
             store.insert(key, value.as_deref(), expiry).await.map(done)
         }
         Verb::Touch { ends } => store.touch(key, expiry(ends, life)).await.map(done),
+        Verb::Renew => {
+            // It writes if another call wrote last.
+            let renewed = store.renew(key, Some(life * 2)).await;
+            renewed.map(|found| value(&found.value))
+        }
         Verb::Rotate => store.rotate(key).await.map(Returned::NewKey),
+        Verb::Login { value, ends } => {
+            let value = value.to_string();
+            let login = SessionFields {
+                value: Some(&value),
+                expiry: expiry(ends, life),
+                owner: Some(owner),
+            };
+            store.rotate_with(key, login).await.map(Returned::NewKey)
+        }
+        Verb::SetOwner { is_owned } => {
+            let owner = is_owned.then_some(owner);
+            store.set_owner(key, owner).await.map(done)
+        }
         Verb::Update { value, ends } => {
             let old = Arc::new(Mutex::new(None));
             let given = old.clone();
@@ -72,6 +91,9 @@ pub(super) async fn call<S: AsyncStore>(
         Verb::UpdateToNone => {
             let kept = store.update(key, Some(life), |_| None).await;
             kept.map(|kept| value(&kept.value))
+        }
+        Verb::Generate { .. } | Verb::ClearOwned | Verb::List => {
+            unreachable!("this verb is not for a known key")
         }
     };
     vec![result]
@@ -102,6 +124,13 @@ pub(super) async fn call_many<S: AsyncStore>(
                 .map(|found| found.map(|found| value(&found.value)))
                 .collect();
         }
+        Verb::Renew => {
+            let calls: Vec<_> = named.map(|key| (key, Some(LIFE * 2))).collect();
+            let found = store.renew_many(&calls).await.into_iter();
+            return found
+                .map(|found| found.map(|found| value(&found.value)))
+                .collect();
+        }
         Verb::Clear => store.clear_many(&names).await,
         Verb::Set { ends, .. } => {
             let calls = named.zip(values);
@@ -121,28 +150,54 @@ pub(super) async fn call_many<S: AsyncStore>(
             let calls: Vec<_> = named.map(|key| (key, expiry(ends, LIFE))).collect();
             store.touch_many(&calls).await
         }
-        Verb::Rotate | Verb::Update { .. } | Verb::UpdateToNone => {
-            unreachable!("this verb has no batches")
-        }
+        _ => unreachable!("this verb has no batches"),
     };
     let results = results.into_iter().map(|result| result.map(done));
     results.collect()
 }
 
-/// Creates sessions with these values.
-pub(super) async fn generate<S: AsyncStore>(store: &S, values: &[u32], is_many: bool) -> Results {
+/// Creates sessions with these values, and some of them with an owner.
+pub(super) async fn generate<S: AsyncStore>(
+    store: &S,
+    sessions: &[(u32, Option<&str>)],
+    is_many: bool,
+) -> Results {
     const LIFE: Option<Period> = Some(Period::HOUR);
-    let values: Vec<_> = values.iter().map(u32::to_string).collect();
-    let keys = match is_many {
-        true => {
-            let calls: Vec<_> = values
-                .iter()
-                .map(|value| SessionFields::new(Some(&**value), LIFE))
-                .collect();
-            store.generate_many(&calls).await
-        }
-        false => vec![store.generate(Some(&values[0]), LIFE).await],
+    let values: Vec<_> = sessions
+        .iter()
+        .map(|(value, _)| value.to_string())
+        .collect();
+    let fields = values.iter().zip(sessions);
+    let fields: Vec<_> = fields
+        .map(|(value, (_, owner))| SessionFields {
+            value: Some(value),
+            expiry: LIFE,
+            owner: *owner,
+        })
+        .collect();
+    let keys = match (is_many, fields[0].owner) {
+        (true, _) => store.generate_many(&fields).await,
+        (false, Some(_)) => vec![store.generate_with(fields[0]).await],
+        (false, None) => vec![store.generate(fields[0].value, LIFE).await],
     };
     let keys = keys.into_iter().map(|key| key.map(Returned::NewKey));
     keys.collect()
+}
+
+/// Clears the sessions of an owner.
+pub(super) async fn clear_owned<S: AsyncStore>(store: &S, owner: &str) -> Result<(), Error> {
+    store.clear_owned(owner, None).await.map(drop)
+}
+
+/// Returns the handles and the values of the sessions of an owner.
+pub(super) async fn list<S: AsyncStore>(
+    store: &S,
+    owner: &str,
+) -> Result<Vec<(String, Option<u32>)>, Error> {
+    let entry = |session: OwnedSession| {
+        let value = session.value.map(|value| value.parse().unwrap());
+        (session.handle, value)
+    };
+    let listed = store.owned(owner).await?;
+    Ok(listed.into_iter().map(entry).collect())
 }
