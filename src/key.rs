@@ -97,6 +97,12 @@ impl Key {
             .collect()
     }
 
+    /// Whether a session can have this handle. PostgreSQL rejects some other texts.
+    pub(crate) fn is_handle(text: &str) -> bool {
+        let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        text.len() == 2 * HANDLE_BYTES && text.bytes().all(is_digit)
+    }
+
     /// Returns the hash of the key that a table of hashed keys contains: 240 bits of SHA-256, in the alphabet of keys.
     pub(crate) fn hashed(&self) -> Key {
         let hash = Sha256::digest(self.as_str());

@@ -277,6 +277,9 @@ impl SessionTransaction<'_, '_> {
     /// Those of [`Store::clear_handle`](crate::Store::clear_handle).
     pub fn clear_handle(&mut self, owner: &str, handle: &str) -> Result<bool, Error> {
         let owner = Secret(check_owner(owner)?);
+        if !Key::is_handle(handle) {
+            return Ok(false);
+        }
         let rows = self.query(&self.store.sql.clear_handle, &[&owner, &Secret(handle)])?;
         Ok(self.read(read_count(&rows))? > 0)
     }

@@ -84,6 +84,9 @@ impl Store for PostgresStore {
     }
 
     fn clear_handle(&self, owner: &str, handle: &str) -> Result<bool, Error> {
+        if !Key::is_handle(handle) {
+            return check_owner(owner).map(|_| false);
+        }
         let removed = self.remove_owned(&self.sql.clear_handle, owner, &Secret(handle))?;
         Ok(removed > 0)
     }

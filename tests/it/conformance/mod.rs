@@ -34,6 +34,7 @@ mod age;
 mod clear_owned;
 mod expiry;
 mod find;
+mod handles;
 mod keys_and_values;
 mod many;
 mod missing_columns;
