@@ -47,35 +47,21 @@ impl PostgresStore {
         blocking(|| deadline.scope(|| self.attempts(&deadline, &mut work)))
     }
 
-    /// Executes `work` with a client that has just answered. The store's timeout limits only the wait for the
-    /// client. The statements of `work` are cancelled at the deadline of the thread, if it has one.
-    pub(super) fn lend_client<T>(&self, work: impl FnOnce(&mut Client) -> T) -> Result<T, Error> {
-        self.lend(|_| Ok(()), work)
-    }
-
-    /// Does the same as [`lend_client`](Self::lend_client), and fails if another user of the connection has left a
-    /// transaction open.
-    pub(super) fn lend_client_for_transaction<T>(
+    /// Executes `work` with a client that has just answered. If another user of the client has left a transaction open,
+    /// `work` becomes part of it, or fails if it `begins` one. The store's timeout limits only the wait for the client.
+    /// The statements of `work` are cancelled at the deadline of the thread, if it has one.
+    pub(super) fn lend_client<T>(
         &self,
-        work: impl FnOnce(&mut Client) -> T,
-    ) -> Result<T, Error> {
-        let refuse = |connection: &Connection<'_>| match connection.had_transaction() {
-            true => Err(foreign_transaction()),
-            false => Ok(()),
-        };
-        self.lend(refuse, work)
-    }
-
-    fn lend<T>(
-        &self,
-        check: impl FnOnce(&Connection<'_>) -> Result<(), Error>,
+        begins: bool,
         work: impl FnOnce(&mut Client) -> T,
     ) -> Result<T, Error> {
         let until = Deadline::current();
         let deadline = Deadline::within(self.timeout);
         blocking(|| {
             let mut connection = deadline.scope(|| self.checkout_alive(&deadline))?;
-            check(&connection)?;
+            if begins && connection.had_transaction() {
+                return Err(foreign_transaction());
+            }
             Ok(connection.lend(until.as_ref(), work))
         })
     }

@@ -35,8 +35,8 @@ impl PostgresStore {
     ///
     /// The error of `work`, or one that is converted to its type:
     ///
-    /// - [`Error::TimedOut`] if no connection is free in time, or [`Error::Database`] if the only one is closed. `work`
-    ///   was not executed then.
+    /// - [`Error::TimedOut`] if no connection is free in time, or [`Error::Database`] if the only one is closed or has
+    ///   an open transaction. `work` was not executed then.
     /// - [`Error::Database`] if the server refuses to commit, also because an earlier statement of the transaction has
     ///   failed. The transaction had no effect.
     /// - [`Error::Disconnected`] if the connection breaks during the commit. The transaction may or may not have taken
@@ -49,7 +49,7 @@ impl PostgresStore {
         &self,
         work: impl FnOnce(&mut SessionTransaction<'_, '_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let done = self.lend_client_for_transaction(|client| {
+        let done = self.lend_client(true, |client| {
             let mut transaction = client.transaction().map_err(|e| self.explain(&e))?;
             let done = work(&mut self.in_transaction(&mut transaction))?;
             // The server would answer the commit of an aborted transaction with a rollback, which is not an error.
