@@ -194,8 +194,8 @@ fn unix_time() -> u64 {
 fn counter_page(session: &Session) -> Html<String> {
     let Visits { count, since } = Visits::parse(&session.value).unwrap_or_else(Visits::first);
     let times = if count == 1 { "time" } else { "times" };
-    let age = in_words(unix_time().saturating_sub(since));
-    let left = in_words(session.period.as_seconds_f64().round() as u64);
+    let age = web::in_words(unix_time().saturating_sub(since) as f64);
+    let left = web::in_words(session.period.as_seconds_f64());
     page(&format!(
         "<p>You have been here <strong>{count}</strong> {times}</p>
         <dl><dt>Age of your session<dd>{age}<dt>It ends if you stay away for<dd>{left}</dl>
@@ -203,17 +203,6 @@ fn counter_page(session: &Session) -> Html<String> {
         <form method=post action=/rotate><button>Change key</button></form>
         <form method=post action=/logout><button>Log out</button></form></nav>"
     ))
-}
-
-fn in_words(seconds: u64) -> String {
-    let (count, unit) = match seconds {
-        0 => return "a moment".to_owned(),
-        1..60 => (seconds, "second"),
-        60..3_600 => (seconds / 60, "minute"),
-        3_600..86_400 => (seconds / 3_600, "hour"),
-        _ => (seconds / 86_400, "day"),
-    };
-    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
 fn page(body: &str) -> Html<String> {

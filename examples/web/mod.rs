@@ -2,5 +2,6 @@
 
 mod page;
 mod server;
+mod words;
 
-pub(crate) use self::{page::page, server::Server};
+pub(crate) use self::{page::page, server::Server, words::in_words};

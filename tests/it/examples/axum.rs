@@ -1,12 +1,11 @@
 //! `examples/axum.rs`.
 
-use super::{Answer, Site};
+use super::{
+    Site,
+    devices::{EDGE, FIREFOX, from, names},
+};
 
 impl Site {
-    fn post(&self, path: &str, cookie: &str, form: &str) -> Answer {
-        Answer::read(self.send(&format!("POST {path}"), Some(cookie), form))
-    }
-
     /// Returns the page for a visitor with this cookie.
     fn page(&self, cookie: &str) -> String {
         let answer = self.ask("GET /", Some(cookie));
@@ -14,10 +13,19 @@ impl Site {
         answer.body
     }
 
+    /// Returns the number of sessions with an owner.
+    fn owned(&self) -> i64 {
+        self.rows("session_axum WHERE owner IS NOT NULL")
+    }
+
     /// Returns the cookie of a visitor who has logged in.
     fn logged_in(&self, name: &str) -> String {
+        self.logged_in_with("", name)
+    }
+
+    fn logged_in_with(&self, browser: &str, name: &str) -> String {
         let first = self.ask("GET /", None).cookie();
-        let answer = self.post("/login", &first, &format!("name={name}"));
+        let answer = self.post("/login", &from(browser, &first), &format!("name={name}"));
         assert_eq!((answer.status, answer.header("location")), (303, Some("/")));
         answer.cookie()
     }
@@ -79,7 +87,7 @@ fn axum_rejects_invalid_names() {
             "{page}"
         );
     }
-    assert_eq!(site.rows("account_axum"), 0);
+    assert_eq!(site.owned(), 0);
     let longest = "%C3%A4".repeat(40);
     let cookie = site.logged_in(&longest);
     assert!(site.page(&cookie).contains(&"ä".repeat(40)));
@@ -107,24 +115,88 @@ fn axum_deletes_the_session_at_logout() {
 }
 
 #[test]
+fn axum_lists_the_devices_of_a_user() {
+    let site = Site::start("axum", &[]);
+    let laptop = site.logged_in_with(FIREFOX, "Ada");
+    let tablet = site.logged_in_with(EDGE, "Ada");
+    let other = site.logged_in_with("curl/8.5", "Grace");
+    site.schema.run(
+        "UPDATE session_axum SET created_at = now() - interval '3 hours'
+             WHERE session_data LIKE '%Firefox%'",
+    );
+    for (cookie, here) in [(&tablet, 0), (&laptop, 1)] {
+        let devices = site.devices(cookie);
+        assert_eq!(names(&devices), ["Edge on Windows", "Firefox on Linux"]);
+        assert_eq!(devices[1].age, "3 hours");
+        for (row, device) in devices.iter().enumerate() {
+            assert_eq!(device.is_here, row == here);
+            assert!(["29 minutes", "30 minutes"].contains(&device.left.as_str()));
+            assert_eq!(device.handle.len(), 32);
+        }
+    }
+    assert_eq!(names(&site.devices(&other)), ["Unknown browser"]);
+
+    let stranger = site.ask("GET /", None).cookie();
+    for cookie in [None, Some(stranger.as_str())] {
+        let answer = site.ask("GET /devices", cookie);
+        assert_eq!((answer.status, answer.header("location")), (303, Some("/")));
+    }
+}
+
+#[test]
+fn axum_can_log_out_another_device() {
+    let site = Site::start("axum", &[]);
+    let there = site.logged_in_with(EDGE, "Ada");
+    let here = site.logged_in_with(FIREFOX, "Ada");
+    let other = site.logged_in("Grace");
+    let (mine, theirs) = (site.devices(&here), site.devices(&other));
+    // A user cannot log out another one. A handle comes from a form, so it can be anything.
+    for handle in [&theirs[0].handle, "", "a%00b", "%FF", &"0".repeat(32)] {
+        site.log_out_device(&here, handle);
+        let page = site.ask("GET /devices", Some(&here)).body;
+        assert!(page.contains("was not logged in any more"), "{page}");
+    }
+    assert_eq!(site.owned(), 3);
+
+    let answer = site.log_out_device(&here, &mine[1].handle);
+    assert_eq!(answer.header("location"), Some("/devices"));
+    let page = site.ask("GET /devices", Some(&here)).body;
+    assert!(
+        page.contains("<p role=status>That device is logged out."),
+        "{page}"
+    );
+    assert_eq!(names(&site.devices(&here)), ["Firefox on Linux"]);
+    let ended = site.ask("GET /", Some(&there));
+    assert!(!ended.body.contains("Hello") && ended.visits() == 1);
+    assert_ne!(ended.cookie(), there);
+    assert!(site.page(&other).contains("Hello, Grace"));
+}
+
+#[test]
+fn axum_logs_out_by_the_handle_of_this_device() {
+    let site = Site::start("axum", &[]);
+    let cookie = site.logged_in("Ada");
+    let here = site.devices(&cookie).remove(0);
+    let answer = site.log_out_device(&cookie, &here.handle);
+    assert_eq!(answer.header("location"), Some("/goodbye"));
+    assert_eq!(answer.cookie(), "axum=");
+    assert_eq!(site.rows("session_axum"), 0);
+    assert_eq!(site.log_out_device(&cookie, &here.handle).status, 303);
+}
+
+#[test]
 fn axum_can_log_out_all_other_sessions_of_the_same_user() {
     let site = Site::start("axum", &[]);
     let here = site.logged_in("Ada");
     let there = site.logged_in("Ada");
     let other = site.logged_in("Grace");
     let answer = site.post("/elsewhere", &here, "");
-    let here = answer.cookie();
-    let page = site.page(&here);
-    assert!(page.contains("logged out everywhere else") && page.contains("Hello, Ada"));
+    assert_eq!(answer.header("location"), Some("/devices"));
+    let page = site.ask("GET /devices", Some(&here)).body;
+    assert!(page.contains("logged out everywhere else"), "{page}");
+    assert_eq!(site.devices(&here).len(), 1);
 
     let ended = site.ask("GET /", Some(&there));
-    assert!(
-        ended
-            .body
-            .contains("You have been logged out from elsewhere."),
-        "{}",
-        ended.body
-    );
     assert!(!ended.body.contains("Hello") && ended.visits() == 1);
     assert_ne!(ended.cookie(), there);
     assert!(!site.page(&there).contains("Hello"));
@@ -141,6 +213,17 @@ fn axum_can_log_out_all_other_sessions_of_the_same_user() {
 }
 
 #[test]
+fn axum_does_not_log_in_if_the_owner_cannot_be_set() {
+    let site = Site::start("axum", &[]);
+    let cookie = site.ask("GET /", None).cookie();
+    site.schema
+        .run("ALTER TABLE session_axum DROP COLUMN owner CASCADE");
+    let answer = site.post("/login", &cookie, "name=Ada");
+    assert_eq!((answer.status, answer.header("set-cookie")), (500, None));
+    assert_eq!(site.rows("session_axum WHERE session_data LIKE '%Ada%'"), 0);
+}
+
+#[test]
 fn axum_rejects_post_requests_from_other_sites() {
     let site = Site::start("axum", &[]);
     let cookie = site.logged_in("Ada");
@@ -152,7 +235,13 @@ fn axum_rejects_post_requests_from_other_sites() {
 fn axum_changes_nothing_on_get_requests() {
     let site = Site::start("axum", &[]);
     let cookie = site.logged_in("Ada");
-    for path in ["/login", "/logout", "/elsewhere", "/favicon.ico"] {
+    for path in [
+        "/login",
+        "/logout",
+        "/elsewhere",
+        "/devices/logout",
+        "/favicon.ico",
+    ] {
         let answer = site.ask(&format!("GET {path}"), Some(&cookie));
         assert!([404, 405].contains(&answer.status));
         assert_eq!(answer.header("set-cookie"), None);

@@ -3,6 +3,7 @@
 #[cfg(feature = "tower-sessions")]
 mod axum;
 mod counter;
+mod devices;
 mod program;
 
 use std::{
@@ -49,6 +50,10 @@ impl Site {
 
     fn ask(&self, request: &str, cookie: Option<&str>) -> Answer {
         Answer::read(self.send(request, cookie, ""))
+    }
+
+    fn post(&self, path: &str, cookie: &str, form: &str) -> Answer {
+        Answer::read(self.send(&format!("POST {path}"), Some(cookie), form))
     }
 
     /// Sends a request with one more header.
