@@ -2,6 +2,7 @@
 
 #[cfg(feature = "tower-sessions")]
 mod axum;
+mod blocking;
 mod counter;
 mod devices;
 mod program;
