@@ -240,10 +240,22 @@ impl Visitor<'_> {
         });
     }
 
-    /// Types into the only input field of the page.
-    pub(crate) fn enter(&self, text: &str) {
-        self.evaluate("document.querySelector('input').focus()");
+    /// Types into the input field with this id.
+    pub(crate) fn enter(&self, id: &str, text: &str) {
+        self.evaluate(&format!("document.getElementById('{id}').focus()"));
         self.call("Input.insertText", json!({ "text": text }));
+    }
+
+    /// Returns the names of the buttons as a screen reader announces them, sorted.
+    pub(crate) fn announced_buttons(&self) -> Vec<String> {
+        let mut tree = self.call("Accessibility.getFullAXTree", json!({}));
+        let nodes = tree["nodes"].take();
+        let nodes = nodes.as_array().unwrap().iter();
+        let buttons = nodes.filter(|node| node["role"]["value"] == "button");
+        let names = buttons.map(|node| node["name"]["value"].as_str().unwrap().to_owned());
+        let mut names = names.collect::<Vec<_>>();
+        names.sort_unstable();
+        names
     }
 
     /// Returns the visitor's only cookie, with its attributes.
