@@ -86,6 +86,11 @@
 //!   [`AsyncStore::update`] or a table of your own.
 //! - After `Session::flush`, data that the same request inserts is saved under the old id. Call `cycle_id` after
 //!   `flush` to get a new one.
+//! - `cycle_id` removes the session and creates another one. So a session loses its owner, and its age restarts. Set the
+//!   owner with [`AsyncStore::set_owner`] after `cycle_id` and `save`. The key of a session is its id:
+//!   `session.id()` as a string, parsed into a [`Key`].
+//! - If a handler removes its own session with [`AsyncStore::clear_handle`] or [`AsyncStore::clear_owned`] and then
+//!   changes the session, the answer is 500. Call `flush` to log out the visitor of the request.
 //! - `Session::clear` does not load the session. If it is the first call of a request and the session is absent,
 //!   the save fails and the answer is 500.
 //! - `SessionManagerLayer` removes its cookie without the attribute `Secure`. Browsers ignore that if the name of
