@@ -12,6 +12,7 @@ macro_rules! rules {
         rules!(hashed: $($rule)*);
         rules!(other_names: $($rule)*);
         rules!(wrapped: $($rule)*);
+        rules!(in_transactions: $($rule)*);
         rules!(offloaded_memory: $($rule)*);
         rules!(offloaded: $($rule)*);
         rules!(offloaded_one_by_one: $($rule)*);

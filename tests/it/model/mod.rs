@@ -17,7 +17,10 @@ use proptest::{
 use session_postgres::{MemoryStore, Store, postgres::Client};
 
 use self::{run::Run, steps::step};
-use crate::support::database::{OCAML_TABLE, Schema};
+use crate::support::{
+    database::{OCAML_TABLE, Schema},
+    transactions::InTransactions,
+};
 
 #[test]
 fn a_pooled_store_follows_the_model() {
@@ -46,6 +49,13 @@ fn a_store_of_hashed_keys_follows_the_model() {
     let schema = Schema::new();
     let store = schema.builder().hash_keys(true).from_pool(schema.pool(1));
     store.create_table().unwrap();
+    check(&store, Some(schema.client()), true);
+}
+
+#[test]
+fn calls_in_transactions_follow_the_model() {
+    let schema = Schema::new();
+    let store = InTransactions(schema.store());
     check(&store, Some(schema.client()), true);
 }
 

@@ -7,6 +7,7 @@ use session_postgres::{Columns, Key, MemoryStore, Offload, OffloadBuilder, Postg
 use super::{
     blocking::Blocking,
     database::{OCAML_TABLE, Schema},
+    transactions::InTransactions,
     wrapper::{Around, Wrapper},
 };
 
@@ -111,6 +112,12 @@ pub(crate) fn wrapped() -> Backend {
     let schema = Schema::new();
     let store = Arc::new(schema.store());
     Backend::on(schema, Wrapper(Plain(store)))
+}
+
+pub(crate) fn in_transactions() -> Backend {
+    let schema = Schema::new();
+    let store = schema.store();
+    Backend::on(schema, InTransactions(store))
 }
 
 pub(crate) fn offloaded_memory() -> Backend {

@@ -9,6 +9,7 @@ pub(crate) mod random;
 pub(crate) mod role;
 pub(crate) mod switch;
 pub(crate) mod tcp_proxy;
+pub(crate) mod transactions;
 pub(crate) mod wrapper;
 
 use std::{
