@@ -47,9 +47,10 @@ pub(crate) enum Verb {
     SetOwner {
         is_owned: bool,
     },
-    /// What a call for all sessions of the owner does to this one. It need not happen to all at the same time.
+    /// The effect on this session of a call that clears all sessions of the owner. It need not happen to all at the same
+    /// time.
     ClearOwned,
-    /// What the list of the owner has for this session.
+    /// The entry for this session in the list of the owner.
     List,
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn owner_of(known: &[Known], family: usize) -> String {
     first.expect("a family has a key").key.handle()
 }
 
-/// What a call for all sessions of an owner did.
+/// The effect or the result of a call for all sessions of an owner.
 #[derive(Clone)]
 pub(crate) enum Effect {
     /// It cleared them, with this answer.

@@ -40,7 +40,7 @@ impl Edit {
     }
 }
 
-/// What a new session gets, or what a rotation changes.
+/// The fields of a new session, or the changes of a rotation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fields {
     pub(super) value: Option<Text>,
