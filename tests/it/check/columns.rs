@@ -15,27 +15,29 @@ fn a_wrong_column_is_reported_with_what_it_should_be() {
         "session_data text",
     ];
     let no_index = "no index begins with session_key, so each call reads the whole table";
-    let cases: [(usize, &str, &[&str]); 15] = [
+    let no_owner_index = "no index begins with owner, so `owned` and `clear_owned` read the whole table: see \
+                          sql/add-columns.sql";
+    let cases: [(usize, &str, &[&str]); 20] = [
         (
             0,
             "session_key char(39) PRIMARY KEY",
-            &["session_key is character(39), but must be char(40) or text"],
+            &["session_key is character(39), but must be char(40), varchar(40) or longer, or text"],
         ),
         (
             0,
             "session_key bytea PRIMARY KEY",
-            &["session_key is bytea, but must be char(40) or text"],
+            &["session_key is bytea, but must be char(40), varchar(40) or longer, or text"],
         ),
         (
             0,
             "session_key char PRIMARY KEY",
-            &["session_key is character(1), but must be char(40) or text"],
+            &["session_key is character(1), but must be char(40), varchar(40) or longer, or text"],
         ),
         (
             0,
-            "session_key varchar(40) PRIMARY KEY",
+            "session_key varchar(39) PRIMARY KEY",
             &[
-                "session_key is character varying(40), but must be char(40) or text, because calls use no index for it",
+                "session_key is character varying(39), but must be char(40), varchar(40) or longer, or text",
             ],
         ),
         (
@@ -52,7 +54,10 @@ fn a_wrong_column_is_reported_with_what_it_should_be() {
         (
             0,
             "key text",
-            &["session_key of type char(40) or text is missing", no_index],
+            &[
+                "session_key of type char(40), varchar(40) or longer, or text is missing",
+                no_index,
+            ],
         ),
         (
             1,
@@ -78,8 +83,38 @@ fn a_wrong_column_is_reported_with_what_it_should_be() {
         ),
         (
             2,
-            "session_data text, owner int NOT NULL",
-            &["owner is NOT NULL without a default, so no session can be added"],
+            "session_data text, tenant int NOT NULL",
+            &["tenant is NOT NULL without a default, so no session can be added"],
+        ),
+        (
+            2,
+            "session_data text, owner int",
+            &["owner is integer, but must be text", no_owner_index],
+        ),
+        (
+            2,
+            "session_data text, owner varchar(254)",
+            &[
+                "owner is character varying(254), but must be text",
+                no_owner_index,
+            ],
+        ),
+        (
+            2,
+            "session_data text, owner text UNIQUE NOT NULL",
+            &["owner is NOT NULL, so no session can be without an owner"],
+        ),
+        (
+            2,
+            "session_data text, created_at timestamp DEFAULT now()",
+            &["created_at is timestamp without time zone, but must be timestamp with time zone"],
+        ),
+        (
+            2,
+            "session_data text, created_at timestamptz",
+            &[
+                "created_at has no default, so the age of new sessions is unknown: set its default to now()",
+            ],
         ),
         (
             2,
@@ -113,15 +148,24 @@ fn a_wrong_column_is_reported_with_what_it_should_be() {
     let columns = good.join(", ");
     for more in [
         "",
-        ", owner int",
-        ", owner int NOT NULL DEFAULT 0",
+        ", tenant int",
+        ", tenant int NOT NULL DEFAULT 0",
         ", id bigserial NOT NULL",
+        ", created_at timestamptz(0) NOT NULL DEFAULT now()",
+        ", owner varchar(255) UNIQUE",
     ] {
         schema.run(&format!(
             "DROP TABLE session; CREATE TABLE session ({columns}{more})"
         ));
         store.check().unwrap();
         store.generate(None, None).unwrap();
+    }
+    for key in ["varchar(40)", "varchar(255)", "varchar", "char(64)", "text"] {
+        schema.run(&format!(
+            "DROP TABLE session; CREATE TABLE session (session_key {key} PRIMARY KEY, \
+                 expire_date timestamptz(2), session_data text)"
+        ));
+        store.check().unwrap();
     }
     // This setting changes how the server writes the names of types.
     let mut quoting = schema.client();
@@ -157,7 +201,7 @@ fn a_nondeterministic_collation_of_the_key_is_reported() {
             assert_eq!(
                 problem,
                 "column session_key has the nondeterministic collation \"any case\", but must have a \
-                 deterministic one, such as \"C\", because different keys can be equal otherwise"
+                 deterministic one, such as \"C\", because different texts can be equal otherwise"
             );
         }
     }
