@@ -65,8 +65,8 @@ pub(in crate::pg) const RENEW_MANY: Template = (
          UPDATE {table} AS session \
          SET {expiry} = clock_timestamp() + sp__call.sp__micros::float8 * interval '1 microsecond' \
          FROM sp__locked AS sp__call \
-         WHERE session.{key} = ANY (ARRAY[sp__call.sp__key]) \
-         AND session.{key} BETWEEN sp__call.sp__key AND sp__call.sp__key \
+         WHERE session.{key} {=} ANY (ARRAY[sp__call.sp__key]) \
+         AND session.{key} {>=} sp__call.sp__key AND session.{key} {<=} sp__call.sp__key \
          AND sp__call.sp__expires > clock_timestamp() AND {expires} > now() \
          RETURNING {read} AS sp__value, {expires} AS sp__expires, sp__call.sp__place \
      ) \
@@ -119,8 +119,8 @@ pub(in crate::pg) const UPDATE_CAREFULLY: &str = "WITH sp__call AS MATERIALIZED 
          UPDATE {table} AS session \
          SET {expiry} = clock_timestamp() + sp__call.micros::float8 * interval '1 microsecond' {set} \
          FROM sp__locked AS sp__call \
-         WHERE session.{key} = ANY (ARRAY[sp__call.sp__key]) \
-         AND session.{key} BETWEEN sp__call.sp__key AND sp__call.sp__key \
+         WHERE session.{key} {=} ANY (ARRAY[sp__call.sp__key]) \
+         AND session.{key} {>=} sp__call.sp__key AND session.{key} {<=} sp__call.sp__key \
          AND sp__call.sp__expires > clock_timestamp() AND {expires} > now() AND {whole} \
          RETURNING sp__call.place \
      ) \
@@ -139,7 +139,7 @@ pub(in crate::pg) const CLEAR_CAREFULLY: &str = "WITH sp__call AS MATERIALIZED (
      ), \
      {left}, \
      sp__removed AS ( \
-         DELETE FROM {table} AS session WHERE session.{key} = ANY (ARRAY( \
+         DELETE FROM {table} AS session WHERE session.{key} {=} ANY (ARRAY( \
              SELECT sp__key FROM sp__locked AS sp__call WHERE {whole} \
          )) \
      ) \
@@ -175,7 +175,7 @@ pub(in crate::pg) const INSERT_MANY: &str = "WITH sp__new AS MATERIALIZED ( \
      ), \
      sp__removed AS ( \
          DELETE FROM {table} AS session \
-         WHERE session.{key} = ANY (ARRAY(SELECT sp__key FROM sp__expired)) \
+         WHERE session.{key} {=} ANY (ARRAY(SELECT sp__key FROM sp__expired)) \
          AND ({expires} > clock_timestamp()) IS NOT TRUE \
          RETURNING 1 \
      ), \

@@ -35,7 +35,7 @@ pub(in crate::pg) const CHANGE: &str = "WITH sp__locked AS MATERIALIZED ( \
          WHERE session.{key} {=} $1 FOR {lock} \
      ) \
      UPDATE {table} AS session SET {set} \
-     WHERE session.{key} = ANY (ARRAY( \
+     WHERE session.{key} {=} ANY (ARRAY( \
          SELECT sp__key FROM sp__locked WHERE sp__expires > clock_timestamp() \
      )) \
      AND {expires} > now() {and} \
