@@ -29,8 +29,8 @@ pub(in crate::pg) const GET_MANY: Template = (
 );
 
 /// Reads sessions as [`GET_MANY`] does. Renews those whose `{expiry}` is near, and returns these twice: first as they
-/// are then, and without their age. It does not wait for locks, and does not renew sessions that are locked or that have
-/// no value.
+/// are then, and without their age. It does not wait for locks, and does not renew sessions with a locked row or without a
+/// value.
 ///
 /// Parameters: keys, microseconds, and the microseconds of the remaining time below which a session is renewed; no key
 /// twice.
@@ -61,6 +61,12 @@ pub(in crate::pg) const RENEW_MANY: Template = (
              FOR NO KEY UPDATE SKIP LOCKED \
          ) AS sp__row \
      ), \
+     sp__left AS MATERIALIZED ( \
+         SELECT sp__place FROM sp__call WHERE EXISTS ( \
+             SELECT FROM {table} AS session WHERE session.{key} {=} sp__call.sp__key \
+             OFFSET (SELECT count(*) FROM sp__locked WHERE sp__locked.sp__place = sp__call.sp__place) \
+         ) \
+     ), \
      sp__renewed AS ( \
          UPDATE {table} AS session \
          SET {expiry} = clock_timestamp() + sp__call.sp__micros::float8 * interval '1 microsecond' \
@@ -68,6 +74,7 @@ pub(in crate::pg) const RENEW_MANY: Template = (
          WHERE session.{key} {=} ANY (ARRAY[sp__call.sp__key]) \
          AND session.{key} {>=} sp__call.sp__key AND session.{key} {<=} sp__call.sp__key \
          AND sp__call.sp__expires > clock_timestamp() AND {expires} > now() \
+         AND NOT (sp__call.sp__place = ANY (ARRAY(SELECT sp__place FROM sp__left))) \
          RETURNING {read} AS sp__value, {expires} AS sp__expires, sp__call.sp__place \
      ) \
      SELECT sp__value, sp__expires, clock_timestamp(), NULL, sp__place FROM sp__renewed \
