@@ -29,3 +29,4 @@ mod shared_table;
 mod torture;
 #[cfg(feature = "tower-sessions")]
 mod tower_sessions;
+mod transactions;

@@ -10,6 +10,7 @@ pub(crate) mod role;
 pub(crate) mod switch;
 pub(crate) mod tcp_proxy;
 pub(crate) mod transactions;
+pub(crate) mod verbs;
 pub(crate) mod wrapper;
 
 use std::{
