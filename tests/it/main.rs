@@ -14,6 +14,7 @@ mod deadlines;
 mod docs;
 mod errors;
 mod examples;
+mod hashed_keys;
 mod lock_waits;
 mod model;
 mod offload;

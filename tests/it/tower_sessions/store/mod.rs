@@ -3,6 +3,7 @@
 mod concurrent;
 mod data;
 mod errors;
+mod hashed_keys;
 mod records;
 
 use session_postgres::Key;
