@@ -7,6 +7,7 @@ mod support;
 mod batch;
 mod broken;
 mod check;
+mod columns;
 mod concurrent;
 mod conformance;
 mod connect;
