@@ -17,6 +17,7 @@ mod errors;
 mod examples;
 mod hashed_keys;
 mod lock_waits;
+mod max_age;
 mod model;
 mod offload;
 mod pools;
