@@ -20,6 +20,7 @@ mod lock_waits;
 mod max_age;
 mod model;
 mod offload;
+mod owners;
 mod pools;
 mod prepared;
 mod prune;

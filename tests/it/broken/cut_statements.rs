@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// A store with one connection, which goes through a proxy.
-fn behind_proxy(legacy: bool) -> (Schema, Proxy, PostgresStore) {
+pub(super) fn behind_proxy(legacy: bool) -> (Schema, Proxy, PostgresStore) {
     let schema = Schema::new();
     schema.create_table(legacy);
     let proxy = Proxy::to(&schema.config());
@@ -52,15 +52,15 @@ fn cut_around_statements(check: impl Fn(&PostgresStore, &Cut, &Schema)) {
     }
 }
 
-struct Cut<'a> {
-    proxy: &'a Proxy,
-    store: &'a PostgresStore,
-    at: Break,
+pub(super) struct Cut<'a> {
+    pub(super) proxy: &'a Proxy,
+    pub(super) store: &'a PostgresStore,
+    pub(super) at: Break,
 }
 
 impl Cut<'_> {
     /// Runs a call and cuts its connection.
-    fn during<T>(&self, call: impl FnOnce() -> T) -> T {
+    pub(super) fn during<T>(&self, call: impl FnOnce() -> T) -> T {
         // On a new connection, the store itself sends the first statement.
         let absent = Key::generate().unwrap();
         assert!(matches!(self.store.get(&absent), Err(Error::NotFound)));
@@ -71,7 +71,7 @@ impl Cut<'_> {
     }
 
     /// Whether the server executes the statement.
-    fn is_executed(&self) -> bool {
+    pub(super) fn is_executed(&self) -> bool {
         self.at == Break::AfterStatement
     }
 }
@@ -137,7 +137,7 @@ const WRITES: [Write; 11] = [
 ];
 
 /// A trigger that records each row that is added, changed or removed.
-const AUDIT: &str = "
+pub(super) const AUDIT: &str = "
     CREATE TABLE IF NOT EXISTS audit (what text); \
     CREATE OR REPLACE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
         INSERT INTO audit VALUES (TG_OP); \
@@ -148,7 +148,7 @@ const AUDIT: &str = "
         EXECUTE FUNCTION audit()";
 
 /// The number of rows that were added, changed or removed.
-fn audited(schema: &Schema) -> i64 {
+pub(super) fn audited(schema: &Schema) -> i64 {
     let mut client = schema.client();
     let row = client.query_one("SELECT count(*) FROM audit", &[]).unwrap();
     row.get(0)

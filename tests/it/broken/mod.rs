@@ -1,5 +1,6 @@
 //! Connections that break.
 
+mod cut_owners;
 mod cut_statements;
 mod killed_connections;
 mod retries;

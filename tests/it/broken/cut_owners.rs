@@ -1,0 +1,95 @@
+//! Calls about owners, and rotations that change more than the key, whose connections are cut.
+
+use session_postgres::{Error, Key, PostgresStore, SessionFields, Store};
+
+use super::cut_statements::{AUDIT, Cut, audited, behind_proxy};
+use crate::support::{database::Schema, proxy::Break, verbs::of_owner};
+
+/// Runs `check` with cuts before and after the server executes a statement.
+fn cut_around_statements(check: impl Fn(&PostgresStore, &Cut, &Schema)) {
+    let (schema, proxy, store) = behind_proxy(false);
+    schema.run(AUDIT);
+    for at in [Break::BeforeStatement, Break::AfterStatement] {
+        let cut = Cut {
+            proxy: &proxy,
+            store: &store,
+            at,
+        };
+        check(&store, &cut, &schema);
+    }
+}
+
+type Write = fn(&PostgresStore, &Key) -> Result<(), Error>;
+
+/// Writes that change one row. They cannot be sent again, because it is unknown whether the server has executed them.
+const WRITES: [Write; 4] = [
+    |store, key| store.set_owner(key, Some("prawn")),
+    |store, key| store.set_owner(key, None),
+    |store, _| store.clear_owned("crab", None).map(drop),
+    |store, key| store.clear_handle("crab", &key.handle()).map(drop),
+];
+
+#[test]
+fn a_write_for_an_owner_that_is_cut_is_not_sent_again() {
+    cut_around_statements(|store, cut, schema| {
+        for (number, write) in WRITES.into_iter().enumerate() {
+            let key = store.generate_with(of_owner("crab")).unwrap();
+            let before = audited(schema);
+            let result = cut.during(|| write(store, &key));
+            assert!(
+                matches!(result, Err(Error::Disconnected(_))),
+                "{number}: {result:?}"
+            );
+            let rows = i64::from(cut.is_executed());
+            assert_eq!(audited(schema) - before, rows, "{number}");
+            store.clear(&key).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_list_of_an_owner_that_is_cut_is_read_again() {
+    cut_around_statements(|store, cut, _| {
+        let key = store.generate_with(of_owner("crab")).unwrap();
+        let owned = cut.during(|| store.owned("crab")).unwrap();
+        assert_eq!(owned[0].handle, key.handle());
+        store.clear(&key).unwrap();
+    });
+}
+
+#[test]
+fn a_session_with_an_owner_is_created_once() {
+    cut_around_statements(|store, cut, schema| {
+        let before = audited(schema);
+        let key = cut
+            .during(|| store.generate_with(of_owner("crab")))
+            .unwrap();
+        assert_eq!(store.owned("crab").unwrap()[0].handle, key.handle());
+        assert_eq!(audited(schema) - before, 1);
+        store.clear(&key).unwrap();
+    });
+}
+
+#[test]
+fn a_rotation_with_changes_that_is_cut_is_applied_once() {
+    cut_around_statements(|store, cut, schema| {
+        let old = store.generate(Some("basket"), None).unwrap();
+        let before = audited(schema);
+        let new = cut
+            .during(|| store.rotate_with(&old, of_owner("crab")))
+            .unwrap();
+        assert_eq!(store.get(&new).unwrap().value, "lobster");
+        assert_eq!(store.owned("crab").unwrap()[0].handle, new.handle());
+        assert!(store.find(&old).unwrap().is_none());
+        assert_eq!(audited(schema) - before, 1);
+
+        let given = Key::generate().unwrap();
+        let changes = SessionFields::new(Some("crab"), None);
+        cut.during(|| store.rotate_to(&new, &given, changes))
+            .unwrap();
+        assert_eq!(store.get(&given).unwrap().value, "crab");
+        assert!(store.find(&new).unwrap().is_none());
+        assert_eq!(audited(schema) - before, 2);
+        store.clear(&given).unwrap();
+    });
+}
