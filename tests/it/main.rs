@@ -25,6 +25,7 @@ mod pools;
 mod prepared;
 mod prune;
 mod query_plans;
+mod renew;
 mod round_trips;
 mod schema;
 mod search_path;
