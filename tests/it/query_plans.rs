@@ -1,9 +1,10 @@
 //! How the server executes the statements on a large table.
 
-use session_postgres::{Key, Period, SessionFields, Store};
+use session_postgres::{Error, Key, Period, SessionFields, Store};
 
 use crate::support::{
     database::{OCAML_TABLE, Schema},
+    verbs::{VERBS, of_owner},
     wait_until,
 };
 
@@ -59,6 +60,88 @@ fn no_verb_scans_a_table_that_was_never_analysed() {
         });
         assert_eq!(scans("seq"), seq, "prepared: {prepared}");
     }
+}
+
+/// Runs every verb several times on a large table. The server plans a prepared statement without its parameters from the
+/// sixth time on.
+fn assert_no_verb_scans(columns: &str, hashes: bool) {
+    let schema = Schema::new();
+    let key = if hashes {
+        "session_key_hash"
+    } else {
+        "session_key"
+    };
+    schema.run(&format!(
+        "CREATE TABLE session ({key} {columns}, expire_date timestamptz (2), session_data text, \
+             created_at timestamptz DEFAULT now(), owner text) WITH (autovacuum_enabled = false); \
+         CREATE INDEX ON session (owner) WHERE owner IS NOT NULL; \
+         INSERT INTO session SELECT md5(i::text), now() + interval '1 day', 'x', now(), \
+             CASE WHEN i % 2 = 0 THEN md5((i % 5000)::text) END \
+         FROM generate_series(1, 100000) AS i"
+    ));
+    let scans = |kind: &str| -> i64 {
+        let sql =
+            format!("SELECT {kind}_scan FROM pg_stat_all_tables WHERE relid = 'session'::regclass");
+        schema.client().query_one(&sql, &[]).unwrap().get(0)
+    };
+    for (prepared, max_age) in [
+        (true, None),
+        (false, None),
+        (true, Some(Period::HOUR)),
+        (false, Some(Period::HOUR)),
+    ] {
+        let builder = schema.builder().prepared(prepared).hash_keys(hashes);
+        let store = builder.max_age(max_age).from_client(schema.client());
+        let (seq, idx) = (scans("seq"), scans("idx"));
+        for _ in 0..8 {
+            for (name, verb) in VERBS {
+                let key = store.generate_with(of_owner("crab")).unwrap();
+                verb(&store, &key).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+                store.clear_owned("crab", None).unwrap();
+            }
+            store
+                .transaction(|tx| {
+                    let key = tx.generate_with(of_owner("prawn"))?;
+                    tx.set(&key, "x", None)?;
+                    tx.renew(&key, Some(Period::DAY * 30))?;
+                    let key = tx.rotate(&key)?;
+                    assert_eq!(tx.owned("prawn")?.len(), 1);
+                    tx.update(&key, None, |_| Some("y".to_owned()))?;
+                    tx.clear(&key)
+                })
+                .unwrap_or_else(|e: Error| panic!("{e:?}"));
+        }
+        // The server counts a connection's scans at the latest when it ends.
+        drop(store);
+        wait_until("the server to count the scans", || {
+            scans("idx") >= idx + 8 * VERBS.len() as i64
+        });
+        assert_eq!(
+            scans("seq"),
+            seq,
+            "{columns}, prepared: {prepared}, {max_age:?}"
+        );
+    }
+}
+
+#[test]
+fn no_verb_scans_a_table_whose_keys_are_char() {
+    assert_no_verb_scans("char(40) PRIMARY KEY", false);
+}
+
+#[test]
+fn no_verb_scans_a_table_whose_keys_are_varchar() {
+    assert_no_verb_scans("varchar(255) PRIMARY KEY", false);
+}
+
+#[test]
+fn no_verb_scans_a_table_whose_keys_are_text() {
+    assert_no_verb_scans("text PRIMARY KEY", false);
+}
+
+#[test]
+fn no_verb_scans_a_table_whose_keys_are_hashed() {
+    assert_no_verb_scans("char(40) PRIMARY KEY", true);
 }
 
 #[test]

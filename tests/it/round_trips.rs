@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use session_postgres::{
-    Error, Key, PostgresStore, SessionFields, Store, postgres::NoTls, r2d2::Pool,
+    Error, Key, Period, PostgresStore, SessionFields, Store, postgres::NoTls, r2d2::Pool,
 };
 
 use crate::support::{
     IDLE,
     database::{Manager, Schema},
     proxy::Proxy,
+    verbs::of_owner,
     wait_until,
 };
 
@@ -33,7 +34,7 @@ fn through(
 /// A verb's name, its number of round trips, and a call, which gets the keys of 300 sessions.
 type Verb = (&'static str, usize, fn(&PostgresStore, &[Key]));
 
-const VERBS: [Verb; 14] = [
+const VERBS: [Verb; 23] = [
     ("generate", 1, |store, _| {
         drop(store.generate(Some("x"), None).unwrap())
     }),
@@ -54,6 +55,35 @@ const VERBS: [Verb; 14] = [
         store
             .update(&keys[0], None, &mut |_| Some("x".into()))
             .unwrap();
+    }),
+    ("generate_with", 1, |store, _| {
+        drop(store.generate_with(of_owner("crab")).unwrap());
+    }),
+    ("renew", 1, |store, keys| {
+        store.renew(&keys[0], Some(Period::DAY)).unwrap();
+    }),
+    ("renew_many", 1, |store, keys| {
+        all_ok(store.renew_many(&keys.iter().map(|key| (key, None)).collect::<Vec<_>>()));
+    }),
+    ("rotate_with", 1, |store, _| {
+        let absent = Key::generate().unwrap();
+        assert!(store.rotate_with(&absent, of_owner("crab")).is_err());
+    }),
+    ("rotate_to and back", 4, |store, keys| {
+        let new = Key::generate().unwrap();
+        let changes = SessionFields::default();
+        store.rotate_to(&keys[0], &new, changes).unwrap();
+        store.rotate_to(&new, &keys[0], changes).unwrap();
+    }),
+    ("set_owner", 1, |store, keys| {
+        store.set_owner(&keys[0], Some("crab")).unwrap();
+    }),
+    ("owned", 1, |store, _| drop(store.owned("crab").unwrap())),
+    ("clear_handle", 1, |store, _| {
+        assert!(!store.clear_handle("crab", "none").unwrap());
+    }),
+    ("clear_owned", 1, |store, keys| {
+        store.clear_owned("crab", Some(&keys[0])).unwrap();
     }),
     ("generate_many", 1, |store, _| {
         all_ok(store.generate_many(&[SessionFields::new(None, None); 300]))
@@ -170,6 +200,48 @@ fn a_pool_that_tests_its_connections_costs_one_more_round_trip() {
     proxy.counts();
     store.get(&key).unwrap();
     assert_eq!(proxy.counts(), (2, 2));
+}
+
+#[test]
+fn a_transaction_costs_five_round_trips_and_those_of_its_calls() {
+    let schema = Schema::new();
+    let key = schema.store().generate(Some("lobster"), None).unwrap();
+    let proxy = Proxy::to(&schema.config());
+    let store = through(&proxy, &schema, true, false);
+    store.get(&key).unwrap();
+    proxy.counts();
+    // The test of the connection, the begin, the test of the transaction, the commit, and the test whether it has ended.
+    store.transaction(|_| Ok::<_, Error>(())).unwrap();
+    assert_eq!(proxy.counts().0, 5);
+    store
+        .transaction(|tx| {
+            proxy.counts();
+            let costs = |what: &str, round_trips| {
+                assert_eq!(proxy.counts(), (round_trips, round_trips), "{what}");
+            };
+            tx.set(&key, "crab", None)?;
+            costs("set", 1);
+            tx.touch(&key, None)?;
+            costs("touch", 1);
+            tx.renew(&key, Some(Period::DAY * 30))?;
+            costs("renew", 1);
+            tx.update(&key, None, |_| Some("prawn".to_owned()))?;
+            costs("update", 2);
+            tx.insert(&Key::generate()?, None, None)?;
+            costs("insert", 1);
+            tx.set_owner(&key, Some("crab"))?;
+            costs("set_owner", 1);
+            let new = tx.rotate_with(&key, of_owner("crab"))?;
+            costs("rotate_with", 1);
+            tx.rotate_to(&new, &key, SessionFields::default())?;
+            costs("rotate_to", 2);
+            tx.owned("crab")?;
+            costs("owned", 1);
+            tx.clear_owned("crab", None)?;
+            costs("clear_owned", 1);
+            Ok::<_, Error>(())
+        })
+        .unwrap();
 }
 
 #[test]

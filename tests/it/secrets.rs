@@ -3,8 +3,8 @@
 use std::{cell::RefCell, error::Error as _};
 
 use session_postgres::{
-    Error, Key, MemoryStore, Period, PostgresStore, Session, SessionFields, Store, postgres::NoTls,
-    r2d2::Pool,
+    Error, Key, MemoryStore, OwnedSession, Period, PostgresStore, Session, SessionFields, Store,
+    postgres::NoTls, r2d2::Pool,
 };
 
 use crate::support::database::{Manager, Schema};
@@ -34,6 +34,10 @@ fn debug_shows_no_key_and_no_value() {
     assert_eq!(format!("{key:?} {key:#?}"), "Key(..) Key(..)");
     let session = Session::new(VALUE.into(), Period::HOUR);
     assert!(!format!("{session:?} {session:#?}").contains(VALUE));
+    let owned = OwnedSession::new(key.handle(), Some(VALUE.into()), Period::HOUR);
+    assert_hides(&format!("{owned:?} {owned:#?}"), &key);
+    let fields = SessionFields::new(Some(VALUE), None);
+    assert_hides(&format!("{fields:?} {fields:#?}"), &key);
 
     let schema = Schema::new();
     for store in [
@@ -43,6 +47,12 @@ fn debug_shows_no_key_and_no_value() {
         let key = store.generate(Some(VALUE), None).unwrap();
         let text = format!("{store:?} {store:#?}");
         assert_hides(&text, &key);
+        let done = store.transaction(|tx| {
+            let key = tx.generate(Some(VALUE), None)?;
+            assert_hides(&format!("{tx:?} {tx:#?}"), &key);
+            Ok::<_, Error>(())
+        });
+        done.unwrap();
     }
     let store = MemoryStore::new();
     let key = store.generate(Some(VALUE), None).unwrap();
@@ -71,7 +81,32 @@ fn no_error_of_a_call_shows_its_key_or_value() {
             .contains(VALUE)
     );
 
+    let with_value = SessionFields::new(Some(VALUE), None);
+    let new = Key::generate().unwrap();
     let mut errors = vec![
+        store.rotate_with(&key, with_value).unwrap_err(),
+        store.rotate_to(&key, &new, with_value).unwrap_err(),
+        store.rotate_to(&key, &key, with_value).unwrap_err(),
+        store
+            .set_owner(&key, Some(&format!("{VALUE}\0")))
+            .unwrap_err(),
+        store
+            .transaction(|tx| tx.set(&key, VALUE, None))
+            .unwrap_err(),
+        store
+            .transaction(|tx| tx.generate(Some(VALUE), None).map(drop))
+            .unwrap_err(),
+        store
+            .transaction(|tx| tx.rotate_with(&key, with_value).map(drop))
+            .unwrap_err(),
+        // A statement of the caller.
+        store
+            .transaction(|tx| {
+                let sql = "UPDATE session SET session_data = $1";
+                tx.execute(sql, &[&VALUE])?;
+                Ok::<_, Error>(())
+            })
+            .unwrap_err(),
         store.set(&key, VALUE, None).unwrap_err(),
         store.generate(Some(VALUE), None).unwrap_err(),
         store
@@ -93,6 +128,14 @@ fn no_error_of_a_call_shows_its_key_or_value() {
     store.clear(&key).unwrap();
     errors.push(store.get(&key).unwrap_err());
     errors.push(store.set(&key, VALUE, None).unwrap_err());
+    errors.push(store.renew(&key, None).unwrap_err());
+    errors.push(store.rotate_with(&key, with_value).unwrap_err());
+    errors.push(store.set_owner(&key, Some(VALUE)).unwrap_err());
+    schema.run("ALTER TABLE session DROP COLUMN owner");
+    errors.push(store.set_owner(&key, Some(VALUE)).unwrap_err());
+    errors.push(store.owned(VALUE).unwrap_err());
+    errors.push(store.clear_owned(VALUE, Some(&key)).unwrap_err());
+    errors.push(store.clear_handle(VALUE, &key.handle()).unwrap_err());
     schema.run("DROP TABLE session");
     errors.push(store.get(&key).unwrap_err());
     errors.push(store.set(&key, VALUE, None).unwrap_err());
@@ -168,7 +211,27 @@ fn no_log_shows_a_key_or_value() {
             .update(&keys[0], None, &mut |_| Some(value.into()))
             .unwrap();
         store.get(&keys[0]).unwrap();
+        store.renew(&keys[0], Some(Period::DAY * 30)).unwrap();
         keys.push(store.rotate(&keys[0]).unwrap());
+        let fields = SessionFields {
+            value: Some(value),
+            expiry: None,
+            owner: Some("crab"),
+        };
+        let mut others = vec![store.generate_with(fields).unwrap()];
+        others.push(store.rotate_with(&others[0], fields).unwrap());
+        store.set_owner(&others[1], Some("prawn")).unwrap();
+        assert_eq!(store.owned("prawn").unwrap().len(), 1);
+        store.clear_owned("prawn", Some(&others[1])).unwrap();
+        let done = store.transaction(|tx| {
+            tx.set(&others[1], value, None)?;
+            tx.renew(&others[1], Some(Period::DAY * 30))?;
+            tx.update(&others[1], None, |_| Some(value.to_owned()))?;
+            others.push(tx.rotate_with(&others[1], fields)?);
+            others.push(tx.generate_with(fields)?);
+            tx.clear_owned("crab", Some(&others[2]))
+        });
+        assert!(done.unwrap() >= 1);
         for key in store.generate_many(&[
             SessionFields::new(Some(value), None),
             SessionFields::new(Some(value), None),
@@ -191,7 +254,7 @@ fn no_log_shows_a_key_or_value() {
         // The driver logs the parameters of prepared statements.
         assert_eq!(logs.contains("with parameters"), prepared);
         assert!(!logs.contains(value), "a value was logged");
-        for key in &keys {
+        for key in keys.iter().chain(&others) {
             assert!(!logs.contains(key.as_str()), "a key was logged");
         }
     }
