@@ -52,6 +52,68 @@ fn an_ocaml_service_and_this_store_share_sessions() {
     }
 }
 
+/// The recommended table of the versions before owners and ages.
+const PREVIOUS_TABLE: &str = "CREATE TABLE session (session_key char(40) PRIMARY KEY, \
+    expire_date timestamp (2) with time zone NOT NULL, session_data text)";
+
+const ADD_COLUMNS: &str = include_str!("../../sql/add-columns.sql");
+
+#[test]
+fn the_columns_for_owners_and_ages_can_be_added_to_every_table() {
+    let upgraded = format!("{OCAML_TABLE}; {UPGRADE}");
+    for (table, more) in [
+        (OCAML_TABLE, ""),
+        (upgraded.as_str(), ""),
+        (PREVIOUS_TABLE, ""),
+        (OCAML_TABLE, UPGRADE),
+    ] {
+        let schema = Schema::new();
+        schema.run(table);
+        let builder = schema.builder().max_age(Period::DAY);
+        let store = builder.from_pool(schema.pool(2));
+        let before = schema.builder().from_pool(schema.pool(2));
+        let old = before.generate(Some("old"), None).unwrap();
+        assert_eq!(before.get(&old).unwrap().age, None);
+        assert!(matches!(
+            before.owned("crab"),
+            Err(Error::MissingColumn { .. })
+        ));
+        schema.run(ADD_COLUMNS);
+        // Twice is harmless.
+        schema.run(ADD_COLUMNS);
+        schema.run(more);
+        store.check().unwrap();
+        let indexes = "SELECT FROM pg_indexes WHERE schemaname = current_schema() AND indexdef LIKE '%(owner)%'";
+        assert_eq!(schema.client().query(indexes, &[]).unwrap().len(), 1);
+
+        // Stores that were there before still work.
+        for store in [&before, &store] {
+            let session = store.get(&old).unwrap();
+            assert_eq!(session.value, "old");
+            let age = session.age.unwrap();
+            assert!(age >= Period::ZERO && age < Period::HOUR, "{age}");
+            store.set_owner(&old, Some("crab")).unwrap();
+            assert_eq!(store.owned("crab").unwrap()[0].handle, old.handle());
+            store.set(&old, "old", None).unwrap();
+        }
+        // An OCaml service does not know the new columns.
+        schema.run(ocaml::GENERATE);
+        let theirs = key("ocaml");
+        assert_eq!(store.get(&theirs).unwrap().value, "lobster");
+        store.set_owner(&theirs, Some("prawn")).unwrap();
+        schema.run(ocaml::SET);
+        assert_eq!(store.get(&theirs).unwrap().value, "crab");
+        assert!(store.get(&theirs).unwrap().age.unwrap() < Period::HOUR);
+        assert_eq!(store.owned("prawn").unwrap().len(), 1);
+        schema.run(ocaml::CLEAR);
+        assert!(store.find(&theirs).unwrap().is_none());
+        schema.run(ocaml::GENERATE);
+        assert!(store.owned("prawn").unwrap().is_empty());
+        store.clear(&theirs).unwrap();
+        assert_eq!(store.clear_owned("crab", None).unwrap(), 1);
+    }
+}
+
 #[test]
 fn the_row_that_expires_last_counts() {
     let (schema, store) = ocaml_table();
