@@ -155,13 +155,19 @@ fn no_error_about_invalid_data_shows_the_data() {
         "ALTER TABLE session ADD COLUMN user_id int GENERATED ALWAYS AS (session_data::int) STORED",
     );
     let of_value = store.set(&key, VALUE, None).unwrap_err();
+    let of_transaction = store.transaction(|tx| tx.set(&key, VALUE, None));
+    let of_caller = store.transaction(|tx| {
+        tx.execute("UPDATE session SET session_data = $1", &[&VALUE])?;
+        Ok::<_, Error>(())
+    });
     store.clear(&key).unwrap();
     schema.run(
         "ALTER TABLE session DROP COLUMN user_id, \
          ADD COLUMN number int GENERATED ALWAYS AS (session_key::text::int) STORED",
     );
     let of_key = store.insert(&key, None, None).unwrap_err();
-    for error in [of_value, of_key] {
+    let of_transactions = [of_transaction, of_caller].map(Result::unwrap_err);
+    for error in [of_value, of_key].into_iter().chain(of_transactions) {
         assert_eq!(error.sqlstate().unwrap().code(), "22P02");
         let text = everything(&error);
         assert_hides(&text, &key);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use session_postgres::{
-    Error, Key, Period, PostgresStore, Store,
+    Error, Key, Period, PostgresStore, SessionFields, Store,
     postgres::{Client, Config, NoTls, error::SqlState},
     r2d2::Pool,
 };
@@ -138,6 +138,47 @@ fn batches_in_opposite_orders_do_not_deadlock(database: &OwnDatabase) {
                 );
             }
         });
+    }
+    drop(store);
+    assert_eq!(database.deadlocks(), before);
+}
+
+/// In each round, two threads clear the sessions of an owner while others write them in batches.
+#[test]
+fn clearing_an_owner_next_to_batches_does_not_deadlock() {
+    let database = OwnDatabase::new();
+    database.store(1).create_table().unwrap();
+    let before = database.deadlocks();
+    let store = database.store(5);
+    let fields = SessionFields {
+        value: Some("lobster"),
+        expiry: None,
+        owner: Some("crab"),
+    };
+    for _ in 0..40 {
+        let made = store.generate_many(&[fields; 200]);
+        let mut keys: Vec<Key> = made.into_iter().map(Result::unwrap).collect();
+        // The order of the rows is not that of the keys.
+        keys.sort();
+        let all: Vec<_> = keys.iter().collect();
+        at_once(5, |thread| {
+            let results = match thread {
+                0 | 1 => vec![store.clear_owned("crab", None).map(drop)],
+                2 => store.clear_many(&all),
+                3 => {
+                    let calls = keys.iter().map(|key| (key, "crab", None));
+                    store.set_many(&calls.collect::<Vec<_>>())
+                }
+                _ => keys.iter().map(|key| store.rotate(key).map(drop)).collect(),
+            };
+            for result in results {
+                assert!(
+                    matches!(result, Ok(()) | Err(Error::NotFound)),
+                    "{result:?}"
+                );
+            }
+        });
+        assert!(store.owned("crab").unwrap().is_empty());
     }
     drop(store);
     assert_eq!(database.deadlocks(), before);
