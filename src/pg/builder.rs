@@ -242,7 +242,7 @@ impl PostgresStoreBuilder {
     /// no limit.
     ///
     /// The age is the time since `created_at`, by the clock of the server. The table must have this column: otherwise,
-    /// calls fail with [`Error::MissingColumn`]. A change of this option applies to existing sessions, too. Other
+    /// calls fail with [`Error::MissingColumn`]. A session whose `created_at` is NULL is too old. A change of this option applies to existing sessions, too. Other
     /// programs that read the table do not know the limit, but a [`Pruner`](crate::Pruner) of this store removes
     /// sessions that are too old.
     ///

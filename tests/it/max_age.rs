@@ -30,6 +30,15 @@ fn version(schema: &Schema) -> String {
     schema.client().query_one(sql, &[]).unwrap().get(0)
 }
 
+/// The verbs whose calls do not fail if the session is absent.
+const OF_OTHERS: [&str; 5] = [
+    "generate",
+    "insert",
+    "clear_owned",
+    "clear_handle",
+    "clear_many",
+];
+
 /// Calls that restart the period of a session. They return its new key.
 const RENEWALS: [fn(&PostgresStore, &Key) -> Result<Key, Error>; 9] = [
     |store, key| store.renew(key, None).map(|_| key.clone()),
@@ -94,15 +103,7 @@ fn a_session_that_is_too_old_is_absent_for_every_verb() {
         let key = store.generate_with(of_owner("crab")).unwrap();
         age(&schema, 61);
         let result = verb(&store, &key);
-        let is_of_others = [
-            "generate",
-            "insert",
-            "clear_owned",
-            "clear_handle",
-            "clear_many",
-        ]
-        .iter()
-        .any(|prefix| name.starts_with(prefix));
+        let is_of_others = OF_OTHERS.iter().any(|prefix| name.starts_with(prefix));
         assert_eq!(
             matches!(result, Err(Error::NotFound)),
             !is_of_others,
@@ -224,6 +225,32 @@ fn without_the_column_no_session_is_unlimited() {
     schema.run(ADD_COLUMNS);
     store.check().unwrap();
     assert!(store.get(&key).unwrap().period <= Period::HOUR);
+}
+
+#[test]
+fn a_session_of_unknown_age_is_too_old() {
+    let schema = Schema::new();
+    let store = limited(&schema, Period::HOUR);
+    schema.run("ALTER TABLE session ALTER COLUMN created_at DROP NOT NULL");
+    for (name, verb) in VERBS {
+        let key = store.generate_with(of_owner("crab")).unwrap();
+        schema.run("UPDATE session SET created_at = NULL");
+        let result = verb(&store, &key);
+        let is_of_others = OF_OTHERS.iter().any(|prefix| name.starts_with(prefix));
+        assert_eq!(
+            matches!(result, Err(Error::NotFound)),
+            !is_of_others,
+            "{name}: {result:?}"
+        );
+        store.clear_owned("crab", None).unwrap();
+    }
+    let key = store.generate(Some("lobster"), None).unwrap();
+    schema.run("UPDATE session SET created_at = NULL");
+    let unlimited = limited(&schema, None);
+    let session = unlimited.get(&key).unwrap();
+    assert_eq!(session.age, None);
+    assert!(store.prune(100).unwrap() > 0);
+    assert!(unlimited.find(&key).unwrap().is_none());
 }
 
 #[test]
