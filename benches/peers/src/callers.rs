@@ -237,6 +237,10 @@ impl<P: Peer> Caller<P> {
                 peer.save(&keys[session], values.of(session, variant))
                     .await?
             }
+            Verb::Renew => {
+                let value = peer.renew(&keys[session]).await?;
+                ensure!(values.is(&value, session), "another session's value");
+            }
             Verb::Create => {
                 let key = peer.create(values.of(session, variant)).await?;
                 self.created.push_back(key);

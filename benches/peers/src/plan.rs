@@ -13,6 +13,8 @@ pub(crate) const CONNECTIONS: usize = 8;
 pub(crate) enum Verb {
     Load,
     Save,
+    /// A load that also keeps the visitor logged in.
+    Renew,
     Create,
     Delete,
     /// 90 % loads, 8 % saves, 1 % creates, 1 % deletes. Some sessions are used much more often than others.
@@ -24,6 +26,7 @@ impl fmt::Display for Verb {
         f.pad(match self {
             Verb::Load => "load",
             Verb::Save => "save",
+            Verb::Renew => "renew",
             Verb::Create => "create",
             Verb::Delete => "delete",
             Verb::Mix => "mix",
@@ -122,9 +125,14 @@ impl Options {
             && self.peers.is_none();
         let verbs = self.verbs.as_deref().unwrap_or(verbs);
         let callers = self.callers.as_deref().unwrap_or(callers);
+        let bytes = self.bytes.as_deref().unwrap_or(bytes);
         let mut points = Vec::new();
-        for &value_bytes in self.bytes.as_deref().unwrap_or(bytes) {
+        for &value_bytes in bytes {
             for &verb in verbs {
+                // A run of all verbs renews only small values, to save time.
+                if verb == Verb::Renew && self.verbs.is_none() && value_bytes != bytes[0] {
+                    continue;
+                }
                 points.extend(callers.iter().map(|&callers| Point {
                     value_bytes,
                     verb,

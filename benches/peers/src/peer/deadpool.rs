@@ -48,6 +48,12 @@ impl Peer for Deadpool {
         Ok(())
     }
 
+    async fn renew(&self, key: &String) -> Result<String> {
+        let client = self.0.get().await?;
+        let statement = client.prepare_cached(statements::RENEW_ONE).await?;
+        Ok(client.query_one(&statement, &[key]).await?.try_get(0)?)
+    }
+
     async fn create(&self, value: String) -> Result<String> {
         let key = statements::new_key()?;
         let client = self.0.get().await?;

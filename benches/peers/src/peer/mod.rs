@@ -48,6 +48,16 @@ pub(crate) trait Peer: Sized + Send + Sync + 'static {
     /// Replaces the value of a session that exists.
     fn save(&self, key: &Self::Key, value: String) -> impl Future<Output = Result<()>> + Send;
 
+    /// Returns the value of a session that exists, and keeps its visitor logged in. A store without such a call
+    /// saves the value that it has loaded.
+    fn renew(&self, key: &Self::Key) -> impl Future<Output = Result<String>> + Send {
+        async {
+            let value = self.load(key).await?;
+            self.save(key, value.clone()).await?;
+            Ok(value)
+        }
+    }
+
     /// Creates a session and returns its new key.
     fn create(&self, value: String) -> impl Future<Output = Result<Self::Key>> + Send;
 

@@ -1,7 +1,9 @@
 //! session-postgres: the facade with its defaults, without batches and with two workers, and the blocking store.
 
 use anyhow::Result;
-use session_postgres::{AsyncStore, Key, Offload, PostgresStore, PostgresStoreBuilder, Store};
+use session_postgres::{
+    AsyncStore, Key, Offload, PostgresStore, PostgresStoreBuilder, Store,
+};
 
 use super::{Peer, statements};
 use crate::plan::CONNECTIONS;
@@ -52,6 +54,10 @@ impl<const SETTING: u8> Peer for Facade<SETTING> {
         Ok(self.0.set(key, &value, None).await?)
     }
 
+    async fn renew(&self, key: &Key) -> Result<String> {
+        Ok(self.0.renew(key, None).await?.value)
+    }
+
     async fn create(&self, value: String) -> Result<Key> {
         Ok(self.0.generate(Some(&value), None).await?)
     }
@@ -95,6 +101,10 @@ impl Peer for Blocking {
 
     async fn save(&self, key: &Key, value: String) -> Result<()> {
         Ok(self.0.set(key, &value, None)?)
+    }
+
+    async fn renew(&self, key: &Key) -> Result<String> {
+        Ok(self.0.renew(key, None)?.value)
     }
 
     async fn create(&self, value: String) -> Result<Key> {

@@ -184,6 +184,7 @@ impl Handler for Pgbench {
         let sql = match run.verb {
             Verb::Load => statements::LOAD_ONE,
             Verb::Save => statements::SAVE_ONE,
+            Verb::Renew => statements::RENEW_ONE,
             Verb::Create | Verb::Delete | Verb::Mix => return Ok(None),
         };
         let sessions = self.sessions;

@@ -70,6 +70,16 @@ impl Peer for R2d2 {
         .await
     }
 
+    async fn renew(&self, key: &String) -> Result<String> {
+        let key = key.clone();
+        self.run(move |client| {
+            Ok(client
+                .query_one(statements::RENEW_ONE, &[&key])?
+                .try_get(0)?)
+        })
+        .await
+    }
+
     async fn create(&self, value: String) -> Result<String> {
         let key = statements::new_key()?;
         self.run(move |client| {

@@ -21,6 +21,9 @@ pub(super) const SAVE_ONE: &str = "UPDATE session \
      SET session_data = $2, expire_date = now() + interval '7 days' \
      WHERE session_key = $1 AND expire_date > now()";
 
+pub(super) const RENEW_ONE: &str = "UPDATE session SET expire_date = now() + interval '7 days' \
+     WHERE session_key = $1 AND expire_date > now() RETURNING session_data";
+
 pub(super) const CREATE_ONE: &str = "INSERT INTO session (session_key, session_data, expire_date) \
      VALUES ($1, $2, now() + interval '7 days')";
 
