@@ -6,6 +6,8 @@
 //!    peers in turns.
 //! 3. The processes execute them ([`serve`]): they run [`callers`], read [`meters`] and return [`figures`].
 //! 4. [`results`] writes tables and charts and compares the figures with the goals.
+//!
+//! [`renewals`] is a measurement of its own.
 
 mod callers;
 mod figures;
@@ -14,6 +16,7 @@ mod peer;
 mod plan;
 mod process;
 mod protocol;
+mod renewals;
 mod results;
 mod run;
 mod serve;
@@ -28,6 +31,7 @@ fn main() -> Result<()> {
     let options = Options::parse();
     match &options.command {
         Some(Command::Serve { peer, url }) => peer::serve(peer, url),
+        Some(Command::Renewals(options)) => renewals::run(options),
         None => run::run(&options.plan()),
     }
 }

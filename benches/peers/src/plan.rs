@@ -5,6 +5,8 @@ use std::{fmt, path::PathBuf, time::Duration};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::renewals;
+
 /// The number of connections of each peer.
 pub(crate) const CONNECTIONS: usize = 8;
 
@@ -82,6 +84,8 @@ pub(crate) enum Command {
     /// Run the process of a peer, which reads requests from stdin.
     #[command(hide = true)]
     Serve { peer: String, url: String },
+    /// Measure what it costs to keep visitors logged in.
+    Renewals(renewals::Options),
 }
 
 #[derive(Debug)]

@@ -105,7 +105,7 @@ impl Rounds<'_> {
 
 /// Starts a durable server that does no periodic work by itself, because that would slow down the peer that is
 /// measured at that moment.
-fn start_server() -> Result<Server> {
+pub(crate) fn start_server() -> Result<Server> {
     let server = Server::builder()
         .durable(true)
         .setting("shared_buffers", "1GB")
@@ -129,16 +129,18 @@ fn start_peers(plan: &Plan, server: &Server, admin: &mut Client) -> Result<Vec<P
         if plan.includes(name) && (name != peer::PGBENCH || has_pgbench) {
             let database = format!("peer_{number}");
             admin.batch_execute(&format!("CREATE DATABASE {database}"))?;
-            let url = format!("{} dbname={database}", without_database(server.url()));
-            peers.push(Process::start(name, &url, server)?);
+            peers.push(Process::start(name, &url_of(server, &database), server)?);
         }
     }
     Ok(peers)
 }
 
-fn without_database(url: &str) -> String {
-    let words = url.split(' ').filter(|word| !word.starts_with("dbname="));
-    words.collect::<Vec<_>>().join(" ")
+/// Returns the connection string of a database of the server.
+pub(crate) fn url_of(server: &Server, database: &str) -> String {
+    let words = server.url().split(' ');
+    let words = words.filter(|word| !word.starts_with("dbname="));
+    let words: Vec<_> = words.collect();
+    format!("{} dbname={database}", words.join(" "))
 }
 
 fn progress_bar(plan: &Plan, peers: usize) -> Result<ProgressBar> {

@@ -13,6 +13,12 @@ use tokio_postgres::{Config, config::Host};
 
 use crate::serve::{self, PeerHandler};
 
+/// The facade with its defaults.
+pub(crate) type Ours = ours::Facade<{ ours::DEFAULT }>;
+
+/// tower-sessions-sqlx-store on a pool with its defaults.
+pub(crate) type TowerSessions = tower_sessions::TowerSessions<true>;
+
 /// A session store on its own database, with the same number of connections as all others.
 pub(crate) trait Peer: Sized + Send + Sync + 'static {
     type Key: Clone + Send + Sync + 'static;
@@ -95,15 +101,13 @@ pub(crate) const ASYNC_PEERS: [&str; 5] = [DEADPOOL, TOWER_SESSIONS, UNCHECKED, 
 /// Runs the process of a peer.
 pub(crate) fn serve(peer: &str, url: &str) -> Result<()> {
     match peer {
-        OURS => serve::serve(PeerHandler::<ours::Facade<{ ours::DEFAULT }>>::new(url)?),
+        OURS => serve::serve(PeerHandler::<Ours>::new(url)?),
         ONE_BY_ONE => serve::serve(PeerHandler::<ours::Facade<{ ours::ONE_BY_ONE }>>::new(url)?),
         TWO_WORKERS => serve::serve(PeerHandler::<ours::Facade<{ ours::TWO_WORKERS }>>::new(
             url,
         )?),
         BLOCKING => serve::serve(PeerHandler::<ours::Blocking>::new(url)?),
-        TOWER_SESSIONS => serve::serve(PeerHandler::<tower_sessions::TowerSessions<true>>::new(
-            url,
-        )?),
+        TOWER_SESSIONS => serve::serve(PeerHandler::<TowerSessions>::new(url)?),
         UNCHECKED => serve::serve(PeerHandler::<tower_sessions::TowerSessions<false>>::new(
             url,
         )?),

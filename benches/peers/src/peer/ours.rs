@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use session_postgres::{
-    AsyncStore, Key, Offload, PostgresStore, PostgresStoreBuilder, Store,
+    AsyncStore, Key, Offload, Period, PostgresStore, PostgresStoreBuilder, Store,
 };
 
 use super::{Peer, statements};
@@ -17,7 +17,17 @@ pub(super) const ONE_BY_ONE: u8 = 1;
 pub(super) const TWO_WORKERS: u8 = 2;
 
 /// The facade with one of the settings above.
-pub(super) struct Facade<const SETTING: u8>(Offload<PostgresStore>);
+pub(crate) struct Facade<const SETTING: u8>(Offload<PostgresStore>);
+
+impl<const SETTING: u8> Facade<SETTING> {
+    pub(crate) fn set_period(&self, period: Period) {
+        self.0.set_default_period(period);
+    }
+
+    pub(crate) async fn touch(&self, key: &Key) -> Result<()> {
+        Ok(self.0.touch(key, None).await?)
+    }
+}
 
 impl<const SETTING: u8> Peer for Facade<SETTING> {
     type Key = Key;

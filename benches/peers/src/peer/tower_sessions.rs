@@ -12,7 +12,7 @@ use super::{Peer, sqlx_url};
 use crate::plan::CONNECTIONS;
 
 /// `PING` is the default of sqlx: each checkout tests the connection with a round trip.
-pub(super) struct TowerSessions<const PING: bool>(PostgresStore);
+pub(crate) struct TowerSessions<const PING: bool>(PostgresStore);
 
 /// The name of the only value in a session.
 const NAME: &str = "value";

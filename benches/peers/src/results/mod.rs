@@ -13,7 +13,7 @@ use procfs::{Current, LoadAverage, Meminfo};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use self::spread::Spread;
+pub(crate) use self::{number::Short, spread::Spread};
 use crate::{
     figures::Figures,
     plan::{CONNECTIONS, Plan, Point, Verb},
