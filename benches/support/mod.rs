@@ -82,13 +82,12 @@ impl Bench {
     }
 
     fn pooled_at(url: &str) -> PostgresStore {
-        let manager = PostgresConnectionManager::new(url.parse().unwrap(), NoTls);
-        let pool = Pool::builder()
-            .max_size(1)
-            .test_on_check_out(false)
-            .build(manager)
-            .unwrap();
-        PostgresStore::from_pool(pool)
+        PostgresStore::from_pool(pool_at(url))
+    }
+
+    /// Returns a pool with one connection, for stores of several tables.
+    pub(crate) fn pool(&self) -> Pool<PostgresConnectionManager<NoTls>> {
+        pool_at(self.server.url())
     }
 
     /// Returns a store on its own pool, whose connections the store makes.
@@ -128,6 +127,12 @@ impl Bench {
     pub(crate) fn sets<'a>(&'a self, keys: &[&'a Key]) -> Vec<(&'a Key, &'a str, Option<Period>)> {
         keys.iter().map(|key| (*key, &*self.value, None)).collect()
     }
+}
+
+fn pool_at(url: &str) -> Pool<PostgresConnectionManager<NoTls>> {
+    let manager = PostgresConnectionManager::new(url.parse().unwrap(), NoTls);
+    let pool = Pool::builder().max_size(1).test_on_check_out(false);
+    pool.build(manager).unwrap()
 }
 
 /// Returns the key of a caller's call. Callers use the keys in different orders, so that they do not follow
