@@ -80,7 +80,7 @@ const VERBS: [Verb; 23] = [
     }),
     ("owned", 1, |store, _| drop(store.owned("crab").unwrap())),
     ("clear_handle", 1, |store, _| {
-        assert!(!store.clear_handle("crab", "none").unwrap());
+        assert!(!store.clear_handle("crab", &"0".repeat(32)).unwrap());
     }),
     ("clear_owned", 1, |store, keys| {
         store.clear_owned("crab", Some(&keys[0])).unwrap();

@@ -204,7 +204,7 @@ impl<'a> Connection<'a> {
             Err(StatementError::Driver(e))
                 if e.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) =>
             {
-                self.execute("ROLLBACK")?;
+                self.checked_out.client().batch_execute("ROLLBACK")?;
                 false
             }
             found => found?,

@@ -50,7 +50,7 @@ pub(in crate::pg) const RENEW_MANY: Template = (
          SELECT sp__key, sp__micros, sp__due, sp__place FROM sp__found \
          GROUP BY sp__key, sp__micros, sp__due, sp__place \
          HAVING max(sp__expiry) < clock_timestamp() + sp__due::float8 * interval '1 microsecond' \
-         AND count(sp__value) > 0 \
+         AND pg_catalog.count(sp__value) > 0 \
      ), \
      sp__locked AS MATERIALIZED ( \
          SELECT sp__row.*, sp__call.sp__micros, sp__call.sp__place FROM sp__call \

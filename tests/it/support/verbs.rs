@@ -60,7 +60,7 @@ pub(crate) const VERBS: [Verb; 25] = [
         store.clear_owned("crab", Some(key)).map(drop)
     }),
     ("clear_handle", |store, _| {
-        store.clear_handle("crab", "no handle").map(drop)
+        store.clear_handle("crab", &"0".repeat(32)).map(drop)
     }),
     // These three give the session to a new key and back.
     ("rotate", |store, key| {
