@@ -48,11 +48,13 @@ impl PostgresStore {
     }
 
     /// Executes `work` with a client that has just answered. If another user of the client has left a transaction open,
-    /// `work` becomes part of it, or fails if it `begins` one. The store's timeout limits only the wait for the client.
+    /// `work` becomes part of it, or fails if it `begins` one. Fails also if what `work` has committed may be missing on a
+    /// synchronous standby. The store's timeout limits only the wait for the client.
     /// The statements of `work` are cancelled at the deadline of the thread, if it has one.
     pub(super) fn lend_client<T>(
         &self,
         begins: bool,
+        has_committed: fn(&T) -> bool,
         work: impl FnOnce(&mut Client) -> T,
     ) -> Result<T, Error> {
         let until = Deadline::current();
@@ -62,7 +64,10 @@ impl PostgresStore {
             if begins && connection.had_transaction() {
                 return Err(foreign_transaction());
             }
-            Ok(connection.lend(until.as_ref(), work))
+            match connection.lend(until.as_ref(), has_committed, work) {
+                (_, true) => Err(not_replicated()),
+                (done, false) => Ok(done),
+            }
         })
     }
 
@@ -137,9 +142,9 @@ impl PostgresStore {
             }
         };
         let result = match result {
-            Ok(_) if connection.may_lack_replication() => Err(FailedAttempt::Final(
-                Error::Disconnected(DatabaseError::new(NOT_REPLICATED)),
-            )),
+            Ok(_) if connection.may_lack_replication() => {
+                Err(FailedAttempt::Final(not_replicated()))
+            }
             Ok(done) => Ok(done),
             Err(StatementError::Driver(error)) => Err(self.classify(&error, connection)),
             Err(StatementError::Unsent) => Err(FailedAttempt::Final(timed_out(
@@ -151,6 +156,10 @@ impl PostgresStore {
         connection.clean_up();
         result
     }
+}
+
+fn not_replicated() -> Error {
+    Error::Disconnected(DatabaseError::new(NOT_REPLICATED))
 }
 
 /// Waits before an attempt, longer each time. The first two are not delayed, because the connection of the

@@ -258,7 +258,7 @@ impl PostgresStore {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn with_client<T>(&self, work: impl FnOnce(&mut Client) -> T) -> Result<T, Error> {
-        self.lend_client(false, work)
+        self.lend_client(false, |_| false, work)
     }
 }
 

@@ -39,8 +39,8 @@ impl PostgresStore {
     ///   an open transaction. `work` was not executed then.
     /// - [`Error::Database`] if the server refuses to commit, also because an earlier statement of the transaction has
     ///   failed. The transaction had no effect.
-    /// - [`Error::Disconnected`] if the connection breaks during the commit. The transaction may or may not have taken
-    ///   effect.
+    /// - [`Error::Disconnected`] if the connection breaks during the commit, or if the commit was cancelled while it
+    ///   waited for a synchronous standby. The transaction may or may not have taken effect.
     ///
     /// # Panics
     ///
@@ -49,7 +49,7 @@ impl PostgresStore {
         &self,
         work: impl FnOnce(&mut SessionTransaction<'_, '_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let done = self.lend_client(true, |client| {
+        let done = self.lend_client(true, Result::is_ok, |client| {
             let mut transaction = client.transaction().map_err(|e| self.explain(&e))?;
             let done = work(&mut self.in_transaction(&mut transaction))?;
             // The server would answer the commit of an aborted transaction with a rollback, which is not an error.

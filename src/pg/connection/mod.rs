@@ -175,12 +175,14 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Lends the client to `work`. Its statements are cancelled at `until`.
+    /// Lends the client to `work`. Its statements are cancelled at `until`. Returns also whether what `work` has
+    /// committed, according to `has_committed`, may be missing on a synchronous standby.
     pub(super) fn lend<T>(
         &mut self,
         until: Option<&Deadline>,
+        has_committed: fn(&T) -> bool,
         work: impl FnOnce(&mut Client) -> T,
-    ) -> T {
+    ) -> (T, bool) {
         let guard = match until {
             Some(until) if self.may_cancel().unwrap_or(false) => Some(self.guard(until)),
             _ => None,
@@ -189,12 +191,19 @@ impl<'a> Connection<'a> {
         if let Some(guard) = guard {
             self.cancelled = self.cancelled.max(guard.end());
         }
+        if done.as_ref().is_ok_and(has_committed) {
+            self.effect = Effect::Unknown;
+        }
+        let may_lack_replication = self.may_lack_replication();
         if !self.had_transaction {
             // After a panic, or if the server does not say, `work` may have left one open.
             self.is_in_transaction = !matches!(self.find_transaction(), Ok(false));
         }
         self.clean_up();
-        done.unwrap_or_else(|panic| resume_unwind(panic))
+        match done {
+            Ok(done) => (done, may_lack_replication),
+            Err(panic) => resume_unwind(panic),
+        }
     }
 
     /// Tests whether the connection is alive, like [`ping`](Self::ping), and finds out whether another user of it has

@@ -2,11 +2,14 @@
 
 use std::{num::ParseIntError, panic::AssertUnwindSafe, time::Duration};
 
-use session_postgres::{AsyncStore, Error, Offload, OffloadBuilder, PostgresStore, postgres};
+use session_postgres::{
+    AsyncStore, Error, Offload, OffloadBuilder, PostgresStore, Store, postgres,
+};
+use throwaway_postgres::Server;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Users, change};
-use crate::support::{PATIENCE, wait_until};
+use crate::support::{PATIENCE, database::Schema, wait_until};
 
 fn runtime() -> Runtime {
     Builder::new_multi_thread().enable_time().build().unwrap()
@@ -150,6 +153,41 @@ fn a_transaction_that_reaches_its_deadline_is_cancelled_and_rolled_back() {
             .unwrap();
     });
     users.assert_new("a commit");
+}
+
+/// A cancel request ends the wait of a commit for the standby, but not the commit.
+#[test]
+fn a_commit_at_the_deadline_that_may_lack_replication_is_not_a_success() {
+    let server = Server::start().unwrap();
+    let schema = Schema::on(server.url());
+    let key = schema.store().generate(Some("old"), None).unwrap();
+    let mut waits = schema.config();
+    let options = format!("{} -csynchronous_commit=on", waits.get_options().unwrap());
+    waits.options(&options);
+    let store = schema.builder().from_pool(schema.pool_to(waits, 1));
+    let limit = OffloadBuilder::default().timeout(Duration::from_millis(500));
+    let store = limit.build(store);
+    server.set("synchronous_standby_names", "absent").unwrap();
+    let set = key.clone();
+    let result = runtime().block_on(store.transaction(move |tx| tx.set(&set, "new", None)));
+    server.set("synchronous_standby_names", "").unwrap();
+    let is_unknown = matches!(
+        result,
+        Err(Error::Disconnected(_) | Error::StillRunning { .. })
+    );
+    assert!(is_unknown, "{result:?}");
+    // A statement that is cancelled before the commit has no effect, and its error is not replaced.
+    server.set("synchronous_standby_names", "absent").unwrap();
+    let set = key.clone();
+    let result = runtime().block_on(store.transaction(move |tx| {
+        tx.set(&set, "newer", None)?;
+        tx.batch_execute("SELECT pg_sleep(600)")?;
+        Ok::<_, Error>(())
+    }));
+    server.set("synchronous_standby_names", "").unwrap();
+    let is_unknown = matches!(result, Err(Error::Disconnected(_)));
+    assert!(result.is_err() && !is_unknown, "{result:?}");
+    assert_eq!(schema.store().get(&key).unwrap().value, "new");
 }
 
 #[test]
