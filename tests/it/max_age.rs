@@ -39,8 +39,10 @@ const OF_OTHERS: [&str; 5] = [
     "clear_many",
 ];
 
+type Renew = fn(&PostgresStore, &Key) -> Result<Key, Error>;
+
 /// Calls that restart the period of a session. They return its new key.
-const RENEWALS: [fn(&PostgresStore, &Key) -> Result<Key, Error>; 9] = [
+const RENEWALS: [Renew; 9] = [
     |store, key| store.renew(key, None).map(|_| key.clone()),
     |store, key| store.set(key, "crab", None).map(|()| key.clone()),
     |store, key| {
@@ -115,7 +117,7 @@ fn a_session_that_is_too_old_is_absent_for_every_verb() {
     age(&schema, 61);
     assert!(store.owned("crab").unwrap().is_empty());
     assert!(matches!(store.set_owner(&key, None), Err(Error::NotFound)));
-    // Nobody can use it, so it is not counted.
+    // It is absent for all calls, so it is not counted.
     assert!(!store.clear_handle("crab", &key.handle()).unwrap());
     assert_eq!(store.clear_owned("crab", None).unwrap(), 0);
     // Its key may be used again.

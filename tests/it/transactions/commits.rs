@@ -1,4 +1,4 @@
-//! What a transaction commits and what it rolls back.
+//! Effects of a transaction: its commit and its rollback.
 
 use std::{
     error::Error as StdError,
