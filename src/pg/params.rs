@@ -3,7 +3,7 @@
 use postgres::{Row, types::ToSql};
 
 use super::{secret::Secret, statements::Sql};
-use crate::{Key, Period, period::RenewAfter};
+use crate::{Key, Period};
 
 /// The unit of `expire_date`, to which the server rounds. A session that is to expire at once gets an expiry date
 /// that is at least this far in the past, because rounding could prolong it otherwise.
@@ -133,14 +133,14 @@ impl<'a> ArrayParams<'a> {
 pub(super) struct RenewParams<'a>(Vec<Secret<'a>>, Vec<i64>, Vec<i64>);
 
 impl<'a> RenewParams<'a> {
-    pub(super) fn of(calls: &[CheckedCall<'a>], renew_after: RenewAfter) -> RenewParams<'a> {
-        let due_below = |call: &CheckedCall<'_>| {
-            micros(renew_after.due_below(Period::microseconds(call.micros)))
-        };
+    pub(super) fn of(
+        calls: &[CheckedCall<'a>],
+        due_below: impl Fn(&CheckedCall<'a>) -> Period,
+    ) -> RenewParams<'a> {
         RenewParams(
             calls.iter().map(|call| Secret::of(call.key)).collect(),
             calls.iter().map(|call| call.micros).collect(),
-            calls.iter().map(due_below).collect(),
+            calls.iter().map(|call| micros(due_below(call))).collect(),
         )
     }
 

@@ -53,7 +53,7 @@ use crate::{
 /// - every call, if the pool tests connections at checkout, as `r2d2` does by default. The store does not need
 ///   that test, so build the pool with `test_on_check_out(false)`.
 ///
-/// `set` and `touch` take a second statement if the session is absent or has less than ten seconds left. `set`,
+/// `renew` takes a second statement if it restarts the period. `set` and `touch` take one if the session is absent or has less than ten seconds left. `set`,
 /// `touch` and `clear` also take one if another transaction locks the session for 20 ms.
 ///
 /// In a `_many` call, the calls for locked sessions are executed one by one, after all others. Several calls for one

@@ -107,6 +107,16 @@ impl SessionRow {
         self
     }
 
+    /// Whether a renewal is to restart the period: less time is left than `due_below`, and the maximum age is not the
+    /// reason for that. A session without a value is not renewed, because a renewal of it fails.
+    pub(super) fn is_due(&self, due_below: Period, max_age: Option<Period>) -> bool {
+        let ends_by_age = match (max_age, self.age) {
+            (Some(max_age), Some(age)) => age + self.period >= max_age,
+            _ => false,
+        };
+        self.value.is_some() && self.period < due_below && !ends_by_age
+    }
+
     pub(super) fn value(&self) -> Option<&str> {
         self.value.as_deref()
     }

@@ -124,9 +124,20 @@ impl SessionTransaction<'_, '_> {
     pub fn renew(&mut self, key: &Key, expiry: Option<Period>) -> Result<Session, Error> {
         let key = self.store.stored_key(key);
         let call = self.store.check_call(&key, None, expiry)?;
-        let params = RenewParams::of(&[call], self.store.renew_after);
-        let rows = self.query(&self.store.sql.renew_many, &params.all())?;
-        self.read_session(&rows)
+        let due_below = self.store.due_below(&call);
+        let rows = self.query(&self.store.sql.get, &[&Secret::of(&key)])?;
+        let mut found = self.read(SessionRow::read_longest(&rows))?;
+        if found
+            .as_ref()
+            .is_some_and(|row| row.is_due(due_below, self.store.max_age))
+        {
+            let params = RenewParams::of(&[call], |_| due_below);
+            let rows = self.query(&self.store.sql.renew_many, &params.all())?;
+            if let Some(renewed) = self.read(SessionRow::read_longest(&rows))? {
+                found = Some(renewed.or_longer(found));
+            }
+        }
+        found.ok_or(Error::NotFound)?.into_session()
     }
 
     /// Does the same as [`Store::set`](crate::Store::set).

@@ -117,11 +117,12 @@ impl TableOptions<'_> {
         self.fill(text, types, false)
     }
 
-    fn generate(&self, owner: [&str; 3], count: usize) -> GenerateStatements {
+    fn generate(&self, owner: [&str; 4], count: usize) -> GenerateStatements {
         let of = |text: &str| {
             text.replace("{owner_column}", owner[0])
                 .replace("{owner_parameter}", owner[1])
-                .replace("{owner_field}", owner[2])
+                .replace("{owner_array}", owner[2])
+                .replace("{owner_field}", owner[3])
         };
         GenerateStatements {
             one: self.fill(&of(sql::GENERATE), &ONE[..count], false),
@@ -181,15 +182,16 @@ impl Statements {
             get: table.statement(sql::GET),
             get_many: table.statement(sql::GET_MANY),
             renew_many: table.statement(sql::RENEW_MANY),
-            generate: table.generate(["", "", ""], 3),
-            generate_with_owner: table.generate([", {owner}", ", $4", ", sp__owner"], 4),
+            generate: table.generate([""; 4], 3),
+            generate_with_owner: table
+                .generate([", {owner}", ", $4", ", (SELECT $4)", ", sp__owner"], 4),
             set: table.update(
                 "key, micros, value",
-                "$1, $2, $3",
+                "(SELECT $1), (SELECT $2), (SELECT $3)",
                 [", {value} = $3{cast}", ", {value} = sp__call.value{cast}"],
                 3,
             ),
-            touch: table.update("key, micros", "$1, $2", ["", ""], 2),
+            touch: table.update("key, micros", "(SELECT $1), (SELECT $2)", ["", ""], 2),
             clear: WriteStatements {
                 brief: table.fill(sql::CLEAR, &ONE[..1], false),
                 brief_many: table.fill(sql::CLEAR_MANY, &MANY[..1], false),

@@ -72,7 +72,8 @@ impl PostgresStore {
     /// - After [`Error::Database`] and other errors of the server, the transaction is aborted, as after any other failed
     ///   statement. After [`Error::NotFound`], [`Error::NotSet`], [`Error::KeyExists`] and errors of the arguments, it
     ///   is not.
-    /// - Each takes one round trip, and [`update`](SessionTransaction::update) takes two. The statements are not
+    /// - Each takes one round trip. [`update`](SessionTransaction::update) and
+    ///   [`rotate_to`](SessionTransaction::rotate_to) take two, and so does a renewal that writes. The statements are not
     ///   prepared.
     ///
     /// # Examples

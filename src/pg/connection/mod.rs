@@ -191,11 +191,12 @@ impl<'a> Connection<'a> {
         if let Some(guard) = guard {
             self.cancelled = self.cancelled.max(guard.end());
         }
-        if done.as_ref().is_ok_and(has_committed) {
+        let has_committed = done.as_ref().is_ok_and(has_committed);
+        if has_committed {
             self.effect = Effect::Unknown;
         }
         let may_lack_replication = self.may_lack_replication();
-        if !self.had_transaction {
+        if !self.had_transaction && !has_committed {
             // After a panic, or if the server does not say, `work` may have left one open.
             self.is_in_transaction = !matches!(self.find_transaction(), Ok(false));
         }

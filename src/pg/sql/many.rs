@@ -3,6 +3,10 @@
 //! They take arrays, and identify a call by its place in them, counted from 1. A key is never read back, because
 //! `char(40)` pads it with blanks.
 //!
+//! An array is `(SELECT $1)` and not `$1`, so that the planner does not know its length. Otherwise it estimates fewer rows
+//! for an array of up to eight elements than for one of unknown length, and never uses a generic plan: it plans the
+//! statement for each call, which takes several times as long as the execution.
+//!
 //! Rows are locked in the order of the arrays. In all batches that is the order of the keys, so that two batches
 //! do not wait for each other. They can only do so on an expired row, because `INSERT_MANY` goes through its keys
 //! twice. Then the server aborts one of them, and it is sent again.
@@ -18,7 +22,7 @@ use super::Template;
 /// Parameters: keys.
 pub(in crate::pg) const GET_MANY: Template = (
     "SELECT sp__row.sp__value, sp__row.sp__expires, clock_timestamp(), sp__row.sp__created, sp__call.place \
-     FROM pg_catalog.unnest($1) WITH ORDINALITY AS sp__call (key, place) \
+     FROM pg_catalog.unnest((SELECT $1)) WITH ORDINALITY AS sp__call (key, place) \
      CROSS JOIN {no_created} \
      CROSS JOIN LATERAL ( \
          SELECT {read} AS sp__value, {expires} AS sp__expires, {created} AS sp__created \
@@ -28,65 +32,10 @@ pub(in crate::pg) const GET_MANY: Template = (
     &[Type::VARCHAR_ARRAY],
 );
 
-/// Reads sessions as [`GET_MANY`] does. Renews those whose `{expiry}` is near, and returns these twice: first as they
-/// are then, and without their age. It does not wait for locks, and does not renew sessions with a locked row or without a
-/// value.
-///
-/// Parameters: keys, microseconds, and the microseconds of the remaining time below which a session is renewed; no key
-/// twice.
-pub(in crate::pg) const RENEW_MANY: Template = (
-    "WITH sp__found AS MATERIALIZED ( \
-         SELECT sp__row.*, sp__call.* \
-         FROM unnest($1, $2, $3) WITH ORDINALITY AS sp__call (sp__key, sp__micros, sp__due, sp__place) \
-         CROSS JOIN {no_created} \
-         CROSS JOIN LATERAL ( \
-             SELECT {read} AS sp__value, {expires} AS sp__expires, {created} AS sp__created, \
-                    session.{expiry} AS sp__expiry \
-             FROM {table} AS session \
-             WHERE session.{key} {=} sp__call.sp__key AND {expires} > clock_timestamp() OFFSET 0 \
-         ) AS sp__row \
-     ), \
-     sp__call AS MATERIALIZED ( \
-         SELECT sp__key, sp__micros, sp__due, sp__place FROM sp__found \
-         GROUP BY sp__key, sp__micros, sp__due, sp__place \
-         HAVING max(sp__expiry) < clock_timestamp() + sp__due::float8 * interval '1 microsecond' \
-         AND pg_catalog.count(sp__value) > 0 \
-     ), \
-     sp__locked AS MATERIALIZED ( \
-         SELECT sp__row.*, sp__call.sp__micros, sp__call.sp__place FROM sp__call \
-         CROSS JOIN LATERAL ( \
-             SELECT session.{key} AS sp__key, {expires} AS sp__expires FROM {table} AS session \
-             WHERE session.{key} {=} sp__call.sp__key \
-             AND session.{expiry} < clock_timestamp() + sp__call.sp__due::float8 * interval '1 microsecond' \
-             FOR NO KEY UPDATE SKIP LOCKED \
-         ) AS sp__row \
-     ), \
-     sp__left AS MATERIALIZED ( \
-         SELECT sp__place FROM sp__call WHERE EXISTS ( \
-             SELECT FROM {table} AS session WHERE session.{key} {=} sp__call.sp__key \
-             OFFSET (SELECT count(*) FROM sp__locked WHERE sp__locked.sp__place = sp__call.sp__place) \
-         ) \
-     ), \
-     sp__renewed AS ( \
-         UPDATE {table} AS session \
-         SET {expiry} = clock_timestamp() + sp__call.sp__micros::float8 * interval '1 microsecond' \
-         FROM sp__locked AS sp__call \
-         WHERE session.{key} {=} ANY (ARRAY[sp__call.sp__key]) \
-         AND session.{key} {>=} sp__call.sp__key AND session.{key} {<=} sp__call.sp__key \
-         AND sp__call.sp__expires > clock_timestamp() AND {expires} > now() \
-         AND NOT (sp__call.sp__place = ANY (ARRAY(SELECT sp__place FROM sp__left))) \
-         RETURNING {read} AS sp__value, {expires} AS sp__expires, sp__call.sp__place \
-     ) \
-     SELECT sp__value, sp__expires, clock_timestamp(), NULL, sp__place FROM sp__renewed \
-     UNION ALL \
-     SELECT sp__value, sp__expires, clock_timestamp(), sp__created, sp__place FROM sp__found",
-    &[Type::VARCHAR_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY],
-);
-
 /// Parameters: keys, microseconds, values, and the owners if `{owner_column}` sets them.
 pub(in crate::pg) const GENERATE_MANY: &str = "INSERT INTO {table} ({key}, {expiry}, {value} {owner_column}) \
      SELECT sp__key, clock_timestamp() + sp__micros::float8 * interval '1 microsecond', sp__value{cast} {owner_field} \
-     FROM unnest($1, $2, $3 {owner_parameter}) AS sp__call (sp__key, sp__micros, sp__value {owner_field}) \
+     FROM unnest((SELECT $1), (SELECT $2), (SELECT $3) {owner_array}) AS sp__call (sp__key, sp__micros, sp__value {owner_field}) \
      RETURNING 1";
 
 /// Brief. Parameters: keys, microseconds, and the values if `{set}` sets them; no key twice.
@@ -100,7 +49,7 @@ pub(in crate::pg) const UPDATE_MANY: &str = "UPDATE {table} AS session \
 
 /// Brief. Parameters: keys; no key twice.
 pub(in crate::pg) const CLEAR_MANY: &str = "DELETE FROM {table} AS session \
-     USING pg_catalog.unnest($1) WITH ORDINALITY AS sp__call (key, place) \
+     USING pg_catalog.unnest((SELECT $1)) WITH ORDINALITY AS sp__call (key, place) \
      WHERE session.{key} {=} ANY (ARRAY[sp__call.key]) \
      AND session.{key} {>=} sp__call.key AND session.{key} {<=} sp__call.key AND {brief} \
      RETURNING sp__call.place";
@@ -133,9 +82,38 @@ pub(in crate::pg) const UPDATE_CAREFULLY: &str = "WITH sp__call AS MATERIALIZED 
      ) \
      SELECT place, true FROM sp__written UNION ALL SELECT place, false FROM sp__left";
 
+/// Careful. Renews sessions whose `{expiry}` is near, and returns them as [`GET_MANY`] does, but without their age. It
+/// does not renew sessions with a row that it cannot lock.
+///
+/// Parameters: keys, microseconds, and the microseconds of the remaining time below which a session is renewed; no key
+/// twice.
+pub(in crate::pg) const RENEW_MANY: Template = (
+    "WITH sp__call AS MATERIALIZED ( \
+         SELECT * FROM unnest((SELECT $1), (SELECT $2), (SELECT $3)) \
+         WITH ORDINALITY AS sp__call (key, micros, due, place) \
+     ), \
+     sp__locked AS MATERIALIZED ( \
+         SELECT sp__row.*, sp__call.* FROM sp__call \
+         CROSS JOIN LATERAL ( \
+             SELECT session.{key} AS sp__key, {expires} AS sp__expires FROM {table} AS session \
+             WHERE session.{key} {=} sp__call.key FOR NO KEY UPDATE {skip} \
+         ) AS sp__row \
+     ), \
+     {left} \
+     UPDATE {table} AS session \
+     SET {expiry} = clock_timestamp() + sp__call.micros::float8 * interval '1 microsecond' \
+     FROM sp__locked AS sp__call \
+     WHERE session.{key} {=} ANY (ARRAY[sp__call.sp__key]) \
+     AND session.{key} {>=} sp__call.sp__key AND session.{key} {<=} sp__call.sp__key \
+     AND sp__call.sp__expires > clock_timestamp() AND {expires} > now() AND {whole} \
+     AND session.{expiry} < clock_timestamp() + sp__call.due::float8 * interval '1 microsecond' \
+     RETURNING {read}, {expires}, clock_timestamp(), NULL::timestamptz, sp__call.place",
+    &[Type::VARCHAR_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY],
+);
+
 /// Careful. Parameters: keys; no key twice.
 pub(in crate::pg) const CLEAR_CAREFULLY: &str = "WITH sp__call AS MATERIALIZED ( \
-         SELECT * FROM pg_catalog.unnest($1) WITH ORDINALITY AS sp__call (key, place) \
+         SELECT * FROM pg_catalog.unnest((SELECT $1)) WITH ORDINALITY AS sp__call (key, place) \
      ), \
      sp__locked AS MATERIALIZED ( \
          SELECT sp__row.sp__key, sp__call.place FROM sp__call \
@@ -170,7 +148,7 @@ pub(in crate::pg) const WHOLE: &str =
 ///
 /// Parameters: keys, microseconds, values; no key twice.
 pub(in crate::pg) const INSERT_MANY: &str = "WITH sp__new AS MATERIALIZED ( \
-         SELECT * FROM unnest($1, $2, $3) WITH ORDINALITY AS sp__call (key, micros, value, place) \
+         SELECT * FROM unnest((SELECT $1), (SELECT $2), (SELECT $3)) WITH ORDINALITY AS sp__call (key, micros, value, place) \
          WHERE {brief} \
      ), \
      sp__expired AS MATERIALIZED ( \
