@@ -18,20 +18,20 @@ use crate::{Error, Key, OwnedSession, Period, Pruned, Session, SessionFields};
 /// - **An expired session is absent.** From its expiry date on, every call treats the session as if it did not exist,
 ///   even if its row is still stored. The clock of the backend decides. For a [`PostgresStore`](crate::PostgresStore)
 ///   that is the clock of the server, not of the program.
-/// - **Only [`generate`](Store::generate) and [`insert`](Store::insert) create sessions.** `get`, `set`, `touch`,
-///   `rotate` and `update` of an absent session fail with [`Error::NotFound`]. So a key that a visitor made up never
+/// - **Only [`generate`](Store::generate) and [`insert`](Store::insert) create sessions.** All other calls except for
+///   [`clear`](Store::clear) fail with [`Error::NotFound`] if the session is absent. So a key that a visitor made up never
 ///   becomes a session (session fixation), and a late write never restores a session that was cleared.
 /// - **A value is stored unchanged.** It is at most [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES) long and contains no
 ///   NUL character. Other values fail with [`Error::InvalidValue`]. The empty string is a value. It is different from
 ///   no value, which a session may also have.
 /// - **`expiry` is the time from this call until the session expires.** `None` is the
-///   [default period](Store::default_period). `set`, `touch` and `update` restart the period. Zero or less makes the
+///   [default period](Store::default_period). `set`, `touch`, `renew` and `update` restart the period. Zero or less makes the
 ///   session expire at once. A call fails with [`Error::PeriodOutOfRange`] if the period is shorter than
 ///   [`MIN_PERIOD`](crate::MIN_PERIOD) or longer than [`MAX_PERIOD`](crate::MAX_PERIOD).
 /// - **A call that returns an error changes nothing**, now or later. The exceptions are [`Error::Disconnected`]
 ///   and [`Error::StillRunning`]: the call may have had its effect, or may still have it.
 /// - **Concurrent calls**, from any number of threads, have the same results as if they were made one after another
-///   in some order.
+///   in some order. For calls that concern all sessions of an owner, this is true of each session.
 ///
 /// # Many calls at once
 ///
@@ -272,7 +272,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes all sessions of an owner, except for the one with the key `except`. Returns how many it has removed.
     ///
-    /// This logs a user out everywhere, or everywhere else. It is one atomic operation.
+    /// This logs a user out everywhere, or everywhere else. All of the sessions are removed, or none if the call fails.
     ///
     /// A session that another call creates for the owner at the same time may remain. To exclude that, make both calls
     /// in transactions that lock the same row, for example the row of the user; see the guide on
