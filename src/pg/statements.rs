@@ -93,6 +93,8 @@ impl TableOptions<'_> {
         };
         // Those that contain others come first.
         let text = text
+            .replace("{locked}", sql::LOCKED)
+            .replace("{is_locked}", sql::IS_LOCKED)
             .replace("{left}", sql::LEFT)
             .replace("{no_created}", sql::NO_CREATED)
             .replace("{handle}", sql::HANDLE)

@@ -63,21 +63,13 @@ pub(in crate::pg) const CLEAR_MANY: &str = "DELETE FROM {table} AS session \
 pub(in crate::pg) const UPDATE_CAREFULLY: &str = "WITH sp__call AS MATERIALIZED ( \
          SELECT * FROM unnest({arrays}) WITH ORDINALITY AS sp__call ({columns}, place) \
      ), \
-     sp__locked AS MATERIALIZED ( \
-         SELECT sp__row.*, sp__call.* FROM sp__call \
-         CROSS JOIN LATERAL ( \
-             SELECT session.{key} AS sp__key, {expires} AS sp__expires FROM {table} AS session \
-             WHERE session.{key} {=} sp__call.key FOR NO KEY UPDATE {skip} \
-         ) AS sp__row \
-     ), \
+     {locked}, \
      {left}, \
      sp__written AS ( \
          UPDATE {table} AS session \
          SET {expiry} = clock_timestamp() + sp__call.micros::float8 * interval '1 microsecond' {set} \
          FROM sp__locked AS sp__call \
-         WHERE session.{key} {=} ANY (ARRAY[sp__call.sp__key]) \
-         AND session.{key} {>=} sp__call.sp__key AND session.{key} {<=} sp__call.sp__key \
-         AND sp__call.sp__expires > clock_timestamp() AND {expires} > now() AND {whole} \
+         WHERE {is_locked} \
          RETURNING sp__call.place \
      ) \
      SELECT place, true FROM sp__written UNION ALL SELECT place, false FROM sp__left";
@@ -92,20 +84,12 @@ pub(in crate::pg) const RENEW_MANY: Template = (
          SELECT * FROM unnest((SELECT $1), (SELECT $2), (SELECT $3)) \
          WITH ORDINALITY AS sp__call (key, micros, due, place) \
      ), \
-     sp__locked AS MATERIALIZED ( \
-         SELECT sp__row.*, sp__call.* FROM sp__call \
-         CROSS JOIN LATERAL ( \
-             SELECT session.{key} AS sp__key, {expires} AS sp__expires FROM {table} AS session \
-             WHERE session.{key} {=} sp__call.key FOR NO KEY UPDATE {skip} \
-         ) AS sp__row \
-     ), \
+     {locked}, \
      {left} \
      UPDATE {table} AS session \
      SET {expiry} = clock_timestamp() + sp__call.micros::float8 * interval '1 microsecond' \
      FROM sp__locked AS sp__call \
-     WHERE session.{key} {=} ANY (ARRAY[sp__call.sp__key]) \
-     AND session.{key} {>=} sp__call.sp__key AND session.{key} {<=} sp__call.sp__key \
-     AND sp__call.sp__expires > clock_timestamp() AND {expires} > now() AND {whole} \
+     WHERE {is_locked} \
      AND session.{expiry} < clock_timestamp() + sp__call.due::float8 * interval '1 microsecond' \
      RETURNING {read}, {expires}, clock_timestamp(), NULL::timestamptz, sp__call.place",
     &[Type::VARCHAR_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY],
@@ -129,6 +113,20 @@ pub(in crate::pg) const CLEAR_CAREFULLY: &str = "WITH sp__call AS MATERIALIZED (
          )) \
      ) \
      SELECT place, false FROM sp__left";
+
+/// The subquery `{locked}`: the calls with the rows that the statement has locked.
+pub(in crate::pg) const LOCKED: &str = "sp__locked AS MATERIALIZED ( \
+         SELECT sp__row.*, sp__call.* FROM sp__call \
+         CROSS JOIN LATERAL ( \
+             SELECT session.{key} AS sp__key, {expires} AS sp__expires FROM {table} AS session \
+             WHERE session.{key} {=} sp__call.key FOR NO KEY UPDATE {skip} \
+         ) AS sp__row \
+     )";
+
+/// The condition `{is_locked}`: a row is one of those in `sp__locked`, and its session has not expired.
+pub(in crate::pg) const IS_LOCKED: &str = "session.{key} {=} ANY (ARRAY[sp__call.sp__key]) \
+     AND session.{key} {>=} sp__call.sp__key AND session.{key} {<=} sp__call.sp__key \
+     AND sp__call.sp__expires > clock_timestamp() AND {expires} > now() AND {whole}";
 
 /// The subquery `{left}`: the calls with a row that the statement could not lock.
 pub(in crate::pg) const LEFT: &str = "sp__left AS MATERIALIZED ( \
