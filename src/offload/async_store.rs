@@ -53,6 +53,14 @@ impl<S: Store> AsyncStore for Offload<S> {
             .await
     }
 
+    async fn rotate_with(&self, key: &Key, changes: SessionFields<'_>) -> Result<Key, Error> {
+        let (key, changes) = (key.clone(), OwnedFields::of(changes));
+        self.long(changes.bytes(), move |store| {
+            store.rotate_with(&key, changes.borrow())
+        })
+        .await
+    }
+
     async fn rotate_to(
         &self,
         key: &Key,

@@ -109,7 +109,19 @@ impl PostgresStore {
         }
     }
 
-    pub(super) fn explain(&self, error: &postgres::Error) -> Error {
+    /// The error of a statement in a transaction of the caller.
+    pub(super) fn explain_in_transaction(&self, error: &postgres::Error) -> Error {
+        match Deadline::current() {
+            Some(deadline)
+                if deadline.has_passed() && error.code() == Some(&SqlState::QUERY_CANCELED) =>
+            {
+                timed_out(&deadline, CANCELLED)
+            }
+            _ => self.explain(error),
+        }
+    }
+
+    fn explain(&self, error: &postgres::Error) -> Error {
         let source = DatabaseError::of_call(error);
         let missing = [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME];
         if source.code().is_some_and(|code| missing.contains(code)) {
@@ -137,6 +149,16 @@ pub(super) fn timed_out(deadline: &Deadline, reason: impl Into<String>) -> Error
 
 fn is_invalid_input(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidInput
+}
+
+/// Whether the server has answered a commit, so that its outcome is certain. A pooler may report that the connection to
+/// the server broke.
+pub(super) fn is_certain(error: &postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|server| {
+        let code = server.code().code();
+        [IDLE_IN_TRANSACTION, TRANSACTION_TIMEOUT].contains(&code)
+            || !is_fatal(server.parsed_severity()) && !code.starts_with(CONNECTION_EXCEPTION)
+    })
 }
 
 fn is_fatal(severity: Option<Severity>) -> bool {

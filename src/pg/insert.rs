@@ -16,7 +16,7 @@ use super::{
 use crate::{Error, deadline::Deadline, error::DatabaseError, store::locked_last};
 
 /// How often an insert is sent that neither adds a session nor finds one.
-const MAX_PASSES: usize = 10;
+pub(super) const MAX_PASSES: usize = 10;
 
 /// The result of an insert statement for one call.
 #[derive(Clone, Copy)]
@@ -190,13 +190,7 @@ impl PostgresStore {
     /// Returns the outcome of an insert that a trigger or a rule may have discarded or diverted.
     fn find_diverted(&self, call: &CheckedCall<'_>) -> Result<InsertOutcome, Error> {
         let values = self.stored_values(call).map_err(|e| outcome_unknown(&e))?;
-        if values.iter().any(|value| value.as_deref() == call.value) {
-            Ok(InsertOutcome::Added)
-        } else if values.is_empty() {
-            Err(discarded())
-        } else {
-            Ok(InsertOutcome::Exists)
-        }
+        diverted_outcome(&values, call)
     }
 
     /// Returns the values of all rows of a key, also of expired ones.
@@ -221,6 +215,21 @@ impl PostgresStore {
     }
 }
 
+/// Returns the outcome of an insert that a trigger or a rule may have discarded or diverted, from the values of all rows
+/// with its key.
+pub(super) fn diverted_outcome(
+    values: &[Option<String>],
+    call: &CheckedCall<'_>,
+) -> Result<InsertOutcome, Error> {
+    if values.iter().any(|value| value.as_deref() == call.value) {
+        Ok(InsertOutcome::Added)
+    } else if values.is_empty() {
+        Err(discarded())
+    } else {
+        Ok(InsertOutcome::Exists)
+    }
+}
+
 /// Reads what an insert statement returns.
 pub(super) fn read_outcomes(
     rows: &[Row],
@@ -237,7 +246,7 @@ pub(super) fn read_outcomes(
     Ok(outcomes)
 }
 
-fn to_result(outcome: Result<InsertOutcome, Error>) -> Result<(), Error> {
+pub(super) fn to_result(outcome: Result<InsertOutcome, Error>) -> Result<(), Error> {
     match outcome? {
         InsertOutcome::Added => Ok(()),
         InsertOutcome::Exists => Err(Error::KeyExists),

@@ -12,36 +12,54 @@ use super::{
 use crate::{Error, Key, SessionFields, period, session::check_owner, session::check_value};
 
 impl PostgresStore {
-    /// Moves a session to the key `new`. If the caller has given `new`, a session may have it, which is then not
-    /// changed. Both keys are those of the table.
+    /// Moves a session to the new random key `new`. Both keys are those of the table.
     pub(super) fn rotate_session(
         &self,
         key: &Key,
         new: &Key,
         changes: SessionFields<'_>,
-        is_new_given: bool,
     ) -> Result<(), Error> {
-        let rotation = self.check_rotation(key, new, changes, is_new_given)?;
-        self.with_connection(|connection| {
-            // No other call uses the new key. If it is stored, an earlier attempt has moved the session.
+        let rotation = self.check_rotation(key, new, changes, false)?;
+        let is_moved = self.with_connection(|connection| {
+            // No other call knows the new key. If it is stored, an earlier attempt has moved the session.
             if connection.unanswered().is_some() && self.is_stored(connection, new)? {
-                return Ok(Ok(()));
+                return Ok(true);
             }
-            let rows = if is_new_given {
-                let new = [&Secret::of(new) as _];
-                connection.query(&self.sql.remove_expired, &new, Effect::None)?;
-                connection.query(rotation.sql, &rotation.params(), Effect::Provable)
-            } else {
-                connection.query(rotation.sql, &rotation.params(), Effect::Provable)
-            };
-            match rows {
+            let params = rotation.params();
+            let rows = connection.query(rotation.sql, &params, Effect::Provable)?;
+            Ok(!rows.is_empty())
+        })?;
+        match is_moved {
+            true => Ok(()),
+            false => Err(Error::NotFound),
+        }
+    }
+
+    /// Moves a session to a key that the caller has given. If a session has that key, nothing is changed.
+    pub(super) fn rotate_session_to(
+        &self,
+        key: &Key,
+        new: &Key,
+        changes: SessionFields<'_>,
+    ) -> Result<(), Error> {
+        let rotation = self.check_rotation(key, new, changes, true)?;
+        self.with_connection(|connection| {
+            let new_param = [&Secret::of(new) as _];
+            connection.query(&self.sql.remove_expired, &new_param, Effect::None)?;
+            match connection.query(rotation.sql, &rotation.params(), Effect::Unknown) {
                 Ok(rows) if !rows.is_empty() => Ok(Ok(())),
-                Ok(_) if is_new_given && self.is_stored(connection, new)? => {
-                    Ok(Err(Error::KeyExists))
+                Ok(_) => {
+                    let key_param = [&Secret::of(key) as _];
+                    let rows = connection.query(&self.sql.get, &key_param, Effect::None)?;
+                    Ok(Err(match rows.is_empty() {
+                        true => Error::NotFound,
+                        false => Error::KeyExists,
+                    }))
                 }
-                Ok(_) => Ok(Err(Error::NotFound)),
+                // Another unique constraint of the table may be violated.
                 Err(StatementError::Driver(e))
-                    if is_new_given && e.code() == Some(&SqlState::UNIQUE_VIOLATION) =>
+                    if e.code() == Some(&SqlState::UNIQUE_VIOLATION)
+                        && self.is_stored(connection, new)? =>
                 {
                     Ok(Err(Error::KeyExists))
                 }

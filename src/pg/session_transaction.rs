@@ -9,7 +9,7 @@ use postgres::{Row, Transaction, types::ToSql};
 
 use super::{
     PostgresStore,
-    insert::{InsertOutcome, discarded, read_outcomes},
+    insert::{InsertOutcome, MAX_PASSES, discarded, diverted_outcome, read_outcomes, to_result},
     owners::{read_count, read_owned},
     params::{ArrayParams, CheckedCall, Params, RenewParams},
     row::SessionRow,
@@ -76,20 +76,28 @@ impl SessionTransaction<'_, '_> {
         let key = self.store.stored_key(key);
         let call = self.store.check_call(&key, value, expiry)?;
         let sql = &self.store.sql.insert_waiting;
-        // The second time, it finds a session that another transaction has inserted during the first.
-        for _ in 0..2 {
+        for pass in 0..MAX_PASSES {
             let rows = self.query(sql, &ArrayParams::of(&[call]).to(sql))?;
-            let outcomes = self.read(read_outcomes(&rows, 1))?;
-            match outcomes.first() {
-                Some(InsertOutcome::Added) => return Ok(()),
-                Some(InsertOutcome::Exists) => return Err(Error::KeyExists),
-                _ => {}
+            match self.read(read_outcomes(&rows, 1))?[..] {
+                // Another transaction has inserted a session during the statement, or a trigger has interfered.
+                [] | [InsertOutcome::Neither] if pass == 0 && self.inserts_are_diverted()? => {
+                    let rows = self.query(&self.store.sql.stored, &[&Secret::of(&key)])?;
+                    let values = rows.iter().map(|row| row.try_get(0));
+                    let values: Vec<_> = self.read(values.collect::<Result<_, _>>())?;
+                    return to_result(diverted_outcome(&values, &call));
+                }
+                [] | [InsertOutcome::Neither] => {}
+                [outcome, ..] => return to_result(Ok(outcome)),
             }
         }
-        match self.is_stored(&key)? {
-            true => Ok(()),
-            false => Err(discarded()),
-        }
+        Err(discarded())
+    }
+
+    fn inserts_are_diverted(&mut self) -> Result<bool, Error> {
+        let table = self.store.names.table.to_string();
+        let rows = self.query(&self.store.sql.insert_is_diverted, &[&table])?;
+        let is_diverted = rows.first().map_or(Ok(false), |row| row.try_get(0));
+        self.read(is_diverted)
     }
 
     /// Does the same as [`Store::get`](crate::Store::get).
@@ -210,10 +218,12 @@ impl SessionTransaction<'_, '_> {
         let rotation = self.store.check_rotation(&key, &new, changes, true)?;
         self.query(&self.store.sql.remove_expired, &[&Secret::of(&new)])?;
         let rows = self.query(rotation.sql, &rotation.params())?;
-        if rows.is_empty() && self.is_stored(&new)? {
+        if rows.is_empty() {
+            let old = self.query(&self.store.sql.get, &[&Secret::of(&key)])?;
+            to_found(&old)?;
             return Err(Error::KeyExists);
         }
-        to_found(&rows)
+        Ok(())
     }
 
     /// Does the same as [`Store::update`](crate::Store::update). `edit` is executed at most once.
@@ -322,7 +332,7 @@ impl SessionTransaction<'_, '_> {
     }
 
     fn read<T>(&self, result: Result<T, postgres::Error>) -> Result<T, Error> {
-        result.map_err(|e| self.store.explain(&e))
+        result.map_err(|e| self.store.explain_in_transaction(&e))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use postgres::Transaction;
 
-use super::{PostgresStore, session_transaction::SessionTransaction};
+use super::{PostgresStore, failure::is_certain, session_transaction::SessionTransaction};
 use crate::{Error, error::DatabaseError};
 
 impl PostgresStore {
@@ -50,12 +50,14 @@ impl PostgresStore {
         work: impl FnOnce(&mut SessionTransaction<'_, '_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let done = self.lend_client(true, Result::is_ok, |client| {
-            let mut transaction = client.transaction().map_err(|e| self.explain(&e))?;
+            let mut transaction = client
+                .transaction()
+                .map_err(|e| self.explain_in_transaction(&e))?;
             let done = work(&mut self.in_transaction(&mut transaction))?;
             // The server would answer the commit of an aborted transaction with a rollback, which is not an error.
             transaction
                 .batch_execute("SELECT")
-                .map_err(|e| self.explain(&e))?;
+                .map_err(|e| self.explain_in_transaction(&e))?;
             transaction.commit().map_err(|e| self.commit_error(&e))?;
             Ok(done)
         });
@@ -72,9 +74,9 @@ impl PostgresStore {
     /// - After [`Error::Database`] and other errors of the server, the transaction is aborted, as after any other failed
     ///   statement. After [`Error::NotFound`], [`Error::NotSet`], [`Error::KeyExists`] and errors of the arguments, it
     ///   is not.
-    /// - Each takes one round trip. [`update`](SessionTransaction::update) and
-    ///   [`rotate_to`](SessionTransaction::rotate_to) take two, and so does a renewal that writes. The statements are not
-    ///   prepared.
+    /// - Each takes one round trip. [`update`](SessionTransaction::update),
+    ///   [`rotate_to`](SessionTransaction::rotate_to) and a renewal that writes take two, and more if another transaction
+    ///   uses the same key. The statements are not prepared.
     ///
     /// # Examples
     ///
@@ -106,9 +108,9 @@ impl PostgresStore {
 
     /// The error of a commit. If the server has not answered, it may have committed.
     fn commit_error(&self, error: &postgres::Error) -> Error {
-        match error.as_db_error() {
-            Some(_) => self.explain(error),
-            None => Error::Disconnected(DatabaseError::from(error)),
+        match is_certain(error) {
+            true => self.explain_in_transaction(error),
+            false => Error::Disconnected(DatabaseError::from(error)),
         }
     }
 }

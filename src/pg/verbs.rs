@@ -61,12 +61,12 @@ impl Store for PostgresStore {
     fn rotate_with(&self, key: &Key, changes: SessionFields<'_>) -> Result<Key, Error> {
         let new = Key::generate()?;
         let (key, stored) = (self.stored_key(key), self.stored_key(&new));
-        self.rotate_session(&key, &stored, changes, false)?;
+        self.rotate_session(&key, &stored, changes)?;
         Ok(new)
     }
 
     fn rotate_to(&self, key: &Key, new: &Key, changes: SessionFields<'_>) -> Result<(), Error> {
-        self.rotate_session(&self.stored_key(key), &self.stored_key(new), changes, true)
+        self.rotate_session_to(&self.stored_key(key), &self.stored_key(new), changes)
     }
 
     fn set_owner(&self, key: &Key, owner: Option<&str>) -> Result<(), Error> {

@@ -59,6 +59,17 @@ fn a_new_session_that_a_trigger_stores_in_another_table_is_found() {
     ]) {
         store.get(&made.unwrap()).unwrap();
     }
+    let in_transaction = Key::generate().unwrap();
+    for (value, expected) in [("x", true), ("y", false)] {
+        let inserted = store.transaction(|tx| tx.insert(&in_transaction, Some(value), None));
+        let is_expected = match inserted {
+            Ok(()) => expected,
+            Err(Error::KeyExists) => !expected,
+            Err(_) => false,
+        };
+        assert!(is_expected, "{value}");
+    }
+    store.clear(&in_transaction).unwrap();
     let new = [(); 3].map(|()| Key::generate().unwrap());
     store.insert(&new[0], Some("crab"), None).unwrap();
     let inserted = store.insert_many(&[(&new[1], Some("a"), None), (&new[2], Some("b"), None)]);

@@ -113,6 +113,26 @@ fn a_client_of_an_async_store_has_one_result_of_the_callers_type() {
 }
 
 #[test]
+fn a_call_in_a_transaction_that_waits_for_a_lock_until_the_deadline_times_out() {
+    let users = Users::new();
+    let builder = users.schema.builder().timeout(PATIENCE * 10);
+    let store = builder.from_pool(users.schema.pool(1));
+    let limit = OffloadBuilder::default().timeout(Duration::from_millis(300));
+    let store = limit.build(store);
+    let mut other = users.schema.client();
+    let mut locked = other.transaction().unwrap();
+    locked
+        .execute("SELECT FROM session FOR UPDATE", &[])
+        .unwrap();
+    let key = users.key.clone();
+    let set = store.transaction(move |tx| tx.set(&key, "new", None));
+    let result = runtime().block_on(set);
+    assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+    drop(locked);
+    users.assert_old("a lock");
+}
+
+#[test]
 fn a_transaction_that_reaches_its_deadline_is_cancelled_and_rolled_back() {
     let users = Users::new();
     let builder = users.schema.builder().timeout(PATIENCE * 10);
