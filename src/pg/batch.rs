@@ -47,6 +47,11 @@ pub(super) fn execute<'a, T: Clone>(
             results.extend(group.iter().map(|(index, call)| (*index, one(call))));
             continue;
         }
+        if let (SameKey::InOrder, false, [(first, _), rest @ ..]) = (same_key, is_locked, group) {
+            results.push((*first, result));
+            results.extend(rest.iter().map(|(index, call)| (*index, one(call))));
+            continue;
+        }
         let ((last, _), others) = match group.split_last() {
             Some(split) => split,
             None => continue,
@@ -70,6 +75,8 @@ pub(super) enum SameKey {
     /// The last call is sent, and its result is also that of the earlier ones. If a call ends the session, that
     /// one is sent instead, and later calls find no session.
     LastWrites,
+    /// The first call is sent, and the others are executed one by one after it, because each value may be invalid.
+    InOrder,
     /// The first call is sent, and later ones find that the key exists. A call that ends its session at once is
     /// passed over, because the next one can insert the key again.
     FirstInserts,
@@ -85,7 +92,7 @@ impl SameKey {
         let last = calls.len() - 1;
         let ends = |(_, call): &(usize, CheckedCall<'_>)| call.ends_session();
         match self {
-            SameKey::Shares => 0,
+            SameKey::Shares | SameKey::InOrder => 0,
             SameKey::SharesLongest => {
                 let by_period = |index: &usize| calls[*index].1.micros;
                 (0..=last).max_by_key(by_period).unwrap_or(last)

@@ -11,6 +11,7 @@ use super::{
     PostgresStore,
     batch::{self, SameKey, isolate_errors},
     connection::Effect,
+    names::ValueType,
     params::{ArrayParams, CheckedCall, Params, call_index},
     statements::{Sql, WriteStatements},
 };
@@ -50,9 +51,13 @@ impl PostgresStore {
         if let [Ok(call)] = calls[..] {
             return vec![self.write_one(write, &write.careful_skipping, &call)];
         }
-        let same_key = match write.may_be_absent {
-            true => SameKey::Shares,
-            false => SameKey::LastWrites,
+        let has_value = |call: &CheckedCall<'_>| call.value.is_some();
+        let same_key = if write.may_be_absent {
+            SameKey::Shares
+        } else if self.value_type != ValueType::Text && calls.iter().flatten().any(has_value) {
+            SameKey::InOrder
+        } else {
+            SameKey::LastWrites
         };
         Deadline::within(self.timeout).scope(|| {
             batch::execute(

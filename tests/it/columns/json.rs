@@ -209,3 +209,22 @@ fn an_update_that_is_cut_is_applied_once() {
         }
     }
 }
+
+#[test]
+fn each_of_several_values_for_one_key_is_checked() {
+    for value_type in TYPES {
+        let (_schema, store) = table(value_type);
+        let key = store.generate(Some("0"), None).unwrap();
+        let other = store.generate(Some("0"), None).unwrap();
+        let set = store.set_many(&[
+            (&key, "1", None),
+            (&other, "5", None),
+            (&key, "not json", None),
+            (&key, "2", None),
+        ]);
+        let done = set.iter().map(Result::is_ok).collect::<Vec<_>>();
+        assert_eq!(done, [true, true, false, true], "{value_type:?}: {set:?}");
+        assert_eq!(store.get(&key).unwrap().value, "2");
+        assert_eq!(store.get(&other).unwrap().value, "5");
+    }
+}
