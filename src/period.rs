@@ -43,6 +43,19 @@ pub(crate) fn check(period: Period) -> Result<Period, Error> {
     }
 }
 
+/// Returns a maximum age that every backend can apply.
+///
+/// # Panics
+///
+/// If it is zero or less, or longer than [`MAX_PERIOD`].
+pub(crate) fn check_max_age(age: Option<Period>) -> Option<Period> {
+    assert!(
+        age.is_none_or(|age| age.is_positive() && age <= MAX_PERIOD),
+        "max_age must be more than zero and at most MAX_PERIOD"
+    );
+    age
+}
+
 /// How much of its period must have passed before a renewal writes: a fraction from 0 to 1.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RenewAfter(f64);

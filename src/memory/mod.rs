@@ -12,7 +12,7 @@ use std::{
 use self::entries::{Entries, Entry};
 use crate::{
     DEFAULT_PERIOD, Error, Key, OwnedSession, Period, Pruned, Session, SessionFields, Store,
-    period::{self, DefaultPeriod, RenewAfter},
+    period::{self, DefaultPeriod, RenewAfter, check_max_age},
     session::{check_owner, check_value},
 };
 
@@ -56,9 +56,13 @@ impl MemoryStore {
     /// Sets the age at which a session ends, no matter how often it is renewed or rotated. `None` sets no limit.
     ///
     /// Defaults to `None`.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero or less, or longer than [`MAX_PERIOD`](crate::MAX_PERIOD).
     pub fn max_age(mut self, age: impl Into<Option<Period>>) -> MemoryStore {
         let entries = self.entries.get_mut();
-        entries.unwrap_or_else(PoisonError::into_inner).max_age = age.into();
+        entries.unwrap_or_else(PoisonError::into_inner).max_age = check_max_age(age.into());
         self
     }
 

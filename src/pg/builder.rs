@@ -11,7 +11,10 @@ use super::{
 };
 #[cfg(doc)]
 use crate::PostgresStore;
-use crate::{DEFAULT_PERIOD, Error, MAX_PERIOD, Period, period::RenewAfter};
+use crate::{
+    DEFAULT_PERIOD, Error, Period,
+    period::{RenewAfter, check_max_age},
+};
 
 /// Options for a [`PostgresStore`], created with [`PostgresStore::builder`].
 ///
@@ -242,9 +245,11 @@ impl PostgresStoreBuilder {
     /// no limit.
     ///
     /// The age is the time since `created_at`, by the clock of the server. The table must have this column: otherwise,
-    /// calls fail with [`Error::MissingColumn`]. A session whose `created_at` is NULL is too old. A change of this option applies to existing sessions, too. Other
-    /// programs that read the table do not know the limit, but a [`Pruner`](crate::Pruner) of this store removes
-    /// sessions that are too old.
+    /// calls fail with [`Error::MissingColumn`]. A session whose `created_at` is NULL is too old. A change of this option
+    /// applies to existing sessions, too.
+    ///
+    /// Set the same limit in all programs that share the table. Other programs find sessions that are too old here, until
+    /// a [`Pruner`](crate::Pruner) of this store removes them.
     ///
     /// Defaults to `None`.
     ///
@@ -252,12 +257,7 @@ impl PostgresStoreBuilder {
     ///
     /// If it is zero or less, or longer than [`MAX_PERIOD`](crate::MAX_PERIOD).
     pub fn max_age(mut self, age: impl Into<Option<Period>>) -> Self {
-        self.max_age = age.into();
-        assert!(
-            self.max_age
-                .is_none_or(|age| age.is_positive() && age <= MAX_PERIOD),
-            "max_age must be more than zero and at most MAX_PERIOD"
-        );
+        self.max_age = check_max_age(age.into());
         self
     }
 

@@ -72,7 +72,11 @@ pub(super) struct SessionRow {
 
 impl SessionRow {
     pub(super) fn read(row: &Row) -> Result<SessionRow, postgres::Error> {
-        let created: Option<Timestamp> = row.try_get(3)?;
+        // A column of another type has another meaning.
+        let created: Option<Timestamp> = match *row.columns()[3].type_() {
+            Type::TIMESTAMPTZ => row.try_get(3)?,
+            _ => None,
+        };
         let now: Timestamp = row.try_get(2)?;
         Ok(SessionRow {
             value: row.try_get(0)?,

@@ -1,7 +1,7 @@
 //! The absolute timeout: a session ends at its maximum age.
 
 use session_postgres::{
-    AsyncStore, Error, Key, Offload, Period, PostgresStore, SessionFields, Store,
+    AsyncStore, Error, Key, MemoryStore, Offload, Period, PostgresStore, SessionFields, Store,
 };
 
 use crate::support::{
@@ -253,6 +253,32 @@ fn a_session_of_unknown_age_is_too_old() {
     assert_eq!(session.age, None);
     assert!(store.prune(100).unwrap() > 0);
     assert!(unlimited.find(&key).unwrap().is_none());
+}
+
+#[test]
+fn a_session_without_an_expiry_date_has_expired_with_and_without_a_limit() {
+    let schema = Schema::new();
+    for max_age in [None, Some(Period::DAY)] {
+        let store = limited(&schema, max_age);
+        schema.run("ALTER TABLE session ALTER COLUMN expire_date DROP NOT NULL");
+        let key = store.generate_with(of_owner("crab")).unwrap();
+        schema.run("UPDATE session SET expire_date = NULL");
+        assert!(store.find(&key).unwrap().is_none(), "{max_age:?}");
+        let renewed = store.renew(&key, None);
+        assert!(matches!(renewed, Err(Error::NotFound)), "{renewed:?}");
+        assert!(store.owned("crab").unwrap().is_empty());
+        assert_eq!(store.prune(10).unwrap(), 1);
+    }
+}
+
+#[test]
+fn a_maximum_age_that_is_out_of_range_panics() {
+    for age in [Period::ZERO, -Period::HOUR, Period::MAX] {
+        let postgres = || drop(PostgresStore::builder().max_age(age));
+        let memory = || drop(MemoryStore::new().max_age(age));
+        assert!(std::panic::catch_unwind(postgres).is_err(), "{age}");
+        assert!(std::panic::catch_unwind(memory).is_err(), "{age}");
+    }
 }
 
 #[test]

@@ -142,7 +142,8 @@ impl PostgresStore {
             },
             Needed {
                 name: names.owner(),
-                fits: |column| holds_text(column, MAX_OWNER_BYTES),
+                // A `char` strips blanks, and the server would cast it and use no index.
+                fits: |column| !column.is(&Type::BPCHAR) && holds_text(column, MAX_OWNER_BYTES),
                 ty: "text",
                 is_optional: true,
             },
@@ -158,7 +159,14 @@ impl PostgresStore {
                 None if need.is_optional => {}
                 None => problems.push(self.missing(need, columns)),
                 Some(column) if !(need.fits)(column) => {
-                    problems.push(format!("column {name} is {}, but must be {ty}", column.ty));
+                    let hint = match need.is_optional {
+                        true => ", or set another name by `columns` if it has another meaning",
+                        false => "",
+                    };
+                    problems.push(format!(
+                        "column {name} is {}, but must be {ty}{hint}",
+                        column.ty
+                    ));
                 }
                 Some(column) if column.is_generated => {
                     problems.push(format!(

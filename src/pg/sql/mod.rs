@@ -56,9 +56,9 @@ pub(super) const BRIEF: &str = "(SELECT set_config('lock_timeout', '20ms', true)
 /// The date `{expires}` at which a session expires. With a maximum age, that can be before `{expiry}`.
 pub(super) const EXPIRES: &str = "session.{expiry}";
 
-/// The same for a store with a maximum age. `{max_age}` is the number of microseconds. A session whose time of creation
-/// is NULL has expired: `least` ignores NULL, and the session would have no limit.
-pub(super) const EXPIRES_BY_AGE: &str = "least(session.{expiry}, \
+/// The same for a store with a maximum age. `{max_age}` is the number of microseconds. A session with a NULL in one of
+/// the columns has expired. `least` ignores NULL, so it would have no limit otherwise.
+pub(super) const EXPIRES_BY_AGE: &str = "least(coalesce(session.{expiry}, '-infinity'), \
      coalesce(session.{created}, '-infinity') + '{max_age}'::float8 * interval '1 microsecond')";
 
 /// The source of `{created}` if the table has no such column.

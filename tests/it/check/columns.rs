@@ -17,7 +17,7 @@ fn a_wrong_column_is_reported_with_what_it_should_be() {
     let no_index = "no index begins with session_key, so each call reads the whole table";
     let no_owner_index = "no index begins with owner, so `owned` and `clear_owned` read the whole table: see \
                           sql/add-columns.sql";
-    let cases: [(usize, &str, &[&str]); 20] = [
+    let cases: [(usize, &str, &[&str]); 21] = [
         (
             0,
             "session_key char(39) PRIMARY KEY",
@@ -89,13 +89,24 @@ fn a_wrong_column_is_reported_with_what_it_should_be() {
         (
             2,
             "session_data text, owner int",
-            &["owner is integer, but must be text", no_owner_index],
+            &[
+                "owner is integer, but must be text, or set another name by `columns` if it has another meaning",
+                no_owner_index,
+            ],
+        ),
+        (
+            2,
+            "session_data text, owner char(255)",
+            &[
+                "owner is character(255), but must be text, or set another name by `columns` if it has another meaning",
+                no_owner_index,
+            ],
         ),
         (
             2,
             "session_data text, owner varchar(254)",
             &[
-                "owner is character varying(254), but must be text",
+                "owner is character varying(254), but must be text, or set another name by `columns` if it has another meaning",
                 no_owner_index,
             ],
         ),
@@ -107,7 +118,9 @@ fn a_wrong_column_is_reported_with_what_it_should_be() {
         (
             2,
             "session_data text, created_at timestamp DEFAULT now()",
-            &["created_at is timestamp without time zone, but must be timestamp with time zone"],
+            &[
+                "created_at is timestamp without time zone, but must be timestamp with time zone, or set another name by `columns` if it has another meaning",
+            ],
         ),
         (
             2,

@@ -39,6 +39,33 @@ fn other_columns_get_their_defaults_and_are_kept() {
 }
 
 #[test]
+fn a_column_with_the_name_created_at_may_have_another_type() {
+    for ty in ["timestamp", "bigint", "text"] {
+        let schema = Schema::new();
+        let store = schema.store();
+        schema.run(&format!(
+            "ALTER TABLE session DROP COLUMN created_at, ADD COLUMN created_at {ty}"
+        ));
+        let key = store.generate_with(of_owner("crab")).unwrap();
+        let sessions = [
+            store.get(&key),
+            store.get_many(&[&key, &key]).remove(0),
+            store.renew(&key, Some(Period::DAY * 30)),
+            store.update(&key, None, &mut |_| Some("crab".into())),
+        ];
+        for session in sessions {
+            assert_eq!(session.unwrap().age, None, "{ty}");
+        }
+        assert_eq!(store.owned("crab").unwrap()[0].age, None);
+        let problems = store.check().unwrap_err().to_string();
+        assert!(
+            problems.contains("set another name by `columns`"),
+            "{problems}"
+        );
+    }
+}
+
+#[test]
 fn a_rotation_keeps_the_owner_and_the_time_of_creation() {
     let schema = Schema::new();
     let store = schema.store();
