@@ -71,7 +71,7 @@ impl Key {
     /// Returns the handle of the session with this key. It can be shown on a page, because the key cannot be computed
     /// from it.
     ///
-    /// [`OwnedSession::handle`](crate::OwnedSession::handle) is the handle of a session in a list. The one that equals
+    /// A rotation changes the key and with it the handle. [`OwnedSession::handle`](crate::OwnedSession::handle) is the handle of a session in a list. The one that equals
     /// this one is the session of the visitor who reads the list.
     ///
     /// # Examples

@@ -38,7 +38,8 @@ pub enum Error {
     #[error("the session has no value yet")]
     NotSet,
 
-    /// [`insert`](crate::Store::insert) was called for the key of an existing session, which was not changed.
+    /// [`insert`](crate::Store::insert) or [`rotate_to`](crate::Store::rotate_to) was called with the key of an existing
+    /// session, which was not changed.
     #[error("a session has this key already")]
     KeyExists,
 
@@ -129,7 +130,8 @@ pub enum Error {
     )]
     NoRuntime,
 
-    /// A write may or may not have taken effect, or may still take effect. Reads never return this.
+    /// A write may or may not have taken effect, or may still take effect. Reads never return this, except for
+    /// a [`renew`](crate::Store::renew) that restarts the period.
     ///
     /// For example, the connection broke before the server answered, or the write was committed at its deadline but
     /// may not have reached the synchronous standby. The source of the error has the reason.

@@ -66,7 +66,7 @@ pub enum ValueType {
     /// `json`. A value must be JSON, and is stored unchanged.
     Json,
     /// `jsonb`. A value must be JSON, and is stored as PostgreSQL normalizes it: with other whitespace, with another
-    /// order of keys, and without duplicate keys.
+    /// order of keys, without duplicate keys, and with numbers written in another way. It rejects `\u0000`.
     Jsonb,
 }
 

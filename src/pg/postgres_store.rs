@@ -41,15 +41,15 @@ use crate::{
 ///
 /// A call is one statement, one transaction and one round trip. So is a `_many` call of up to 4,096 calls and 16
 /// MiB of values; a larger one is split. [`update`](Store::update) is one transaction and takes four round
-/// trips. [`rotate_to`](Store::rotate_to) takes two, and a batch that creates sessions with and without owners takes
+/// trips. [`rotate_to`](Store::rotate_to) takes two or three, and a batch that creates sessions with and without owners takes
 /// two.
 ///
 /// Each of these takes one more round trip:
 ///
 /// - the first use of a statement on a connection, to prepare it;
 /// - the first use of a connection, to find out whether a pooler is in between;
-/// - a `set`, `touch`, `clear`, `insert`, `set_owner` or `clear_owned` on a connection that was idle for half a second,
-///   to test the connection;
+/// - a call of the first kind below ("Broken connections") on a connection that was idle for half a second, to test the
+///   connection;
 /// - every call, if the pool tests connections at checkout, as `r2d2` does by default. The store does not need
 ///   that test, so build the pool with `test_on_check_out(false)`.
 ///
@@ -69,8 +69,8 @@ use crate::{
 /// If the connection of a read breaks, the read is sent again on another connection. It fails with
 /// [`Error::TimedOut`] at the [`timeout`](PostgresStoreBuilder::timeout).
 ///
-/// If the connection of a `set`, `touch`, `clear`, `insert`, `set_owner`, `clear_owned` or `clear_handle` breaks before
-/// the server answers, the call fails with [`Error::Disconnected`]. The server may have executed it, or may still do
+/// If the connection of a `set`, `touch`, `clear`, `insert`, `rotate_to`, `set_owner`, `clear_owned` or `clear_handle`
+/// breaks before the server answers, the call fails with [`Error::Disconnected`]. The server may have executed it, or may still do
 /// so. The store never sends it twice.
 ///
 /// If the connection of a `generate`, `rotate`, `update` or `renew` breaks, the store terminates the server process of

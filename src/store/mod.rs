@@ -18,8 +18,8 @@ use crate::{Error, Key, OwnedSession, Period, Pruned, Session, SessionFields};
 /// - **An expired session is absent.** From its expiry date on, every call treats the session as if it did not exist,
 ///   even if its row is still stored. The clock of the backend decides. For a [`PostgresStore`](crate::PostgresStore)
 ///   that is the clock of the server, not of the program.
-/// - **Only [`generate`](Store::generate) and [`insert`](Store::insert) create sessions.** All other calls except for
-///   [`clear`](Store::clear) fail with [`Error::NotFound`] if the session is absent. So a key that a visitor made up never
+/// - **Only [`generate`](Store::generate) and [`insert`](Store::insert) create sessions.** All other calls for a key fail
+///   with [`Error::NotFound`] if the session is absent, except for [`clear`](Store::clear). So a key that a visitor made up never
 ///   becomes a session (session fixation), and a late write never restores a session that was cleared.
 /// - **A value is stored unchanged.** It is at most [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES) long and contains no
 ///   NUL character. Other values fail with [`Error::InvalidValue`]. The empty string is a value. It is different from
@@ -140,7 +140,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Those of [`get`](Store::get), and [`Error::PeriodOutOfRange`].
+    /// Those of [`get`](Store::get), and [`Error::PeriodOutOfRange`]. If the period restarts, also the errors of a write,
+    /// for example [`Error::Disconnected`].
     ///
     /// # Examples
     ///
@@ -234,7 +235,7 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     ///
     /// Those of [`rotate_with`](Store::rotate_with), and [`Error::KeyExists`] if a session has the key `new`. Nothing
-    /// changes then.
+    /// changes then. After [`Error::Disconnected`] the session is under one of the two keys.
     fn rotate_to(&self, key: &Key, new: &Key, changes: SessionFields<'_>) -> Result<(), Error>;
 
     /// Gives an existing session an owner, or removes its owner. The value and the expiry date do not change.

@@ -14,9 +14,9 @@ use crate::{AsyncStore, Error, Period};
 
 /// A session store of tower-sessions that ends sessions which are not used.
 ///
-/// `load` restarts the period of the session with [`AsyncStore::renew`], so each request keeps the visitor logged in,
-/// also one that only reads. It writes only if a tenth of the period has passed. A `save` of unchanged data does the
-/// same, so `with_always_save(true)` is not needed and costs little.
+/// `load` restarts the period of the session with [`AsyncStore::renew`], so each request whose handler reads the session
+/// keeps the visitor logged in. It writes only if a tenth of the period has passed. A `save` of unchanged data does the
+/// same, so `with_always_save(true)` costs little. The middleware does not load the session if no handler uses it.
 ///
 /// # Cookies
 ///

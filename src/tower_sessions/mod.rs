@@ -69,7 +69,7 @@
 //!   second. It can be later by 5 ms plus the duration of the save and the load, which is 10 ms in all on a fast
 //!   network.
 //! - `Expiry::OnInactivity` extends a session only if the request changes its data, because the middleware saves
-//!   nothing otherwise. [`IdleTimeout`] extends a session at each request and rarely writes.
+//!   nothing otherwise. [`IdleTimeout`] extends a session at each request that reads it, and rarely writes.
 //!   `SessionManagerLayer::with_always_save(true)` writes at each request, and makes requests fail that are in progress
 //!   while the visitor logs in or out.
 //! - A date in the past makes the session expire at once. A date outside of the range of the database becomes the
