@@ -189,10 +189,12 @@ fn verbs_with_other_options_call_no_functions_and_operators_of_other_roles() {
             } else {
                 "session_key"
             };
+            // A `char` does not hold every owner.
+            let owner = if text == "char(255)" { "text" } else { text };
             schema.run(&format!(
                 "DROP TABLE IF EXISTS session; CREATE TABLE session ({key} {text} PRIMARY KEY, \
                      expire_date timestamptz(2), session_data {value}, \
-                     created_at timestamptz DEFAULT now(), owner {text}); \
+                     created_at timestamptz DEFAULT now(), owner {owner}); \
                  CREATE INDEX ON session (owner)"
             ));
             for max_age in [None, Some(Period::DAY)] {
