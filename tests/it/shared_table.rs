@@ -83,7 +83,9 @@ fn the_columns_for_owners_and_ages_can_be_added_to_every_table() {
         schema.run(ADD_COLUMNS);
         schema.run(more);
         store.check().unwrap();
-        let indexes = "SELECT FROM pg_indexes WHERE schemaname = current_schema() AND indexdef LIKE '%(owner)%'";
+        let indexes = "SELECT FROM pg_index \
+             JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] \
+             WHERE indrelid = 'session'::regclass AND attname = 'owner'";
         assert_eq!(schema.client().query(indexes, &[]).unwrap().len(), 1);
 
         // Stores that were there before still work.
