@@ -24,7 +24,7 @@ const CALLERS: usize = 64;
 /// Sessions that are used after each other are this far apart in the table. A prime, so that all are used equally.
 const STRIDE: usize = 7919;
 
-/// What a program does in a request that only reads and keeps its visitor logged in.
+/// The calls of a program for a request that only reads and keeps its visitor logged in.
 pub(super) trait Strategy: 'static {
     type Peer: Peer;
 
