@@ -112,3 +112,25 @@ fn a_rotation_to_a_given_key_that_is_cut_is_not_sent_again() {
         store.clear(&given).unwrap();
     });
 }
+
+/// The server ends the connection when it begins to execute an `UPDATE`.
+const ENDS_AT_UPDATE: &str = "
+CREATE FUNCTION end_connection() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM pg_terminate_backend(pg_backend_pid());
+    RETURN NULL;
+END $$;
+CREATE TRIGGER end_connection BEFORE UPDATE ON session
+    FOR EACH STATEMENT EXECUTE FUNCTION end_connection()";
+
+#[test]
+fn a_rotation_to_the_key_of_another_session_is_never_a_success() {
+    let schema = Schema::new();
+    let store = schema.store();
+    let old = store.generate(Some("lobster"), None).unwrap();
+    let other = store.generate(Some("crab"), None).unwrap();
+    schema.run(ENDS_AT_UPDATE);
+    let result = store.rotate_to(&old, &other, SessionFields::default());
+    assert!(matches!(result, Err(Error::Disconnected(_))), "{result:?}");
+    assert_eq!(store.get(&old).unwrap().value, "lobster");
+    assert_eq!(store.get(&other).unwrap().value, "crab");
+}

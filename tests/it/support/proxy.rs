@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{self, Read, Write},
+    mem,
     net::{Shutdown, TcpStream},
     os::unix::net::{UnixListener, UnixStream},
     path::PathBuf,
@@ -156,10 +157,15 @@ fn relay(client: UnixStream, server: Box<dyn Stream>, shared: Arc<Shared>) {
     let swallow = Arc::new(AtomicBool::new(false));
     let (mut to_client, mut from_server) = (client.duplicate(), server.duplicate());
     let answers = swallow.clone();
+    // The number of requests without an answer. The server also answers the start of the connection.
+    let open = Arc::new(AtomicUsize::new(1));
+    let answered = open.clone();
     thread::spawn(move || {
         while let Ok((kind, bytes)) = message(&mut *from_server, true) {
-            // `ReadyForQuery`: the server has executed the request.
-            if kind == b'Z' && answers.load(Ordering::SeqCst) {
+            // `ReadyForQuery`: the server has executed a request. An earlier one may be without an answer, because the
+            // driver does not wait for the end of a `Parse`.
+            let is_last = kind == b'Z' && answered.fetch_sub(1, Ordering::SeqCst) == 1;
+            if is_last && answers.load(Ordering::SeqCst) {
                 break;
             }
             if !answers.load(Ordering::SeqCst) && to_client.write_all(&bytes).is_err() {
@@ -171,7 +177,7 @@ fn relay(client: UnixStream, server: Box<dyn Stream>, shared: Arc<Shared>) {
     });
     thread::spawn(move || {
         let (mut client, mut server) = (client.duplicate(), server);
-        let mut has_type = false;
+        let (mut has_type, mut is_counted) = (false, false);
         while let Ok((kind, bytes)) = message(&mut *client, has_type) {
             has_type = true;
             shared.bytes.fetch_add(bytes.len(), Ordering::SeqCst);
@@ -180,6 +186,9 @@ fn relay(client: UnixStream, server: Box<dyn Stream>, shared: Arc<Shared>) {
             }
             if matches!(kind, b'E' | b'Q') {
                 shared.statements.fetch_add(1, Ordering::SeqCst);
+            }
+            if matches!(kind, b'S' | b'Q') && !mem::take(&mut is_counted) {
+                open.fetch_add(1, Ordering::SeqCst);
             }
             let mut breaks = shared.breaks.lock().unwrap();
             let says = |text: &str| kind == b'Q' && bytes[5..].starts_with(text.as_bytes());
@@ -194,6 +203,9 @@ fn relay(client: UnixStream, server: Box<dyn Stream>, shared: Arc<Shared>) {
                 }
                 Some(Break::AfterStatement) if kind == b'B' => {
                     *breaks = None;
+                    // Its `Sync` follows.
+                    open.fetch_add(1, Ordering::SeqCst);
+                    is_counted = true;
                     swallow.store(true, Ordering::SeqCst);
                 }
                 Some(Break::AfterText(text)) if says(text) => {

@@ -9,7 +9,7 @@ use session_postgres::{Error, Key, PostgresStore, Store};
 
 use super::{Users, change};
 use crate::support::{
-    database::pid,
+    database::{Schema, pid},
     proxy::{Break, Proxy},
     tcp_proxy::TcpProxy,
     wait_until,
@@ -155,4 +155,23 @@ fn a_transaction_on_a_single_client_that_was_closed_is_not_executed() {
         .run(&format!("SELECT pg_terminate_backend({pid}, 10000)"));
     store.transaction(|tx| change(tx, &users.key)).unwrap();
     users.assert_new("a replaced connection");
+}
+
+/// The server reports a fatal error while it executes the commit.
+const ENDS_AT_COMMIT: &str = "
+CREATE FUNCTION end_connection() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM pg_terminate_backend(pg_backend_pid());
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER end_connection AFTER UPDATE ON session
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION end_connection()";
+
+#[test]
+fn the_outcome_of_a_commit_with_a_fatal_error_is_unknown() {
+    let schema = Schema::new();
+    let store = schema.store();
+    let key = store.generate(Some("old"), None).unwrap();
+    schema.run(ENDS_AT_COMMIT);
+    let result = store.transaction(|tx| tx.set(&key, "new", None));
+    assert!(matches!(result, Err(Error::Disconnected(_))), "{result:?}");
 }
