@@ -138,15 +138,18 @@ fn calls_do_not_wait_for_a_worker_that_cannot_begin_on_another_runtime() {
     // The same if the worker on the doomed runtime never begins.
     wait_until_idle(&store);
     let mut from_doomed = Box::pin(store.generate(None, None));
-    {
+    let mut answer = {
         let _inside = doomed.enter();
-        assert!(poll_once(from_doomed.as_mut()).is_pending());
-    }
+        // The worker on the other runtime may not have ended yet, and then answers at once.
+        poll_once(from_doomed.as_mut())
+    };
     doomed.shutdown_background();
     drop(release);
     living.block_on(store.generate(None, None)).unwrap();
     wait_until_idle(&store);
-    let answer = poll_once(from_doomed.as_mut());
+    if answer.is_pending() {
+        answer = poll_once(from_doomed.as_mut());
+    }
     assert!(matches!(answer, Poll::Ready(Ok(_) | Err(Error::Cancelled))));
 }
 
