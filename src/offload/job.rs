@@ -24,6 +24,9 @@ pub(super) struct Context<'a, S: Store> {
     pub(super) timeout: Duration,
     /// Lets a call wait again, among those that may take long.
     pub(super) enter_again: &'a dyn Fn(Waiting<Work<S>>),
+    /// Counts the worker as one that is about to take calls, the first time. A job may do this before it answers its
+    /// last calls, so that their callers' next calls do not wake another worker.
+    pub(super) done: &'a dyn Fn(),
 }
 
 /// A job that waits in a queue.
@@ -115,6 +118,9 @@ impl<V: Verb, S: Store> Job<S> for Call<V> {
                 results.iter().any(Result::is_ok),
             );
             let is_over = round.deadline.has_passed();
+            if !is_over {
+                (context.done)();
+            }
             let mut again = Vec::new();
             for (call, result) in calls.into_iter().zip(results) {
                 match result {
@@ -141,6 +147,10 @@ impl<V: Verb> Call<V> {
     /// If several calls panic together, each is executed alone, because it is not known which one panicked.
     fn panicked<S: Store>(calls: Vec<Self>, panic: Box<dyn Any + Send>, context: &Context<'_, S>) {
         let is_alone = calls.len() == 1;
+        let context = &Context {
+            done: &|| {},
+            ..*context
+        };
         let mut panic = Some(panic);
         for call in calls {
             match panic.take().filter(|_| is_alone) {

@@ -247,7 +247,7 @@ impl<S: Store> Offload<S> {
             .shared
             .queue
             .enter(queue, Waiting { job, home, bytes })?;
-        worker::start(&self.shared, entered);
+        worker::wake(&self.shared, entered);
         let mut answered = in_time.await;
         if answered.is_none() {
             if caller.claim.withdraw() {

@@ -1,12 +1,16 @@
 //! The waiting calls and the number of workers. It decides when a worker is woken or started, and on which
 //! runtime. It starts no worker itself and executes no call.
 //!
-//! A worker has not begun yet, executes calls, is idle, or was notified and is about to wake up. While calls
-//! wait, at most one worker is about to wake up. It notifies the next one before it executes its batch. So a
-//! call that arrives while a thread wakes up joins its batch, and no caller pays for waking two threads.
+//! A worker has not begun yet, is about to take calls, executes calls, or is idle. While a worker is about to take
+//! calls, because it wakes up or has executed a batch, no other one is woken. A call that arrives meanwhile joins its
+//! batch. If it leaves calls, it wakes the next worker before it executes its batch. So few threads are woken, and
+//! none waits for another.
+//!
+//! The worker that became idle last is woken first, because its connection was used last.
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -34,10 +38,19 @@ const FEW: usize = 8;
 /// The largest number of bytes that the reads of a batch are expected to return.
 const MAX_BYTES: usize = 16 << 20;
 
-/// The next step of a worker. If it contains a runtime, the worker first starts another one there.
+/// The next step of a worker. Before it, the worker wakes another one, if any.
 pub(super) enum Next<S: Store> {
-    Work(Batch<S>, Option<Handle>),
-    Close(Option<Handle>),
+    Work(Batch<S>, Option<Wake>),
+    Close(Option<Wake>),
+}
+
+/// How another worker gets to take calls. This is done without the lock of the queue, for which the other worker would
+/// wait otherwise.
+pub(super) enum Wake {
+    /// An idle worker is notified.
+    Idle(Arc<Condvar>),
+    /// A worker is started on a runtime.
+    New(Handle),
 }
 
 /// The limits of a facade.
@@ -59,8 +72,6 @@ impl Limits {
 pub(super) struct Queue<S: Store> {
     limits: Limits,
     state: Mutex<State<S>>,
-    /// Wakes an idle worker.
-    notify: Condvar,
 }
 
 struct State<S: Store> {
@@ -77,9 +88,9 @@ struct Workers {
     /// The running workers that execute a call which may take long.
     long: usize,
     /// The running workers that sleep and were not notified.
-    idle: usize,
-    /// The running workers that were notified and are about to wake up.
-    notified: usize,
+    idle: Vec<Arc<Condvar>>,
+    /// The running workers that are about to take calls.
+    coming: usize,
     /// The workers that have not begun yet: how many, and when the last one was started, by runtime.
     starting: HashMap<runtime::Id, (usize, Instant)>,
 }
@@ -134,16 +145,15 @@ impl<S: Store> Queue<S> {
                 waiting_bytes: 0,
                 stats: Stats::default(),
             }),
-            notify: Condvar::new(),
         }
     }
 
-    /// Lets a call wait. If this returns a runtime, the caller must start a worker there.
+    /// Lets a call wait. The caller must wake the worker that this returns, if any.
     pub(super) fn enter<J: Job<S>>(
         &self,
         queue: impl FnOnce(&mut Queues<S>) -> &mut Calls<J>,
         call: Waiting<J>,
-    ) -> Result<Option<Handle>, Error> {
+    ) -> Result<Option<Wake>, Error> {
         let mut state = self.state.lock();
         let waiting = state.stats.waiting;
         let bytes = state.waiting_bytes + call.bytes;
@@ -158,37 +168,35 @@ impl<S: Store> Queue<S> {
         state.stats.waiting += 1;
         state.waiting_bytes = bytes;
         queue(&mut state.queues).push_back(call);
-        Ok(self.notify_worker(&mut state, Some(home)))
+        Ok(self.wake_worker(&mut state, Some(home)))
     }
 
-    /// Lets a call wait again, among those that may take long. If this returns a runtime, the caller must start a
-    /// worker there.
-    pub(super) fn enter_again(&self, call: Waiting<Work<S>>) -> Option<Handle> {
+    /// Lets a call wait again, among those that may take long. The caller must wake the worker that this returns, if
+    /// any.
+    pub(super) fn enter_again(&self, call: Waiting<Work<S>>) -> Option<Wake> {
         let mut state = self.state.lock();
         state.stats.waiting += 1;
         state.waiting_bytes += call.bytes;
         state.queues.long.push_back(call);
-        self.notify_worker(&mut state, None)
+        self.wake_worker(&mut state, None)
     }
 
-    /// Notifies an idle worker if calls wait. If none is idle and another one may be started, returns the runtime
-    /// to start it on.
+    /// Chooses the worker to wake, if calls wait and none is about to take them: an idle one, or a new one if another
+    /// may be started.
     ///
-    /// That is the caller's runtime, or else that of a waiting call. A runtime may have no free thread, so that a
-    /// worker does not begin there. Therefore workers that have not begun are counted by runtime, and calls on
-    /// another runtime start their own. If no worker runs and the last one has not begun within [`START`],
+    /// A new one is started on the caller's runtime, or else on that of a waiting call. A runtime may have no free
+    /// thread, so that a worker does not begin there. Therefore workers that have not begun are counted by runtime, and
+    /// calls on another runtime start their own. If no worker runs and the last one has not begun within [`START`],
     /// another one is started, because the system may have had no thread for it.
-    fn notify_worker(&self, state: &mut State<S>, caller: Option<Handle>) -> Option<Handle> {
+    fn wake_worker(&self, state: &mut State<S>, caller: Option<Handle>) -> Option<Wake> {
         let first = state.first(&self.limits)?;
         let workers = &mut state.workers;
-        if workers.notified > 0 {
+        if workers.coming > 0 {
             return None;
         }
-        if workers.idle > 0 {
-            workers.idle -= 1;
-            workers.notified += 1;
-            self.notify.notify_one();
-            return None;
+        if let Some(idle) = workers.idle.pop() {
+            workers.coming += 1;
+            return Some(Wake::Idle(idle));
         }
         if workers.running >= self.limits.workers {
             return None;
@@ -201,7 +209,7 @@ impl<S: Store> Queue<S> {
         }
         *count += 1;
         *since = Instant::now();
-        Some(home)
+        Some(Wake::New(home))
     }
 
     /// Counts a worker that has begun on this runtime. Returns whether it is needed.
@@ -211,51 +219,57 @@ impl<S: Store> Queue<S> {
         workers.no_longer_starting(home);
         let is_needed = workers.running < self.limits.workers;
         workers.running += usize::from(is_needed);
+        workers.coming += usize::from(is_needed);
         is_needed
     }
 
-    /// Counts a batch that a worker has executed.
+    /// Counts a batch that a worker has executed. It is about to take calls.
     pub(super) fn done(&self, calls: usize, was_long: bool) {
         let mut state = self.state.lock();
         state.stats.running -= calls;
         state.workers.long -= usize::from(was_long);
+        state.workers.coming += 1;
     }
 
-    /// Returns the next step of a worker. With `only_while_for`, the worker continues only while a call of that
-    /// runtime is first. `value_size` returns the typical size of a value that a call reads, in bytes.
+    /// Returns the next step of a worker, which sleeps on `idle`. With `only_while_for`, the worker continues only
+    /// while a call of that runtime is first. `value_size` returns the typical size of a value that a call reads, in
+    /// bytes.
     pub(super) fn next(
         &self,
+        idle: &Arc<Condvar>,
         only_while_for: Option<runtime::Id>,
         value_size: impl Fn() -> usize,
     ) -> Next<S> {
+        let is_idle = |state: &mut State<S>| {
+            let mut all = state.workers.idle.iter();
+            all.position(|other| Arc::ptr_eq(other, idle))
+        };
         let mut state = self.state.lock();
         loop {
+            state.workers.coming -= 1;
             let first = state.first(&self.limits).map(|home| home.id());
             if only_while_for.is_some() && first.is_some() && first != only_while_for {
                 state.workers.running -= 1;
-                return Next::Close(self.notify_worker(&mut state, None));
+                return Next::Close(self.wake_worker(&mut state, None));
             }
             if let Some(batch) = state.take(&self.limits, value_size()) {
-                return Next::Work(batch, self.notify_worker(&mut state, None));
+                return Next::Work(batch, self.wake_worker(&mut state, None));
             }
-            state.workers.idle += 1;
-            state = self
-                .notify
-                .wait_timeout_while(state, LINGER, |state| state.workers.notified == 0);
-            if state.workers.notified == 0 {
-                state.workers.idle -= 1;
+            state.workers.idle.push(idle.clone());
+            state = idle.wait_timeout_while(state, LINGER, |state| is_idle(state).is_some());
+            if let Some(place) = is_idle(&mut state) {
+                state.workers.idle.remove(place);
                 state.workers.running -= 1;
                 return Next::Close(None);
             }
-            // The notifier has counted it as not idle. Another worker may have taken the calls.
-            state.workers.notified -= 1;
+            // It was notified, and is counted as coming. Another worker may have taken the calls.
         }
     }
 
-    /// Counts a worker that was dropped before it had begun, because its runtime has shut down. Returns the
-    /// runtime to start another worker on, and the calls of the runtime that has shut down. When they are
-    /// dropped, their callers get an error.
-    pub(super) fn lost(&self, home: runtime::Id) -> (Option<Handle>, Vec<Batch<S>>) {
+    /// Counts a worker that was dropped before it had begun, because its runtime has shut down. Returns the worker
+    /// to wake, if any, and the calls of the runtime that has shut down. When they are dropped, their callers get an
+    /// error.
+    pub(super) fn lost(&self, home: runtime::Id) -> (Option<Wake>, Vec<Batch<S>>) {
         let mut state = self.state.lock();
         state.workers.no_longer_starting(home);
         let lost = state.queues.take_from(home);
@@ -263,7 +277,7 @@ impl<S: Store> Queue<S> {
             state.stats.waiting -= batch.calls;
             state.waiting_bytes -= batch.bytes;
         }
-        (self.notify_worker(&mut state, None), lost)
+        (self.wake_worker(&mut state, None), lost)
     }
 
     pub(super) fn timed_out(&self) {

@@ -1,19 +1,21 @@
 //! A worker: one closure on tokio's blocking pool that executes batches as long as calls wait.
 
 use std::{
+    cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::runtime::{self, Handle};
+use tokio::runtime;
 
 use super::{
     drop::DroppedOnThread,
     history::History,
     job::Context,
-    queue::{Next, Queue},
-    sync::{has_passed, spawn_blocking},
+    queue::{Next, Queue, Wake},
+    queues::Batch,
+    sync::{Condvar, has_passed, spawn_blocking},
 };
 use crate::Store;
 
@@ -30,15 +32,19 @@ pub(super) struct Shared<S: Store> {
     pub(super) timeout: Duration,
 }
 
-/// Starts a worker on the runtime that the queue has returned, if any.
-pub(super) fn start<S: Store>(shared: &Arc<Shared<S>>, home: Option<Handle>) {
-    if let Some(home) = home {
-        let worker = Worker {
-            shared: shared.clone(),
-            home: home.id(),
-            has_begun: false,
-        };
-        spawn_blocking(&home, || worker.run());
+/// Wakes the worker that the queue has returned, if any.
+pub(super) fn wake<S: Store>(shared: &Arc<Shared<S>>, worker: Option<Wake>) {
+    match worker {
+        Some(Wake::Idle(idle)) => idle.notify_one(),
+        Some(Wake::New(home)) => {
+            let worker = Worker {
+                shared: shared.clone(),
+                home: home.id(),
+                has_begun: false,
+            };
+            spawn_blocking(&home, || worker.run());
+        }
+        None => {}
     }
 }
 
@@ -56,27 +62,44 @@ impl<S: Store> Worker<S> {
         if !queue.begin(self.home) {
             return;
         }
-        let context = Context {
-            store: &*self.shared.store,
-            history: &self.shared.history,
-            timeout: self.shared.timeout,
-            enter_again: &|call| start(&self.shared, queue.enter_again(call)),
-        };
+        let idle = Arc::new(Condvar::new());
         let begun = Instant::now();
         loop {
             let only_while_for = has_passed(SHIFT, begun).then_some(self.home);
-            match queue.next(only_while_for, || context.history.typical_size()) {
+            let typical_size = || self.shared.history.typical_size();
+            match queue.next(&idle, only_while_for, typical_size) {
                 Next::Work(batch, another) => {
-                    start(&self.shared, another);
-                    let (calls, is_long) = (batch.calls, batch.is_long);
-                    // The callers have their panics. Only an answer without a caller can panic here, when it is
-                    // dropped.
-                    let _ = catch_unwind(AssertUnwindSafe(|| (batch.work)(&context)));
-                    queue.done(calls, is_long);
+                    wake(&self.shared, another);
+                    self.execute(batch);
                 }
-                Next::Close(another) => return start(&self.shared, another),
+                Next::Close(another) => return wake(&self.shared, another),
             }
         }
+    }
+
+    fn execute(&self, batch: Batch<S>) {
+        let Shared {
+            store,
+            queue,
+            history,
+            timeout,
+        } = &*self.shared;
+        let is_done = Cell::new(false);
+        let done = || {
+            if !is_done.replace(true) {
+                queue.done(batch.calls, batch.is_long);
+            }
+        };
+        let context = Context {
+            store: &**store,
+            history,
+            timeout: *timeout,
+            enter_again: &|call| wake(&self.shared, queue.enter_again(call)),
+            done: &done,
+        };
+        // The callers have their panics. Only an answer without a caller can panic here, when it is dropped.
+        let _ = catch_unwind(AssertUnwindSafe(|| (batch.work)(&context)));
+        done();
     }
 }
 
@@ -85,7 +108,7 @@ impl<S: Store> Drop for Worker<S> {
     fn drop(&mut self) {
         if !self.has_begun {
             let (another, lost) = self.shared.queue.lost(self.home);
-            start(&self.shared, another);
+            wake(&self.shared, another);
             drop(lost);
         }
     }
