@@ -4,7 +4,7 @@
 //! statement that was answered long ago, so a statement causes no wake-up.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -85,6 +85,7 @@ pub enum Cancelled {
 
 struct Shared {
     method: Method,
+    waits_for_server: bool,
     state: Mutex<State>,
     /// A request was sent.
     sent: Condvar,
@@ -92,7 +93,8 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    running: HashMap<u64, Running>,
+    /// The guarded statements, in the order in which they began.
+    running: BTreeMap<u64, Running>,
     begun: u64,
     senders: usize,
     /// The thread, and when it wakes up.
@@ -109,13 +111,14 @@ struct Running {
     /// How many of these are known to be over.
     over: u32,
     is_sending: bool,
-    /// The earliest time of the next request.
-    next: Instant,
+    /// The earliest time of the next request, if one was sent.
+    next: Option<Instant>,
 }
 
 impl Running {
     fn due(&self) -> Instant {
-        self.deadline.end().max(self.next)
+        let end = self.deadline.end();
+        self.next.map_or(end, |next| end.max(next))
     }
 
     fn cancelled(&self) -> Cancelled {
@@ -147,8 +150,13 @@ impl Canceller {
     }
 
     fn with(method: Method) -> Canceller {
+        let waits_for_server = match &method {
+            Method::ByConnector(connector) => connector.can_wait_for_cancel(),
+            Method::ByDriver(_) => false,
+        };
         Canceller(Arc::new(Shared {
             method,
+            waits_for_server,
             state: Mutex::default(),
             sent: Condvar::new(),
         }))
@@ -157,10 +165,7 @@ impl Canceller {
     /// Returns whether a cancel request waits until the server has closed its connection. Only then is it
     /// known when the request is over, and only then is it safe behind PgBouncer 1.18.
     pub fn waits_for_server(&self) -> bool {
-        match &self.0.method {
-            Method::ByConnector(connector) => connector.can_wait_for_cancel(),
-            Method::ByDriver(_) => false,
-        }
+        self.0.waits_for_server
     }
 
     /// Guards the statement that is sent next: if it still runs at `deadline`, the server gets a cancel
@@ -192,7 +197,7 @@ impl Canceller {
             requests: 0,
             over: 0,
             is_sending: false,
-            next: Instant::now(),
+            next: None,
         };
         state.running.insert(id, running);
         CancelGuard {
@@ -266,7 +271,7 @@ fn send(shared: &Arc<Shared>, id: u64, token: CancelToken) -> bool {
         state.senders -= 1;
         if let Some(running) = state.running.get_mut(&id) {
             running.is_sending = false;
-            running.next = Instant::now() + AGAIN;
+            running.next = Some(Instant::now() + AGAIN);
             running.over += u32::from(is_over);
         }
         if let Some((thread, _)) = &state.thread {
@@ -299,20 +304,17 @@ impl CancelGuard<'_> {
     /// Ends the guard when the statement has ended. If a request is being sent, waits for it until
     /// [`Deadline::GRACE`] after the deadline.
     pub fn end(self) -> Cancelled {
-        let until = self.deadline.end() + Deadline::GRACE;
         let is_sending = |state: &mut State| {
             let running = state.running.get(&self.id);
             running.is_some_and(|running| running.is_sending)
         };
-        let (mut state, _) = self
-            .shared
-            .sent
-            .wait_timeout_while(
-                self.shared.state(),
-                until.saturating_duration_since(Instant::now()),
-                is_sending,
-            )
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.state();
+        if is_sending(&mut state) {
+            let until = self.deadline.end() + Deadline::GRACE;
+            let wait = until.saturating_duration_since(Instant::now());
+            let waited = self.shared.sent.wait_timeout_while(state, wait, is_sending);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
         let running = state.running.remove(&self.id);
         running.map_or(Cancelled::No, |running| running.cancelled())
     }

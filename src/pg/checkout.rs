@@ -25,12 +25,10 @@ impl PostgresStore {
         if deadline.remaining() < MIN_REMAINING {
             return Err(timed_out(deadline, UNSENT));
         }
-        while deadline.remaining() >= MIN_REMAINING {
+        loop {
             // A pool reports its last error to one waiter only, so every waiter asks before its time is up.
-            match self
-                .source
-                .checkout((until.remaining() / 2).clamp(MIN_REMAINING, MAX_WAIT))
-            {
+            let wait = (until.remaining() / 2).clamp(MIN_REMAINING, MAX_WAIT);
+            match self.source.checkout(wait) {
                 Ok(checked_out) => {
                     *lock(&self.last_connect_error) = None;
                     return Ok(checked_out);
@@ -38,7 +36,7 @@ impl PostgresStore {
                 Err(Some(cause)) => *lock(&self.last_connect_error) = Some(cause),
                 Err(None) => {}
             }
-            if until.has_passed() {
+            if until.has_passed() || deadline.remaining() < MIN_REMAINING {
                 break;
             }
         }

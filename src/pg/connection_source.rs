@@ -1,9 +1,8 @@
 //! The source of connections: a single client, or any `r2d2` pool.
 
 use std::{
-    collections::HashMap,
     num::NonZeroUsize,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -36,8 +35,9 @@ pub(super) trait CheckedOut {
 #[derive(Default)]
 pub(super) struct ConnectionFacts {
     pub(super) peer: Option<Peer>,
-    /// The prepared statements by their text, because stores of different tables can share a pool.
-    pub(super) prepared: HashMap<String, Statement>,
+    /// The prepared statements and their texts. Stores of different tables can share a pool. A search in this list is
+    /// faster than to hash a text.
+    pub(super) prepared: Vec<(Arc<str>, Statement)>,
     pub(super) last_used: Option<Instant>,
 }
 

@@ -1,5 +1,7 @@
 //! The statements of [`sql`] for one table.
 
+use std::sync::Arc;
+
 use postgres::types::Type;
 
 use super::{
@@ -39,7 +41,7 @@ pub(super) struct Statements {
 
 /// One statement.
 pub(super) struct Sql {
-    pub(super) text: String,
+    pub(super) text: Arc<str>,
     /// The types of its parameters.
     pub(super) types: &'static [Type],
 }
@@ -110,7 +112,7 @@ impl TableOptions<'_> {
             .replace("{>=}", "OPERATOR(pg_catalog.>=)")
             .replace("{<=}", "OPERATOR(pg_catalog.<=)");
         Sql {
-            text: self.names.fill(&text),
+            text: self.names.fill(&text).into(),
             types,
         }
     }

@@ -30,16 +30,18 @@ impl Connection<'_> {
         if !prepares {
             return Ok(None);
         }
-        if let Some(statement) = self.checked_out.facts().prepared.get(&sql.text) {
+        let mut all = self.checked_out.facts().prepared.iter();
+        if let Some((_, statement)) = all.find(|(text, _)| *text == sql.text) {
+            let statement = statement.clone();
             self.has_reused = true;
-            return Ok(Some(statement.clone()));
+            return Ok(Some(statement));
         }
         let statement = self.send(|client| client.prepare_typed(&sql.text, sql.types))?;
         let facts = self.checked_out.facts();
         if facts.prepared.len() >= MAX_PREPARED {
             facts.prepared.clear();
         }
-        facts.prepared.insert(sql.text.clone(), statement.clone());
+        facts.prepared.push((sql.text.clone(), statement.clone()));
         Ok(Some(statement))
     }
 
