@@ -40,9 +40,6 @@ pub(super) struct Waiting<J> {
 
 /// Something that a worker executes: calls of a verb together, or one call alone.
 pub(super) trait Job<S: Store>: Sized + Send + 'static {
-    /// Whether it may take long.
-    const IS_LONG: bool;
-
     fn execute(jobs: Vec<Self>, context: &Context<'_, S>);
 }
 
@@ -51,8 +48,6 @@ pub(super) trait Job<S: Store>: Sized + Send + 'static {
 pub(super) type Work<S> = Box<dyn FnOnce(&Context<'_, S>) + Send>;
 
 impl<S: Store> Job<S> for Work<S> {
-    const IS_LONG: bool = true;
-
     fn execute(jobs: Vec<Self>, context: &Context<'_, S>) {
         jobs.into_iter().for_each(|job| job(context));
     }
@@ -84,8 +79,6 @@ pub(super) struct Call<V: Verb> {
 }
 
 impl<V: Verb, S: Store> Job<S> for Call<V> {
-    const IS_LONG: bool = false;
-
     /// The statement is cancelled at the earliest deadline. Calls that have time left are then sent again.
     fn execute(mut calls: Vec<Self>, context: &Context<'_, S>) {
         loop {

@@ -14,6 +14,7 @@ mod call;
 mod drop;
 mod history;
 mod job;
+mod load;
 #[cfg(all(test, shuttle))]
 mod model;
 mod queue;
@@ -42,6 +43,7 @@ use self::{
     drop::DroppedOnThread,
     history::History,
     job::{Job, Waiting, alone},
+    load::PATIENCE,
     queue::{Limits, Queue},
     queues::{Calls, Queues},
     worker::Shared,
@@ -64,10 +66,11 @@ use crate::{Error, Store, deadline::Deadline};
 /// # Batches
 ///
 /// A call waits in a queue until a worker is free. A worker is a thread that executes calls on the store. There are
-/// at most as many workers as the store has connections. While all workers are busy, waiting calls are combined: the
-/// next free worker takes all waiting calls of one method and executes them in one statement. No call is delayed to
-/// fill a batch. A free worker executes a single call at once. Up to eight calls are not combined if there is a
-/// worker for each. With [`max_batch(1)`](OffloadBuilder::max_batch), every call is one statement on one thread.
+/// at most as many workers as the store has connections, and fewer if the server is so near that more would wait for
+/// processors; see [`max_concurrency`](OffloadBuilder::max_concurrency). While all workers are busy, waiting calls are
+/// combined: the next free worker takes all waiting calls of one method and executes them in one statement. No call is
+/// delayed to fill a batch. A free worker executes a single call at once. Up to eight calls are not combined if there is
+/// a worker for each. With [`max_batch(1)`](OffloadBuilder::max_batch), every call is one statement on one thread.
 ///
 /// The `_many` methods, [`rotate`](AsyncStore::rotate), [`update`](AsyncStore::update) and [`run`](Offload::run) are
 /// executed alone, because they may take long. A write to a session that another transaction has locked is also
@@ -234,7 +237,7 @@ impl<S: Store> Offload<S> {
             is_answered: false,
         };
         // This panics if the runtime has no timers, so nothing may be done before it.
-        let in_time = sync::timeout(timeout, &mut answer);
+        let soon = sync::timeout(timeout.min(PATIENCE), &mut answer);
         let ticket = Ticket {
             claim,
             reply,
@@ -243,12 +246,21 @@ impl<S: Store> Offload<S> {
             home: home.clone(),
         };
         let job = job(ticket);
-        let entered = self
-            .shared
-            .queue
-            .enter(queue, Waiting { job, home, bytes })?;
+        let entered = self.shared.queue.enter(
+            queue,
+            Waiting {
+                job,
+                home: home.clone(),
+                bytes,
+            },
+        )?;
         worker::wake(&self.shared, entered);
-        let mut answered = in_time.await;
+        let mut answered = soon.await;
+        if answered.is_none() {
+            worker::wake(&self.shared, self.shared.queue.wake(home));
+            let left = timeout.saturating_sub(PATIENCE);
+            answered = sync::timeout(left, &mut answer).await;
+        }
         if answered.is_none() {
             if caller.claim.withdraw() {
                 return Err(self.too_late(begun).await);

@@ -18,7 +18,8 @@ use tokio::runtime::{self, Handle};
 
 use super::{
     job::{Job, Waiting, Work},
-    queues::{Batch, Calls, Queues},
+    load::{Executing, Load},
+    queues::{Batch, Calls, Queues, READS, VERBS},
     stats::Stats,
     sync::{Condvar, Mutex, has_passed},
 };
@@ -40,7 +41,7 @@ const MAX_BYTES: usize = 16 << 20;
 
 /// The next step of a worker. Before it, the worker wakes another one, if any.
 pub(super) enum Next<S: Store> {
-    Work(Batch<S>, Option<Wake>),
+    Work(Batch<S>, Executing, Option<Wake>),
     Close(Option<Wake>),
 }
 
@@ -57,6 +58,8 @@ pub(super) enum Wake {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) workers: usize,
+    /// The number of processors, by which the number of workers is adapted to the load. `None` if it is fixed.
+    pub(super) processors: Option<usize>,
     pub(super) max_batch: usize,
     pub(super) max_waiting: usize,
     pub(super) max_waiting_bytes: usize,
@@ -77,6 +80,7 @@ pub(super) struct Queue<S: Store> {
 struct State<S: Store> {
     queues: Queues<S>,
     workers: Workers,
+    load: Load,
     waiting_bytes: usize,
     stats: Stats,
 }
@@ -112,26 +116,29 @@ impl<S: Store> State<S> {
         self.workers.long < limits.long()
     }
 
-    /// The runtime of one of the first calls that a worker may take now.
-    fn first(&mut self, limits: &Limits) -> Option<Handle> {
+    /// A queue with a call that a worker may take now, and the runtime of that call.
+    fn first(&mut self, limits: &Limits) -> Option<(usize, Handle)> {
         let takes_long = self.takes_long(limits);
         self.queues.first(takes_long)
     }
 
-    fn take(&mut self, limits: &Limits, value_size: usize) -> Option<Batch<S>> {
-        let calls = self.stats.waiting + self.stats.running;
-        let most = if calls <= limits.workers.min(FEW) {
-            1
-        } else {
-            limits.max_batch
-        };
-        let most_reads = most.min(MAX_BYTES / value_size.max(1)).max(1);
+    fn take(&mut self, limits: &Limits, value_size: usize) -> Option<(Batch<S>, Executing)> {
         let takes_long = self.takes_long(limits);
-        let batch = self.queues.take(most, most_reads, takes_long)?;
+        let calls = self.stats.waiting + self.stats.running;
+        let few = limits.workers.min(FEW);
+        let most_reads = limits.max_batch.min(MAX_BYTES / value_size.max(1)).max(1);
+        let most = |queue| match queue {
+            VERBS => usize::from(takes_long),
+            _ if calls <= few.min(self.load.most(queue)) => 1,
+            ..READS => most_reads,
+            _ => limits.max_batch,
+        };
+        let (queue, batch) = self.queues.take(most)?;
         self.stats.taken(batch.calls);
         self.waiting_bytes -= batch.bytes;
-        self.workers.long += usize::from(batch.is_long);
-        Some(batch)
+        self.workers.long += usize::from(queue == VERBS);
+        let executing = self.load.begin(queue, Instant::now());
+        Some((batch, executing))
     }
 }
 
@@ -142,6 +149,7 @@ impl<S: Store> Queue<S> {
             state: Mutex::new(State {
                 queues: Queues::new(),
                 workers: Workers::default(),
+                load: Load::new(limits.processors),
                 waiting_bytes: 0,
                 stats: Stats::default(),
             }),
@@ -181,19 +189,31 @@ impl<S: Store> Queue<S> {
         self.wake_worker(&mut state, None)
     }
 
-    /// Chooses the worker to wake, if calls wait and none is about to take them: an idle one, or a new one if another
-    /// may be started.
+    /// Returns the worker to wake for a call that has waited for some time, because workers may execute batches that
+    /// take long.
+    pub(super) fn wake(&self, home: Handle) -> Option<Wake> {
+        self.wake_worker(&mut self.state.lock(), Some(home))
+    }
+
+    /// Chooses the worker to wake, if calls wait, none is about to take them, and another one pays: an idle one, or a new
+    /// one if another may be started.
+    ///
+    /// Another one pays if the processors have room for its batch, or if enough calls wait for a full one.
     ///
     /// A new one is started on the caller's runtime, or else on that of a waiting call. A runtime may have no free
     /// thread, so that a worker does not begin there. Therefore workers that have not begun are counted by runtime, and
     /// calls on another runtime start their own. If no worker runs and the last one has not begun within [`START`],
     /// another one is started, because the system may have had no thread for it.
     fn wake_worker(&self, state: &mut State<S>, caller: Option<Handle>) -> Option<Wake> {
-        let first = state.first(&self.limits)?;
-        let workers = &mut state.workers;
-        if workers.coming > 0 {
+        if state.workers.coming > 0 {
             return None;
         }
+        let (queue, first) = state.first(&self.limits)?;
+        let is_full = state.stats.waiting >= self.limits.max_batch;
+        if !(is_full || state.load.has_room(queue, Instant::now())) {
+            return None;
+        }
+        let workers = &mut state.workers;
         if let Some(idle) = workers.idle.pop() {
             workers.coming += 1;
             return Some(Wake::Idle(idle));
@@ -224,10 +244,11 @@ impl<S: Store> Queue<S> {
     }
 
     /// Counts a batch that a worker has executed. It is about to take calls.
-    pub(super) fn done(&self, calls: usize, was_long: bool) {
+    pub(super) fn done(&self, batch: Executing, calls: usize) {
         let mut state = self.state.lock();
+        state.load.end(batch, calls, Instant::now());
         state.stats.running -= calls;
-        state.workers.long -= usize::from(was_long);
+        state.workers.long -= usize::from(batch.queue == VERBS);
         state.workers.coming += 1;
     }
 
@@ -247,13 +268,13 @@ impl<S: Store> Queue<S> {
         let mut state = self.state.lock();
         loop {
             state.workers.coming -= 1;
-            let first = state.first(&self.limits).map(|home| home.id());
+            let first = state.first(&self.limits).map(|(_, home)| home.id());
             if only_while_for.is_some() && first.is_some() && first != only_while_for {
                 state.workers.running -= 1;
                 return Next::Close(self.wake_worker(&mut state, None));
             }
-            if let Some(batch) = state.take(&self.limits, value_size()) {
-                return Next::Work(batch, self.wake_worker(&mut state, None));
+            if let Some((batch, executing)) = state.take(&self.limits, value_size()) {
+                return Next::Work(batch, executing, self.wake_worker(&mut state, None));
             }
             state.workers.idle.push(idle.clone());
             state = idle.wait_timeout_while(state, LINGER, |state| is_idle(state).is_some());

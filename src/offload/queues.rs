@@ -32,7 +32,6 @@ pub(super) type Calls<J> = VecDeque<Waiting<J>>;
 pub(super) struct Batch<S: Store> {
     pub(super) work: Work<S>,
     pub(super) calls: usize,
-    pub(super) is_long: bool,
     /// The size of the values that the calls hold.
     pub(super) bytes: usize,
 }
@@ -70,7 +69,6 @@ impl<S: Store> Batch<S> {
         (!calls.is_empty()).then(|| Batch {
             calls: calls.len(),
             bytes: calls.iter().map(|call| call.bytes).sum(),
-            is_long: J::IS_LONG,
             work: Box::new(|context| {
                 J::execute(calls.into_iter().map(|call| call.job).collect(), context);
             }),
@@ -78,11 +76,11 @@ impl<S: Store> Batch<S> {
     }
 }
 
-/// The number of queues for verbs.
-const VERBS: usize = 7;
+/// The number of queues for verbs, and the index of the one for calls that may take long.
+pub(super) const VERBS: usize = 7;
 
 /// The number of queues for verbs that read. They come first.
-const READS: usize = 2;
+pub(super) const READS: usize = 2;
 
 impl<S: Store> Queues<S> {
     pub(super) fn new() -> Queues<S> {
@@ -112,35 +110,23 @@ impl<S: Store> Queues<S> {
         ]
     }
 
-    /// Returns the runtime of one of the first calls. Calls that may take long count only if `takes_long`.
-    pub(super) fn first(&mut self, takes_long: bool) -> Option<Handle> {
+    /// Returns the index of a queue that has calls, and the runtime of its first call. Calls that may take long count
+    /// only if `takes_long`.
+    pub(super) fn first(&mut self, takes_long: bool) -> Option<(usize, Handle)> {
         let queues = VERBS + usize::from(takes_long);
         let all = self.all();
-        all[..queues]
-            .iter()
-            .find_map(|calls| calls.first())
-            .cloned()
+        let mut all = all[..queues].iter().enumerate();
+        all.find_map(|(queue, calls)| Some((queue, calls.first()?.clone())))
     }
 
-    /// Takes a batch out of the next queue that has calls: at most `most_reads` of a verb that reads, `most` of
-    /// another verb, and one that may take long if `takes_long`.
-    pub(super) fn take(
-        &mut self,
-        most: usize,
-        most_reads: usize,
-        takes_long: bool,
-    ) -> Option<Batch<S>> {
+    /// Takes a batch out of the next queue that has calls, and returns the index of the queue. `most` returns the
+    /// largest number of calls for that index.
+    pub(super) fn take(&mut self, most: impl Fn(usize) -> usize) -> Option<(usize, Batch<S>)> {
         for _ in 0..=VERBS {
-            let turn = self.turn;
-            self.turn = (turn + 1) % (VERBS + 1);
-            let most = match turn {
-                ..READS => most_reads,
-                VERBS => usize::from(takes_long),
-                _ => most,
-            };
-            let batch = self.all()[turn].take(most);
-            if batch.is_some() {
-                return batch;
+            let queue = self.turn;
+            self.turn = (queue + 1) % (VERBS + 1);
+            if let Some(batch) = self.all()[queue].take(most(queue)) {
+                return Some((queue, batch));
             }
         }
         None

@@ -13,6 +13,7 @@ use super::{
     drop::DroppedOnThread,
     history::History,
     job::Context,
+    load::Executing,
     queue::{Next, Queue, Wake},
     queues::Batch,
     sync::{Condvar, has_passed, spawn_blocking},
@@ -68,16 +69,16 @@ impl<S: Store> Worker<S> {
             let only_while_for = has_passed(SHIFT, begun).then_some(self.home);
             let typical_size = || self.shared.history.typical_size();
             match queue.next(&idle, only_while_for, typical_size) {
-                Next::Work(batch, another) => {
+                Next::Work(batch, executing, another) => {
                     wake(&self.shared, another);
-                    self.execute(batch);
+                    self.execute(batch, executing);
                 }
                 Next::Close(another) => return wake(&self.shared, another),
             }
         }
     }
 
-    fn execute(&self, batch: Batch<S>) {
+    fn execute(&self, batch: Batch<S>, executing: Executing) {
         let Shared {
             store,
             queue,
@@ -87,7 +88,7 @@ impl<S: Store> Worker<S> {
         let is_done = Cell::new(false);
         let done = || {
             if !is_done.replace(true) {
-                queue.done(batch.calls, batch.is_long);
+                queue.done(executing, batch.calls);
             }
         };
         let context = Context {

@@ -29,15 +29,21 @@ impl Facade {
     /// A facade of random size.
     pub(super) fn any() -> Facade {
         let max_batch = [1, 2, 256][thread_rng().gen_range(0..3)];
-        let builder = OffloadBuilder::default().max_batch(max_batch);
-        Facade::of(builder, thread_rng().gen_range(1..=3), max_batch)
+        let workers = thread_rng().gen_range(1..=3);
+        let mut builder = OffloadBuilder::default().max_batch(max_batch);
+        // Otherwise their number is adapted to the load.
+        if thread_rng().gen_bool(0.5) {
+            builder = builder.max_concurrency(workers);
+        }
+        Facade::of(builder, workers, max_batch)
     }
 
     pub(super) fn of(builder: OffloadBuilder, workers: usize, max_batch: usize) -> Facade {
         sync::begin();
         let echo = Arc::new(Echo::default());
+        echo.parallelism.store(workers, SeqCst);
         Facade {
-            offload: builder.max_concurrency(workers).build(echo.clone()),
+            offload: builder.build(echo.clone()),
             echo,
             workers,
             max_batch,

@@ -164,7 +164,7 @@ fn a_dropped_call_affects_no_other() {
 fn a_call_that_is_dropped_before_a_worker_takes_it_is_never_executed() {
     let runtime = runtime();
     check(move || {
-        let facade = Facade::of(OffloadBuilder::default(), 1, 256);
+        let facade = Facade::of(OffloadBuilder::default().max_concurrency(1), 1, 256);
         let (holder, release) = facade.held(runtime.handle());
 
         let leave = ["leaves.0", "leaves.1"].map(|name| {
@@ -243,7 +243,11 @@ fn calls_that_take_long_delay_no_others() {
     let runtime = runtime();
     check(move || {
         let workers = thread_rng().gen_range(2..=3);
-        let facade = Facade::of(OffloadBuilder::default(), workers, 256);
+        let facade = Facade::of(
+            OffloadBuilder::default().max_concurrency(workers),
+            workers,
+            256,
+        );
         // So any queue may have its turn next.
         for _ in 0..thread_rng().gen_range(0..=1) {
             let first = facade.caller(runtime.handle(), |facade| {
@@ -317,7 +321,7 @@ fn calls_beyond_the_limit_are_overloaded() {
         let max_waiting = thread_rng().gen_range(1..=2);
         let beyond = thread_rng().gen_range(1..=2);
         let builder = OffloadBuilder::default().max_waiting(max_waiting);
-        let facade = Facade::of(builder, 1, 256);
+        let facade = Facade::of(builder.max_concurrency(1), 1, 256);
         let (holder, release) = facade.held(runtime.handle());
 
         let (done, is_done) = mpsc::channel();

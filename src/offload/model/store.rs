@@ -31,6 +31,8 @@ pub(super) struct Echo {
     /// The number of calls that were `Locked`, which are taken twice.
     pub(super) locked: AtomicUsize,
     pub(super) has_served_the_gone: AtomicBool,
+    /// The parallelism of the store, at least 1.
+    pub(super) parallelism: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -170,7 +172,7 @@ impl Store for Echo {
     }
 
     fn parallelism(&self) -> NonZeroUsize {
-        NonZeroUsize::MIN
+        NonZeroUsize::new(self.parallelism.load(SeqCst)).unwrap_or(NonZeroUsize::MIN)
     }
 
     fn update(

@@ -63,7 +63,13 @@ async fn a_late_call_is_still_running_if_the_store_cannot_cancel() {
         let key = gate.inner().generate(Some("lobster"), None).unwrap();
         let builder = OffloadBuilder::default().timeout(SHORT);
         let store = builder.build(gate.clone());
-        let late = call(store.clone(), key.clone()).await;
+        let late = loop {
+            let late = call(store.clone(), key.clone()).await;
+            // On a busy machine, a worker may not begin in time.
+            if gate.arrived() > 0 || !matches!(late, Err(Error::TimedOut { .. })) {
+                break late;
+            }
+        };
         assert!(matches!(late, Err(Error::StillRunning { .. })), "{late:?}");
         assert_eq!(gate.inner().get(&key).unwrap().value, "lobster");
 

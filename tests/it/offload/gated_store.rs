@@ -1,8 +1,11 @@
 //! A store in memory behind a gate, and a facade whose only worker waits there.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use session_postgres::{Error, Key, MemoryStore, Offload, OffloadBuilder, Session, Store};
@@ -28,6 +31,8 @@ struct Inner {
     arrived: AtomicUsize,
     /// The verb and the number of calls of each batch that has passed the gate.
     batches: Mutex<Vec<(&'static str, usize)>>,
+    /// The parallelism, if it is not that of the store.
+    parallelism: OnceLock<NonZeroUsize>,
 }
 
 /// `get` panics if it is called with this key.
@@ -40,6 +45,10 @@ impl Gated {
 
     pub(super) fn close(&self) {
         self.0.gate.close();
+    }
+
+    pub(super) fn set_parallelism(&self, calls: NonZeroUsize) {
+        self.0.parallelism.set(calls).unwrap();
     }
 
     pub(super) fn opener(&self) -> Opener {
@@ -66,6 +75,11 @@ impl Around for Gated {
 
     fn inner(&self) -> &MemoryStore {
         &self.0.store
+    }
+
+    fn parallelism(&self) -> NonZeroUsize {
+        let parallelism = self.0.parallelism.get().copied();
+        parallelism.unwrap_or_else(|| self.0.store.parallelism())
     }
 
     fn around<T>(

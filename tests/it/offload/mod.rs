@@ -15,6 +15,7 @@ mod overload;
 mod panics;
 mod runtimes;
 mod updates;
+mod workers;
 
 use std::{future::Future, sync::mpsc};
 
