@@ -78,9 +78,9 @@ pub(super) struct TableOptions<'a> {
 impl TableOptions<'_> {
     /// Returns a statement. If it `waits`, it waits for locks.
     fn fill(&self, text: &str, types: &'static [Type], waits: bool) -> Sql {
-        let (brief, skip, whole) = match waits {
+        let (brief_once, skip, whole) = match waits {
             true => ("true", "", "true"),
-            false => (sql::BRIEF, "SKIP LOCKED", sql::WHOLE),
+            false => (sql::BRIEF_ONCE, "SKIP LOCKED", sql::WHOLE),
         };
         let expires = match self.max_age {
             Some(age) => {
@@ -101,7 +101,8 @@ impl TableOptions<'_> {
             .replace("{no_created}", sql::NO_CREATED)
             .replace("{handle}", sql::HANDLE)
             .replace("{hashed}", hashed)
-            .replace("{brief}", brief)
+            .replace("{brief}", sql::BRIEF)
+            .replace("{brief_once}", brief_once)
             .replace("{skip}", skip)
             .replace("{whole}", whole)
             .replace("{read}", self.value_type.read())

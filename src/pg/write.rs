@@ -85,11 +85,11 @@ impl PostgresStore {
                 return write_carefully();
             }
             let params = Params::of(call);
-            let rows = self.with_connection(|connection| {
-                connection.query(&write.brief, &params.to(&write.brief), Effect::Unknown)
+            let written = self.with_connection(|connection| {
+                connection.count(&write.brief, &params.to(&write.brief), Effect::Unknown)
             });
-            match rows {
-                Ok(rows) if write.may_be_absent || !rows.is_empty() => Ok(()),
+            match written {
+                Ok(rows) if write.may_be_absent || rows > 0 => Ok(()),
                 Err(e) if !e.is_lock_timeout() => Err(e),
                 _ => write_carefully(),
             }

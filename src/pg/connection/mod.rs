@@ -14,7 +14,7 @@ use std::{
 };
 
 use postgres::{
-    Client, Row, SimpleQueryMessage,
+    Client, Row, SimpleQueryMessage, Statement,
     error::SqlState,
     types::{ToSql, Type},
 };
@@ -113,6 +113,29 @@ impl<'a> Connection<'a> {
         params: &[&(dyn ToSql + Sync)],
         effect: Effect,
     ) -> Result<Vec<Row>, StatementError> {
+        let statement = self.ready(sql, effect)?;
+        self.send(|client| match statement {
+            Some(statement) => client.query(&statement, params),
+            None => client.query_typed(&sql.text, &typed(sql, params)),
+        })
+    }
+
+    /// Sends a statement that returns no rows, and returns how many it has changed. This costs less than rows.
+    pub(super) fn count(
+        &mut self,
+        sql: &Sql,
+        params: &[&(dyn ToSql + Sync)],
+        effect: Effect,
+    ) -> Result<u64, StatementError> {
+        let statement = self.ready(sql, effect)?;
+        self.send(|client| match statement {
+            Some(statement) => client.execute(&statement, params),
+            None => client.execute_typed(&sql.text, &typed(sql, params)),
+        })
+    }
+
+    /// Prepares a statement if needed, and the connection for its effect.
+    fn ready(&mut self, sql: &Sql, effect: Effect) -> Result<Option<Statement>, StatementError> {
         let statement = self.prepared(sql)?;
         match effect {
             Effect::None => {}
@@ -121,14 +144,7 @@ impl<'a> Connection<'a> {
         }
         self.may_cancel()?;
         self.add_effect(effect)?;
-        self.send(|client| match statement {
-            Some(statement) => client.query(&statement, params),
-            None => {
-                let params = params.iter().copied();
-                let typed: Vec<_> = params.zip(sql.types.iter().cloned()).collect();
-                client.query_typed(&sql.text, &typed)
-            }
-        })
+        Ok(statement)
     }
 
     /// Sends statements without parameters. They are one transaction unless they contain `COMMIT` or `ROLLBACK`.
@@ -303,6 +319,12 @@ impl<'a> Connection<'a> {
         let token = self.checked_out.client().cancel_token();
         self.store.canceller.guard(token, deadline)
     }
+}
+
+/// The parameters of a statement that is not prepared, with their types.
+fn typed<'p>(sql: &Sql, params: &[&'p (dyn ToSql + Sync)]) -> Vec<(&'p (dyn ToSql + Sync), Type)> {
+    let params = params.iter().copied();
+    params.zip(sql.types.iter().cloned()).collect()
 }
 
 /// The error if another user of the connection has left a transaction open.

@@ -44,14 +44,14 @@ pub(in crate::pg) const UPDATE_MANY: &str = "UPDATE {table} AS session \
      FROM unnest({arrays}) WITH ORDINALITY AS sp__call ({columns}, place) \
      WHERE session.{key} {=} ANY (ARRAY[sp__call.key]) \
      AND session.{key} {>=} sp__call.key AND session.{key} {<=} sp__call.key \
-     AND {expires} > clock_timestamp() + interval '10 seconds' AND {brief} \
+     AND {expires} > clock_timestamp() + interval '10 seconds' AND {brief_once} \
      RETURNING sp__call.place";
 
 /// Brief. Parameters: keys; no key twice.
 pub(in crate::pg) const CLEAR_MANY: &str = "DELETE FROM {table} AS session \
      USING pg_catalog.unnest((SELECT $1)) WITH ORDINALITY AS sp__call (key, place) \
      WHERE session.{key} {=} ANY (ARRAY[sp__call.key]) \
-     AND session.{key} {>=} sp__call.key AND session.{key} {<=} sp__call.key AND {brief} \
+     AND session.{key} {>=} sp__call.key AND session.{key} {<=} sp__call.key AND {brief_once} \
      RETURNING sp__call.place";
 
 // The careful statements return the place of each call and whether its session was written. It was not if the
@@ -147,7 +147,7 @@ pub(in crate::pg) const WHOLE: &str =
 /// Parameters: keys, microseconds, values; no key twice.
 pub(in crate::pg) const INSERT_MANY: &str = "WITH sp__new AS MATERIALIZED ( \
          SELECT * FROM unnest((SELECT $1), (SELECT $2), (SELECT $3)) WITH ORDINALITY AS sp__call (key, micros, value, place) \
-         WHERE {brief} \
+         WHERE {brief_once} \
      ), \
      sp__expired AS MATERIALIZED ( \
          SELECT sp__row.sp__key FROM sp__new \

@@ -51,7 +51,10 @@ pub(super) const MANY: &[Type] = &[
 /// The condition `{brief}`, which sets the `lock_timeout` of the transaction.
 ///
 /// 20 ms is longer than a commit takes on most disks, and shorter than the default `deadlock_timeout`.
-pub(super) const BRIEF: &str = "(SELECT set_config('lock_timeout', '20ms', true)) IS NOT NULL";
+pub(super) const BRIEF: &str = "set_config('lock_timeout', '20ms', true) IS NOT NULL";
+
+/// The same for a statement that examines many rows: it is evaluated once.
+pub(super) const BRIEF_ONCE: &str = "(SELECT set_config('lock_timeout', '20ms', true)) IS NOT NULL";
 
 /// The date `{expires}` at which a session expires. With a maximum age, that can be before `{expiry}`.
 pub(super) const EXPIRES: &str = "session.{expiry}";

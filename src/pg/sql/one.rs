@@ -22,12 +22,11 @@ pub(in crate::pg) const GENERATE: &str = "INSERT INTO {table} ({key}, {expiry}, 
 /// Brief. Parameters: key, microseconds, and the value if `{set}` sets it.
 pub(in crate::pg) const UPDATE: &str = "UPDATE {table} AS session \
      SET {expiry} = clock_timestamp() + $2::float8 * interval '1 microsecond' {set} \
-     WHERE session.{key} {=} $1 AND {expires} > clock_timestamp() + interval '10 seconds' AND {brief} \
-     RETURNING 1";
+     WHERE session.{key} {=} $1 AND {expires} > clock_timestamp() + interval '10 seconds' AND {brief}";
 
 /// Brief. Parameters: key.
 pub(in crate::pg) const CLEAR: &str =
-    "DELETE FROM {table} AS session WHERE session.{key} {=} $1 AND {brief} RETURNING 1";
+    "DELETE FROM {table} AS session WHERE session.{key} {=} $1 AND {brief}";
 
 /// Careful. Changes the columns that `{set}` names. `{lock}` is the lock that this needs.
 pub(in crate::pg) const CHANGE: &str = "WITH sp__locked AS MATERIALIZED ( \
