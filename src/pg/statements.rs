@@ -97,6 +97,7 @@ impl TableOptions<'_> {
         let text = text
             .replace("{locked}", sql::LOCKED)
             .replace("{is_locked}", sql::IS_LOCKED)
+            .replace("{is_called}", sql::IS_CALLED)
             .replace("{left}", sql::LEFT)
             .replace("{no_created}", sql::NO_CREATED)
             .replace("{handle}", sql::HANDLE)

@@ -62,6 +62,42 @@ fn no_verb_scans_a_table_that_was_never_analysed() {
     }
 }
 
+/// The server keeps the plan of a prepared statement while the table grows, until it analyses the table again.
+#[test]
+fn no_batch_that_writes_scans_a_small_table() {
+    for legacy in [false, true] {
+        let schema = Schema::new();
+        schema.create_table(legacy);
+        schema.run("ALTER TABLE session SET (autovacuum_enabled = false)");
+        let store = || schema.builder().from_client(schema.client());
+        let made = store().generate_many(&[SessionFields::new(Some("lobster"), None); 20]);
+        let keys: Vec<_> = made.iter().map(|key| key.as_ref().unwrap()).collect();
+        let count = |what: &str| -> i64 {
+            let sql =
+                format!("SELECT {what} FROM pg_stat_all_tables WHERE relid = 'session'::regclass");
+            schema.client().query_one(&sql, &[]).unwrap().get(0)
+        };
+        // The index was built by a scan, which the server counts before the rows.
+        wait_until("the server to count the rows", || count("n_tup_ins") == 20);
+        schema.run("VACUUM ANALYZE session");
+        let (seq, idx) = (count("seq_scan"), count("idx_scan"));
+        let store = store();
+        for _ in 0..8 {
+            let sets: Vec<_> = keys.iter().map(|key| (*key, "crab", None)).collect();
+            assert!(store.set_many(&sets).iter().all(Result::is_ok));
+            let touches: Vec<_> = keys.iter().map(|key| (*key, None)).collect();
+            assert!(store.touch_many(&touches).iter().all(Result::is_ok));
+        }
+        assert!(store.clear_many(&keys).iter().all(Result::is_ok));
+        // The server counts a connection's scans at the latest when it ends.
+        drop(store);
+        wait_until("the server to count the scans", || {
+            count("seq_scan") > seq || count("idx_scan") >= idx + 17 * 20
+        });
+        assert_eq!(count("seq_scan"), seq, "legacy: {legacy}");
+    }
+}
+
 /// Runs every verb several times on a large table. The server plans a prepared statement without its parameters from the
 /// sixth time on.
 fn assert_no_verb_scans(columns: &str, hashes: bool) {

@@ -11,9 +11,9 @@
 //! do not wait for each other. They can only do so on an expired row, because `INSERT_MANY` goes through its keys
 //! twice. Then the server aborts one of them, and it is sent again.
 //!
-//! Rows to write are found by `key = ANY (ARRAY[…])`, for which the planner uses neither a hash nor a merge
-//! join. A range of one key makes it expect few rows, even in a table without statistics, so that it uses the
-//! index.
+//! Rows to write must be found by the index, and in the order of the arrays. So the planner must join the calls, as the
+//! outer side of a nested loop, with an index scan. [`IS_CALLED`] and [`IS_LOCKED`] achieve this also in a table that
+//! has grown since the statement was planned, or that has no statistics.
 
 use postgres::types::Type;
 
@@ -42,16 +42,14 @@ pub(in crate::pg) const GENERATE_MANY: &str = "INSERT INTO {table} ({key}, {expi
 pub(in crate::pg) const UPDATE_MANY: &str = "UPDATE {table} AS session \
      SET {expiry} = clock_timestamp() + sp__call.micros::float8 * interval '1 microsecond' {set} \
      FROM unnest({arrays}) WITH ORDINALITY AS sp__call ({columns}, place) \
-     WHERE session.{key} {=} ANY (ARRAY[sp__call.key]) \
-     AND session.{key} {>=} sp__call.key AND session.{key} {<=} sp__call.key \
+     WHERE {is_called} \
      AND {expires} > clock_timestamp() + interval '10 seconds' AND {brief_once} \
      RETURNING sp__call.place";
 
 /// Brief. Parameters: keys; no key twice.
 pub(in crate::pg) const CLEAR_MANY: &str = "DELETE FROM {table} AS session \
      USING pg_catalog.unnest((SELECT $1)) WITH ORDINALITY AS sp__call (key, place) \
-     WHERE session.{key} {=} ANY (ARRAY[sp__call.key]) \
-     AND session.{key} {>=} sp__call.key AND session.{key} {<=} sp__call.key AND {brief_once} \
+     WHERE {is_called} AND {brief_once} \
      RETURNING sp__call.place";
 
 // The careful statements return the place of each call and whether its session was written. It was not if the
@@ -123,7 +121,21 @@ pub(in crate::pg) const LOCKED: &str = "sp__locked AS MATERIALIZED ( \
          ) AS sp__row \
      )";
 
+/// The condition `{is_called}`: a row has the key of a call. The rest is always true, and only for the planner:
+///
+/// - From the range of places, it expects one call, for which a hash table does not pay.
+/// - The subquery is never executed if the row has an expiry date, but its cost is added for each row of a sequential
+///   scan. Without it, the planner scans a small table.
+pub(in crate::pg) const IS_CALLED: &str = "session.{key} {=} sp__call.key \
+     AND sp__call.place BETWEEN 1 AND 1000000 \
+     AND (session.{expiry} >= '-infinity'::timestamptz OR ( \
+         SELECT count(*) FROM generate_series(1, 1000) WHERE session.{key} IS NOT NULL \
+     ) >= 0)";
+
 /// The condition `{is_locked}`: a row is one of those in `sp__locked`, and its session has not expired.
+///
+/// The planner uses neither a hash nor a merge join for `= ANY (ARRAY[…])`. From the range of one key, it expects few
+/// rows.
 pub(in crate::pg) const IS_LOCKED: &str = "session.{key} {=} ANY (ARRAY[sp__call.sp__key]) \
      AND session.{key} {>=} sp__call.sp__key AND session.{key} {<=} sp__call.sp__key \
      AND sp__call.sp__expires > clock_timestamp() AND {expires} > now() AND {whole}";
