@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The length of the warm-up, as a part of the length of the run.
-const WARM_UP: f64 = 0.3;
+pub(crate) const WARM_UP: f64 = 1.0 / 3.0;
 
 /// The exponent of YCSB. A tenth of the sessions gets four fifths of the calls.
 const ZIPF_EXPONENT: f64 = 0.99;

@@ -16,10 +16,13 @@ pub(crate) struct Figures {
     pub(crate) program_cpu: f64,
     /// Processor time of all processes of the server, in seconds.
     pub(crate) server_cpu: f64,
+    /// Processor time of the proxy, in seconds. `None` without a proxy.
+    pub(crate) proxy_cpu: Option<f64>,
     pub(crate) threads: u64,
     /// The peak memory of the peer's process.
     pub(crate) peak_bytes: u64,
-    pub(crate) wal_bytes: u64,
+    /// The growth of the server's log. `None` if it has no log.
+    pub(crate) log_bytes: Option<u64>,
     /// Voluntary and involuntary context switches of the peer's process, and of the server.
     pub(crate) program_switches: u64,
     pub(crate) server_switches: u64,
@@ -46,8 +49,12 @@ impl Figures {
         self.program_micros() + self.server_micros()
     }
 
-    pub(crate) fn wal(&self) -> f64 {
-        self.per_call(self.wal_bytes as f64)
+    pub(crate) fn proxy_micros(&self) -> Option<f64> {
+        Some(self.per_call(self.proxy_cpu? * 1e6))
+    }
+
+    pub(crate) fn log(&self) -> Option<f64> {
+        Some(self.per_call(self.log_bytes? as f64))
     }
 
     pub(crate) fn program_switches(&self) -> f64 {

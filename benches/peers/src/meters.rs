@@ -1,19 +1,30 @@
-//! Reads what a run costs: processor time, context switches, write-ahead log, memory and threads.
+//! Reads what a run costs: processor time, context switches, log, memory and threads.
 
 use std::{fs, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::sys::{
     resource::{UsageWho, getrusage},
     time::{TimeVal, TimeValLike},
 };
 use procfs::process::{Process, all_processes};
-use tokio_postgres::Client;
 
-/// Reads the cost of this process, or of its children, and of the server.
+use crate::admin::Admin;
+
+/// The processes of a server.
+pub(crate) enum Server {
+    /// A process with children, which have one thread each.
+    Postgres { postmaster: i32 },
+    /// A process with threads.
+    Redis { pid: i32 },
+}
+
+/// Reads the cost of this process, or of its children, and of the server and the proxy.
 pub(crate) struct Meters {
     who: UsageWho,
-    postmaster: i32,
+    server: Server,
+    /// The process of the proxy, if there is one.
+    pub(crate) proxy: Option<u32>,
 }
 
 pub(crate) struct Reading {
@@ -21,7 +32,8 @@ pub(crate) struct Reading {
     processes: Vec<Process>,
     program: Used,
     server: Used,
-    wal: u64,
+    proxy: Option<Used>,
+    log: Option<u64>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -49,43 +61,45 @@ impl Used {
 pub(crate) struct Cost {
     pub(crate) program_cpu: f64,
     pub(crate) server_cpu: f64,
-    pub(crate) wal_bytes: u64,
+    pub(crate) proxy_cpu: Option<f64>,
+    pub(crate) log_bytes: Option<u64>,
     pub(crate) program_switches: u64,
     pub(crate) server_switches: u64,
 }
 
 impl Meters {
     /// `who` selects this process, or the children that it has waited for.
-    pub(crate) async fn new(admin: &Client, who: UsageWho) -> Result<Meters> {
-        let row = admin.query_one("SELECT pg_backend_pid()", &[]).await?;
-        let postmaster = Process::new(row.get(0))
-            .and_then(|backend| backend.stat())
-            .context("the server's processes are not visible in /proc")?
-            .ppid;
-        Ok(Meters { who, postmaster })
+    pub(crate) async fn new(admin: &impl Admin, who: UsageWho) -> Result<Meters> {
+        Ok(Meters {
+            who,
+            server: admin.server().await?,
+            proxy: None,
+        })
     }
 
-    pub(crate) async fn read(&self, admin: &Client) -> Result<Reading> {
-        let wal = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint";
-        let wal: i64 = admin.query_one(wal, &[]).await?.get(0);
+    pub(crate) async fn read(&self, admin: &impl Admin) -> Result<Reading> {
+        let log = admin.log_bytes().await?;
         let processes = self.processes()?;
         Ok(Reading {
-            wal: wal as u64,
+            log,
             server: self.server(&processes)?,
+            proxy: self.proxy()?,
             program: self.program()?,
             processes,
         })
     }
 
-    pub(crate) async fn since(&self, before: &Reading, admin: &Client) -> Result<Cost> {
+    pub(crate) async fn since(&self, before: &Reading, admin: &impl Admin) -> Result<Cost> {
         // In the reverse order of `read`, so that the cost of reading is not included.
         let program = self.program()?.since(before.program);
+        let proxy = self.proxy()?.zip(before.proxy);
         let server = self.server(&before.processes)?.since(before.server);
-        let now = self.read(admin).await?;
+        let log = admin.log_bytes().await?.zip(before.log);
         Ok(Cost {
             program_cpu: program.cpu.as_secs_f64(),
             server_cpu: server.cpu.as_secs_f64(),
-            wal_bytes: now.wal - before.wal,
+            proxy_cpu: proxy.map(|(now, before)| now.since(before).cpu.as_secs_f64()),
+            log_bytes: log.map(|(now, before)| now.saturating_sub(before)),
             program_switches: program.switches,
             server_switches: server.switches,
         })
@@ -101,39 +115,56 @@ impl Meters {
         })
     }
 
-    fn processes(&self) -> Result<Vec<Process>> {
-        let of_the_server = |process: &Process| {
-            process
-                .stat()
-                .is_ok_and(|stat| stat.ppid == self.postmaster)
-        };
-        Ok(all_processes()?.flatten().filter(of_the_server).collect())
+    fn proxy(&self) -> Result<Option<Used>> {
+        let proxy = self.proxy.map(|pid| Process::new(pid as i32)).transpose()?;
+        Ok(proxy.as_ref().map(used).transpose()?)
     }
 
-    /// Includes the processor time of processes that have ended, which the postmaster has collected.
+    fn processes(&self) -> Result<Vec<Process>> {
+        match self.server {
+            Server::Postgres { postmaster } => {
+                let of_the_server =
+                    |process: &Process| process.stat().is_ok_and(|stat| stat.ppid == postmaster);
+                Ok(all_processes()?.flatten().filter(of_the_server).collect())
+            }
+            Server::Redis { pid } => Ok(vec![Process::new(pid)?]),
+        }
+    }
+
     fn server(&self, processes: &[Process]) -> Result<Used> {
-        let postmaster = Process::new(self.postmaster)?;
-        let stat = postmaster.stat()?;
-        let ended = (stat.cutime + stat.cstime) as f64 / procfs::ticks_per_second() as f64;
-        let mut sum = Used {
-            cpu: Duration::from_secs_f64(ended),
-            switches: 0,
-        };
-        for process in processes.iter().chain([&postmaster]) {
+        let mut sum = Used::default();
+        if let Server::Postgres { postmaster } = self.server {
+            let postmaster = Process::new(postmaster)?;
+            sum.add(used(&postmaster)?);
+            // The processor time of processes that have ended, which the postmaster has collected.
+            let stat = postmaster.stat()?;
+            let ended = (stat.cutime + stat.cstime) as f64 / procfs::ticks_per_second() as f64;
+            sum.cpu += Duration::from_secs_f64(ended);
+        }
+        for process in processes {
+            // The process may have ended.
             sum.add(used(process).unwrap_or_default());
         }
         Ok(sum)
     }
 }
 
-/// For a process with one thread. Uses `schedstat`, because the resolution of `stat` is a hundredth of a second.
-fn used(process: &Process) -> Option<Used> {
-    let nanos = process.schedstat().ok()?.sum_exec_runtime;
-    let status = process.status().ok()?;
-    Some(Used {
-        cpu: Duration::from_nanos(nanos),
-        switches: status.voluntary_ctxt_switches? + status.nonvoluntary_ctxt_switches?,
-    })
+/// Sums over the threads of a process. Uses `schedstat`, because the resolution of `stat` is a hundredth of a second.
+fn used(process: &Process) -> procfs::ProcResult<Used> {
+    let mut sum = Used::default();
+    for thread in process.tasks()? {
+        let thread = thread?;
+        let status = thread.status()?;
+        let switches = [
+            status.voluntary_ctxt_switches,
+            status.nonvoluntary_ctxt_switches,
+        ];
+        sum.add(Used {
+            cpu: Duration::from_nanos(thread.schedstat()?.sum_exec_runtime),
+            switches: switches.into_iter().flatten().sum(),
+        });
+    }
+    Ok(sum)
 }
 
 /// Resets the peak memory of this process.

@@ -1,64 +1,41 @@
 //! The options of the program, and the plan of what to measure.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Parser, Subcommand, ValueEnum};
-use serde::{Deserialize, Serialize};
+use clap::{Parser, Subcommand};
 
-use crate::renewals;
+pub(crate) use crate::points::{Kind, Point, Verb};
+use crate::{
+    callers::WARM_UP,
+    peer,
+    points::{self, Lists},
+    renewals,
+    rtt::Rtt,
+};
 
 /// The number of connections of each peer.
 pub(crate) const CONNECTIONS: usize = 8;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Verb {
-    Load,
-    Save,
-    /// A load that also keeps the visitor logged in.
-    Renew,
-    Create,
-    Delete,
-    /// 90 % loads, 8 % saves, 1 % creates, 1 % deletes. Some sessions are used much more often than others.
-    Mix,
-}
-
-impl fmt::Display for Verb {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Verb::Load => "load",
-            Verb::Save => "save",
-            Verb::Renew => "renew",
-            Verb::Create => "create",
-            Verb::Delete => "delete",
-            Verb::Mix => "mix",
-        })
-    }
-}
-
-/// One measurement of each peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) struct Point {
-    pub(crate) value_bytes: usize,
-    pub(crate) verb: Verb,
-    pub(crate) callers: usize,
-}
-
-/// Compares session-postgres with other ways to keep sessions in PostgreSQL.
+/// Compares session-postgres with other ways to keep sessions.
 #[derive(Debug, Parser)]
 pub(crate) struct Options {
-    /// A short run: three verbs, small values, three rounds of 0.1 seconds. Takes less than two minutes.
+    /// A short run: two verbs, small values, fewer callers and peers, three rounds of 0.1 seconds. Takes less than two
+    /// minutes.
     #[arg(long)]
     quick: bool,
-    /// The number of rounds. Each round measures all peers at all points [default: 5; quick: 3].
-    #[arg(long)]
-    rounds: Option<usize>,
+    /// The number of rounds. Each round measures all peers at all points.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
     /// The length of a measurement in seconds [default: 0.3; quick: 0.1].
     #[arg(long)]
     seconds: Option<f64>,
     /// The number of sessions in each table.
     #[arg(long, default_value_t = 100_000)]
     sessions: usize,
+    /// The lengths of the network's round trips in milliseconds [default: 0.5,2,0; quick: 0.5,0]. If this or one of
+    /// the three following options is set, all combinations are measured; without them, fewer.
+    #[arg(long, value_delimiter = ',')]
+    rtt: Option<Vec<Rtt>>,
     /// Measure only these verbs.
     #[arg(long, value_delimiter = ',')]
     verbs: Option<Vec<Verb>>,
@@ -71,6 +48,9 @@ pub(crate) struct Options {
     /// Measure only peers whose names contain one of these texts.
     #[arg(long, value_delimiter = ',')]
     peers: Option<Vec<String>>,
+    /// Add a variant of session-postgres for each of these fixed numbers of workers.
+    #[arg(long, value_delimiter = ',', default_values_t = DEFAULT_WORKERS)]
+    workers: Vec<usize>,
     /// The directory for the results [default: benches/peers/results; for a part of the points or peers, its
     /// subdirectory `part`].
     #[arg(long)]
@@ -79,71 +59,101 @@ pub(crate) struct Options {
     pub(crate) command: Option<Command>,
 }
 
+const DEFAULT_WORKERS: [usize; 1] = [2];
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the process of a peer, which reads requests from stdin.
     #[command(hide = true)]
     Serve { peer: String, url: String },
+    /// Run a proxy that makes round trips to these ports longer.
+    #[command(hide = true)]
+    Proxy { rtt: Rtt, targets: Vec<u16> },
     /// Measure what it costs to keep visitors logged in.
     Renewals(renewals::Options),
 }
 
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Sorted by the size of the values.
+    /// Sorted by the size of the values and the length of the round trip.
     pub(crate) points: Vec<Point>,
     pub(crate) rounds: usize,
     pub(crate) length: Duration,
     pub(crate) sessions: usize,
-    /// Parts of the names of the peers to measure, if not all.
-    pub(crate) peers: Option<Vec<String>>,
+    /// In the order of the tables.
+    pub(crate) peers: Vec<String>,
     pub(crate) out: PathBuf,
 }
 
 impl Plan {
-    pub(crate) fn includes(&self, peer: &str) -> bool {
-        let parts = self.peers.as_ref();
-        parts.is_none_or(|parts| parts.iter().any(|part| peer.contains(part)))
+    pub(crate) fn rtts(&self) -> Vec<Rtt> {
+        let mut rtts: Vec<_> = self.points.iter().map(|point| point.kind.rtt).collect();
+        rtts.sort_by_key(|rtt| rtt.rank());
+        rtts.dedup();
+        rtts
+    }
+
+    /// Returns the points, by the size of the values and the length of the round trip.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &[Point]> {
+        let group = |point: &Point| (point.kind.value_bytes, point.kind.rtt);
+        self.points.chunk_by(move |a, b| group(a) == group(b))
+    }
+
+    /// Estimates how long the run takes.
+    pub(crate) fn estimate(&self) -> Duration {
+        let peers = self.peers.len() as u32;
+        let rounds = peers * self.rounds as u32;
+        let measurement = self.length.mul_f64(1.0 + WARM_UP) + MEASUREMENT;
+        let sessions = self.sessions as f64 / 1e5;
+        let sizes = self
+            .points
+            .chunk_by(|a, b| a.kind.value_bytes == b.kind.value_bytes);
+        measurement * rounds * self.points.len() as u32
+            + PREPARE.mul_f64(sessions) * rounds * self.groups().count() as u32
+            + FILL.mul_f64(sessions) * peers * sizes.count() as u32
+            + START
     }
 }
 
+/// How long a measurement takes in addition to its calls.
+const MEASUREMENT: Duration = Duration::from_millis(40);
+
+/// How long it takes, with 100,000 sessions, to prepare the table of a peer for a group of points.
+const PREPARE: Duration = Duration::from_millis(350);
+
+/// How long it takes to fill the table of a peer with 100,000 sessions.
+const FILL: Duration = Duration::from_millis(1_000);
+
+/// How long it takes to start the servers and to check the proxies.
+const START: Duration = Duration::from_secs(8);
+
 impl Options {
     pub(crate) fn plan(&self) -> Plan {
-        let (verbs, callers, bytes): (&[_], &[_], &[_]) = if self.quick {
-            (
-                &[Verb::Load, Verb::Save, Verb::Mix],
-                &[1, 4, 16, 64, 256],
-                &[200],
-            )
+        let has_lists = self.rtt.is_some()
+            || self.verbs.is_some()
+            || self.callers.is_some()
+            || self.bytes.is_some();
+        let mut points = if self.quick {
+            points::quick()
         } else {
-            (
-                Verb::value_variants(),
-                &[1, 4, 16, 64, 256, 1024],
-                &[200, 4096],
-            )
+            points::whole()
         };
-        let is_whole = !self.quick
-            && self.verbs.is_none()
-            && self.callers.is_none()
-            && self.bytes.is_none()
-            && self.peers.is_none();
-        let verbs = self.verbs.as_deref().unwrap_or(verbs);
-        let callers = self.callers.as_deref().unwrap_or(callers);
-        let bytes = self.bytes.as_deref().unwrap_or(bytes);
-        let mut points = Vec::new();
-        for &value_bytes in bytes {
-            for &verb in verbs {
-                // A run of all verbs renews only small values, to save time.
-                if verb == Verb::Renew && self.verbs.is_none() && value_bytes != bytes[0] {
-                    continue;
-                }
-                points.extend(callers.iter().map(|&callers| Point {
-                    value_bytes,
-                    verb,
-                    callers,
-                }));
+        if has_lists {
+            // The lists that are not set are those of the run without options.
+            let rtts = distinct(&points, |point| point.kind.rtt);
+            let verbs = distinct(&points, |point| point.kind.verb);
+            let callers = distinct(&points, |point| point.callers);
+            let bytes = distinct(&points, |point| point.kind.value_bytes);
+            points = Lists {
+                rtts: self.rtt.as_ref().unwrap_or(&rtts),
+                verbs: self.verbs.as_ref().unwrap_or(&verbs),
+                callers: self.callers.as_ref().unwrap_or(&callers),
+                bytes: self.bytes.as_ref().unwrap_or(&bytes),
             }
+            .points();
         }
+        let is_whole =
+            !self.quick && !has_lists && self.peers.is_none() && self.workers == DEFAULT_WORKERS;
         let results = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/results"));
         let out = if is_whole {
             results
@@ -151,13 +161,30 @@ impl Options {
             results.join("part")
         };
         let seconds = self.seconds.unwrap_or(if self.quick { 0.1 } else { 0.3 });
+        let mut peers = peer::all(&self.workers);
+        if let Some(parts) = &self.peers {
+            peers.retain(|peer| parts.iter().any(|part| peer.contains(part)));
+        } else if self.quick {
+            peers.retain(|peer| ![peer::UNCHECKED, peer::PGBENCH].contains(&peer.as_str()));
+        }
         Plan {
             points,
-            rounds: self.rounds.unwrap_or(if self.quick { 3 } else { 5 }),
+            rounds: self.rounds,
             length: Duration::from_secs_f64(seconds),
             sessions: self.sessions,
-            peers: self.peers.clone(),
+            peers,
             out: self.out.clone().unwrap_or(out),
         }
     }
+}
+
+/// Returns the values in the order of their first points.
+fn distinct<T: PartialEq>(points: &[Point], value: impl Fn(&Point) -> T) -> Vec<T> {
+    let mut values = Vec::new();
+    for value in points.iter().map(value) {
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    values
 }

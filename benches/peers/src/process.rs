@@ -10,23 +10,32 @@ use anyhow::{Context, Result, bail};
 use throwaway_postgres::Server;
 
 use crate::{
+    network::{Network, Target},
     peer::pgbench,
     protocol::{Request, Response},
+    rtt::Rtt,
 };
 
 /// Each peer has its own process, so that its memory, threads and processor time can be measured. The process
 /// ends when its stdin is closed.
 pub(crate) struct Process {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
+    target: Target,
     child: Child,
     requests: Option<ChildStdin>,
     responses: Lines<BufReader<ChildStdout>>,
 }
 
 impl Process {
-    pub(crate) fn start(name: &'static str, url: &str, server: &Server) -> Result<Process> {
+    pub(crate) fn start(
+        name: String,
+        target: Target,
+        network: &Network,
+        server: &Server,
+    ) -> Result<Process> {
+        let direct = network.way(&target, Rtt::NONE)?;
         let mut child = Command::new(env::current_exe()?)
-            .args(["serve", name, url])
+            .args(["serve", &name, &direct.url])
             .env(pgbench::BIN, server.bin_dir())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -35,10 +44,17 @@ impl Process {
         let responses = child.stdout.take().context("no stdout")?;
         Ok(Process {
             name,
+            target,
             requests: child.stdin.take(),
             responses: BufReader::new(responses).lines(),
             child,
         })
+    }
+
+    /// Makes the peer connect to its server with round trips of this length.
+    pub(crate) fn connect(&mut self, network: &Network, rtt: Rtt) -> Result<()> {
+        let way = network.way(&self.target, rtt)?;
+        self.send(&Request::Connect(way)).map(|_| ())
     }
 
     /// Sends the request and waits for the response.

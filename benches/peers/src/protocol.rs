@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{figures::Figures, plan::Verb};
+use crate::{figures::Figures, plan::Verb, rtt::Rtt};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Replace the sessions in the peer's table.
     Fill { sessions: usize, value_bytes: usize },
+    /// Close the connections of the peer and open new ones.
+    Connect(Way),
     /// Vacuum and analyze the table.
     Vacuum,
     /// Change every page of the table and rebuild its indexes. The first change of a page after a checkpoint
@@ -18,6 +20,15 @@ pub(crate) enum Request {
     Touch,
     /// Measure calls.
     Run(Run),
+}
+
+/// The way to the server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Way {
+    pub(crate) rtt: Rtt,
+    pub(crate) url: String,
+    /// The process of the proxy, if the way leads through one.
+    pub(crate) proxy: Option<u32>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -11,21 +11,24 @@ use std::{
 use anyhow::{Context, Result};
 use nix::sys::resource::UsageWho;
 use tokio::runtime::Runtime;
-use tokio_postgres::{Client, NoTls};
 
 use crate::{
+    admin::Admin,
     callers::{self, Table},
     figures::{Figures, percentile},
     meters::{Meters, reset_peak, threads_and_peak},
     peer::Peer,
     plan::Verb,
-    protocol::{Request, Response, Run},
+    protocol::{Request, Response, Run, Way},
+    rtt::Rtt,
     values::Values,
 };
 
 /// Executes requests on a peer's table: see [`Request`].
 pub(crate) trait Handler {
     fn fill(&mut self, sessions: usize, value_bytes: usize) -> Result<()>;
+
+    fn connect(&mut self, way: Way) -> Result<()>;
 
     fn vacuum(&mut self) -> Result<()>;
 
@@ -39,6 +42,7 @@ pub(crate) trait Handler {
                 sessions,
                 value_bytes,
             } => self.fill(sessions, value_bytes)?,
+            Request::Connect(way) => self.connect(way)?,
             Request::Vacuum => self.vacuum()?,
             Request::Touch => self.touch()?,
             Request::Run(run) => return Ok(Response::Ran(self.run(&run)?)),
@@ -57,56 +61,39 @@ pub(crate) fn serve(mut handler: impl Handler) -> Result<()> {
     Ok(())
 }
 
-/// Opens a connection for work that is not measured.
-pub(crate) async fn connect(url: &str) -> Result<Client> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    tokio::spawn(connection);
-    Ok(client)
-}
-
-pub(crate) async fn vacuum(admin: &Client, table: &str) -> Result<()> {
-    Ok(admin
-        .batch_execute(&format!("VACUUM ANALYZE {table}"))
-        .await?)
-}
-
-/// Locks all rows, which changes their pages, and rebuilds the indexes, which locks do not change.
-pub(crate) async fn touch(admin: &Client, table: &str) -> Result<()> {
-    let lock_all =
-        format!("SELECT count(*) FROM (SELECT FROM {table} FOR NO KEY UPDATE) AS locked");
-    admin.query_one(&lock_all, &[]).await?;
-    Ok(admin
-        .batch_execute(&format!("REINDEX TABLE {table}"))
-        .await?)
-}
-
 /// The number of rows that one statement inserts or deletes.
 const CHUNK: usize = 2_000;
 
 /// The handler of all peers that are Rust libraries.
 pub(crate) struct PeerHandler<P: Peer> {
     runtime: Runtime,
-    admin: Client,
+    admin: P::Admin,
     meters: Meters,
-    peer: Arc<P>,
+    options: P::Options,
+    /// `None` only while it is replaced.
+    peer: Option<Arc<P>>,
+    rtt: Rtt,
     table: Option<Table<P>>,
     /// The sessions for [`Verb::Delete`].
     spares: Vec<P::Key>,
     /// Deletes per second, by the number of callers.
-    delete_rates: HashMap<usize, f64>,
+    delete_rates: HashMap<(Rtt, usize), f64>,
 }
 
 impl<P: Peer> PeerHandler<P> {
-    pub(crate) fn new(url: &str) -> Result<PeerHandler<P>> {
+    /// Connects to the server without a proxy.
+    pub(crate) fn new(url: &str, options: P::Options) -> Result<PeerHandler<P>> {
         let runtime = Runtime::new()?;
-        let admin = runtime.block_on(connect(url))?;
+        let admin = runtime.block_on(P::Admin::connect(url, &P::TABLE))?;
         let meters = runtime.block_on(Meters::new(&admin, UsageWho::RUSAGE_SELF))?;
-        let peer = runtime.block_on(P::open(url))?;
+        let peer = runtime.block_on(P::open(url, &options))?;
         Ok(PeerHandler {
             runtime,
             admin,
             meters,
-            peer: Arc::new(peer),
+            options,
+            peer: Some(Arc::new(peer)),
+            rtt: Rtt::NONE,
             table: None,
             spares: Vec::new(),
             delete_rates: HashMap::new(),
@@ -118,21 +105,19 @@ impl<P: Peer> PeerHandler<P> {
         let keys = (0..count).map(|_| P::new_key());
         let keys = keys.collect::<Result<Vec<_>>>()?;
         for (chunk, keys) in keys.chunks(CHUNK).enumerate() {
-            let texts: Vec<_> = keys.iter().map(P::text).collect();
+            let texts = keys.iter().map(P::text).collect();
             let rows = keys.iter().zip(chunk * CHUNK..);
             let data = rows.map(|(key, session)| P::data(key, values.of(session, 0)));
             let data = data.collect::<Result<Vec<_>>>()?;
-            self.runtime
-                .block_on(self.admin.execute(P::INSERT, &[&texts, &data]))?;
+            self.runtime.block_on(self.admin.insert(texts, data))?;
         }
         Ok(keys)
     }
 
     fn delete(&self, keys: &[P::Key]) -> Result<()> {
         for keys in keys.chunks(CHUNK) {
-            let texts: Vec<_> = keys.iter().map(P::text).collect();
-            self.runtime
-                .block_on(self.admin.execute(P::DELETE, &[&texts]))?;
+            let texts = keys.iter().map(P::text).collect();
+            self.runtime.block_on(self.admin.delete(texts))?;
         }
         Ok(())
     }
@@ -143,12 +128,13 @@ impl<P: Peer> PeerHandler<P> {
             length: run.length.min(Duration::from_millis(100)),
             ..run.clone()
         };
+        let kind = (self.rtt, run.callers);
         let mut enough_for = 1_000.0;
         loop {
-            self.delete_rates.insert(run.callers, enough_for);
+            self.delete_rates.insert(kind, enough_for);
             let rate = self.measure(&short)?.rate();
             if !self.spares.is_empty() {
-                self.delete_rates.insert(run.callers, rate);
+                self.delete_rates.insert(kind, rate);
                 return Ok(());
             }
             enough_for *= 4.0;
@@ -159,7 +145,7 @@ impl<P: Peer> PeerHandler<P> {
         let mut spares = Vec::new();
         if run.verb == Verb::Delete {
             spares = mem::take(&mut self.spares);
-            let rate = self.delete_rates[&run.callers];
+            let rate = self.delete_rates[&(self.rtt, run.callers)];
             let wanted = 2 * run.callers + (rate * run.length.as_secs_f64() * 2.0) as usize;
             let missing = wanted.saturating_sub(spares.len());
             spares.extend(self.insert(&self.table()?.values, missing)?);
@@ -171,6 +157,7 @@ impl<P: Peer> PeerHandler<P> {
             peer,
             ..
         } = &*self;
+        let peer = peer.as_ref().context("the peer is not connected")?;
         reset_peak();
         let running = callers::start(runtime, peer, self.table()?, spares, run)?;
         let before = runtime.block_on(meters.read(admin))?;
@@ -188,9 +175,10 @@ impl<P: Peer> PeerHandler<P> {
             p99: percentile(&outcome.latencies, 99),
             program_cpu: cost.program_cpu,
             server_cpu: cost.server_cpu,
+            proxy_cpu: cost.proxy_cpu,
             threads,
             peak_bytes,
-            wal_bytes: cost.wal_bytes,
+            log_bytes: cost.log_bytes,
             program_switches: cost.program_switches,
             server_switches: cost.server_switches,
         })
@@ -203,8 +191,7 @@ impl<P: Peer> PeerHandler<P> {
 
 impl<P: Peer> Handler for PeerHandler<P> {
     fn fill(&mut self, sessions: usize, value_bytes: usize) -> Result<()> {
-        let truncate = format!("TRUNCATE {}", P::TABLE);
-        self.runtime.block_on(self.admin.batch_execute(&truncate))?;
+        self.runtime.block_on(self.admin.clear())?;
         let values = Arc::new(Values::new(value_bytes));
         let keys = Arc::new(self.insert(&values, sessions)?);
         self.table = Some(Table { keys, values });
@@ -213,16 +200,26 @@ impl<P: Peer> Handler for PeerHandler<P> {
         self.vacuum()
     }
 
+    fn connect(&mut self, way: Way) -> Result<()> {
+        let _entered = self.runtime.enter();
+        drop(self.peer.take());
+        let peer = self.runtime.block_on(P::open(&way.url, &self.options))?;
+        self.peer = Some(Arc::new(peer));
+        self.rtt = way.rtt;
+        self.meters.proxy = way.proxy;
+        Ok(())
+    }
+
     fn vacuum(&mut self) -> Result<()> {
-        self.runtime.block_on(vacuum(&self.admin, P::TABLE))
+        self.runtime.block_on(self.admin.vacuum())
     }
 
     fn touch(&mut self) -> Result<()> {
-        self.runtime.block_on(touch(&self.admin, P::TABLE))
+        self.runtime.block_on(self.admin.touch())
     }
 
     fn run(&mut self, run: &Run) -> Result<Option<Figures>> {
-        if run.verb == Verb::Delete && !self.delete_rates.contains_key(&run.callers) {
+        if run.verb == Verb::Delete && !self.delete_rates.contains_key(&(self.rtt, run.callers)) {
             self.estimate_delete_rate(run)?;
         }
         Ok(Some(self.measure(run)?))

@@ -7,7 +7,10 @@ use sqlx::postgres::PgPoolOptions;
 use time::{Duration, OffsetDateTime};
 
 use super::{Peer, sqlx_url, statements};
-use crate::plan::CONNECTIONS;
+use crate::{
+    admin::{PgTable, Postgres},
+    plan::CONNECTIONS,
+};
 
 pub(super) struct AxumSession(SessionPgPool);
 
@@ -20,14 +23,18 @@ fn in_a_week() -> i64 {
 
 impl Peer for AxumSession {
     type Key = String;
+    type Admin = Postgres;
+    type Options = ();
 
-    const TABLE: &str = TABLE;
-    const INSERT: &str = "INSERT INTO sessions (id, session, expires) \
-         SELECT key, convert_from(data, 'UTF8'), extract(epoch FROM now())::bigint + 604800 \
-         FROM unnest($1::text[], $2::bytea[]) AS row (key, data)";
-    const DELETE: &str = "DELETE FROM sessions WHERE id = ANY ($1::text[])";
+    const TABLE: PgTable = PgTable {
+        name: TABLE,
+        insert: "INSERT INTO sessions (id, session, expires) \
+             SELECT key, convert_from(data, 'UTF8'), extract(epoch FROM now())::bigint + 604800 \
+             FROM unnest($1::text[], $2::bytea[]) AS row (key, data)",
+        delete: "DELETE FROM sessions WHERE id = ANY ($1::text[])",
+    };
 
-    async fn open(url: &str) -> Result<Self> {
+    async fn open(url: &str, (): &()) -> Result<Self> {
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS as u32)
             .connect(&sqlx_url(url)?)

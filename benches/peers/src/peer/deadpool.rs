@@ -5,18 +5,21 @@ use deadpool_postgres::{Manager, Pool, Runtime};
 use tokio_postgres::NoTls;
 
 use super::{Peer, statements};
-use crate::plan::CONNECTIONS;
+use crate::{
+    admin::{PgTable, Postgres},
+    plan::CONNECTIONS,
+};
 
 pub(super) struct Deadpool(Pool);
 
 impl Peer for Deadpool {
     type Key = String;
+    type Admin = Postgres;
+    type Options = ();
 
-    const TABLE: &str = statements::TABLE;
-    const INSERT: &str = statements::INSERT;
-    const DELETE: &str = statements::DELETE;
+    const TABLE: PgTable = statements::TABLE;
 
-    async fn open(url: &str) -> Result<Self> {
+    async fn open(url: &str, (): &()) -> Result<Self> {
         let pool = Pool::builder(Manager::new(url.parse()?, NoTls))
             .max_size(CONNECTIONS)
             .runtime(Runtime::Tokio1)

@@ -1,7 +1,8 @@
-//! The peers. Each has a file.
+//! The peers. Each has a file, or shares one with its variants.
 
 mod axum_session;
 mod deadpool;
+mod names;
 mod ours;
 pub(crate) mod pgbench;
 mod r2d2;
@@ -11,32 +12,36 @@ mod tower_sessions;
 use anyhow::{Result, bail};
 use tokio_postgres::{Config, config::Host};
 
-use crate::serve::{self, PeerHandler};
+pub(crate) use self::names::*;
+use self::tower_sessions::{Redis, Sqlx};
+use crate::{
+    admin::Admin,
+    serve::{self, PeerHandler},
+};
 
-/// The facade with its defaults.
-pub(crate) type Ours = ours::Facade<{ ours::DEFAULT }>;
+/// The facade.
+pub(crate) type Ours = ours::Facade;
 
 /// tower-sessions-sqlx-store on a pool with its defaults.
-pub(crate) type TowerSessions = tower_sessions::TowerSessions<true>;
+pub(crate) type TowerSessions = tower_sessions::TowerSessions<Sqlx<true>>;
 
 /// A session store on its own database, with the same number of connections as all others.
 pub(crate) trait Peer: Sized + Send + Sync + 'static {
     type Key: Clone + Send + Sync + 'static;
 
+    /// The access to its server outside of the measurements.
+    type Admin: Admin;
+
+    /// The differences between its variants.
+    type Options: Default + Send + Sync;
+
     /// If calls block, the callers are threads, otherwise tasks.
     const BLOCKS: bool = false;
 
-    const TABLE: &str;
+    const TABLE: <Self::Admin as Admin>::Table;
 
-    /// Inserts sessions outside the measurement. Parameters: keys (`text[]`) and values of [`Peer::data`]
-    /// (`bytea[]`).
-    const INSERT: &str;
-
-    /// Deletes sessions outside the measurement. Parameter: keys (`text[]`).
-    const DELETE: &str;
-
-    /// Connects and creates the table.
-    fn open(url: &str) -> impl Future<Output = Result<Self>> + Send;
+    /// Connects, and creates the table if it does not exist.
+    fn open(url: &str, options: &Self::Options) -> impl Future<Output = Result<Self>> + Send;
 
     fn new_key() -> Result<Self::Key>;
 
@@ -70,66 +75,42 @@ pub(crate) trait Peer: Sized + Send + Sync + 'static {
     fn delete(&self, key: &Self::Key) -> impl Future<Output = Result<()>> + Send;
 }
 
-pub(crate) const OURS: &str = "session-postgres";
-pub(crate) const ONE_BY_ONE: &str = "session-postgres, max_batch(1)";
-pub(crate) const TWO_WORKERS: &str = "session-postgres, max_concurrency(2)";
-pub(crate) const BLOCKING: &str = "session-postgres, blocking, threads";
-pub(crate) const TOWER_SESSIONS: &str = "tower-sessions-sqlx-store";
-pub(crate) const UNCHECKED: &str = "tower-sessions-sqlx-store, no ping";
-pub(crate) const AXUM_SESSION: &str = "axum_session_sqlx";
-pub(crate) const DEADPOOL: &str = "deadpool-postgres, prepared";
-pub(crate) const R2D2: &str = "r2d2 in spawn_blocking";
-pub(crate) const PGBENCH: &str = "pgbench -M prepared";
-
-/// In the order of the tables.
-pub(crate) const ALL: [&str; 10] = [
-    OURS,
-    ONE_BY_ONE,
-    TWO_WORKERS,
-    BLOCKING,
-    DEADPOOL,
-    TOWER_SESSIONS,
-    UNCHECKED,
-    AXUM_SESSION,
-    R2D2,
-    PGBENCH,
-];
-
-/// The peers that async programs can use instead of session-postgres.
-pub(crate) const ASYNC_PEERS: [&str; 5] = [DEADPOOL, TOWER_SESSIONS, UNCHECKED, AXUM_SESSION, R2D2];
-
 /// Runs the process of a peer.
 pub(crate) fn serve(peer: &str, url: &str) -> Result<()> {
     match peer {
-        OURS => serve::serve(PeerHandler::<Ours>::new(url)?),
-        ONE_BY_ONE => serve::serve(PeerHandler::<ours::Facade<{ ours::ONE_BY_ONE }>>::new(url)?),
-        TWO_WORKERS => serve::serve(PeerHandler::<ours::Facade<{ ours::TWO_WORKERS }>>::new(
-            url,
-        )?),
-        BLOCKING => serve::serve(PeerHandler::<ours::Blocking>::new(url)?),
-        TOWER_SESSIONS => serve::serve(PeerHandler::<TowerSessions>::new(url)?),
-        UNCHECKED => serve::serve(PeerHandler::<tower_sessions::TowerSessions<false>>::new(
-            url,
-        )?),
-        AXUM_SESSION => serve::serve(PeerHandler::<axum_session::AxumSession>::new(url)?),
-        DEADPOOL => serve::serve(PeerHandler::<deadpool::Deadpool>::new(url)?),
-        R2D2 => serve::serve(PeerHandler::<r2d2::R2d2>::new(url)?),
+        OURS => run::<Ours>(url, ours::Setting::Default),
+        ONE_BY_ONE => run::<Ours>(url, ours::Setting::OneByOne),
+        BLOCKING => run::<ours::Blocking>(url, ()),
+        TOWER_SESSIONS => run::<TowerSessions>(url, ()),
+        UNCHECKED => run::<tower_sessions::TowerSessions<Sqlx<false>>>(url, ()),
+        AXUM_SESSION => run::<axum_session::AxumSession>(url, ()),
+        DEADPOOL => run::<deadpool::Deadpool>(url, ()),
+        R2D2 => run::<r2d2::R2d2>(url, ()),
+        REDIS | REDIS_ALWAYS => run::<tower_sessions::TowerSessions<Redis>>(url, ()),
         PGBENCH => serve::serve(pgbench::Pgbench::new(url)?),
-        _ => bail!("unknown peer {peer}"),
+        _ => match workers_of(peer) {
+            Some(workers) => run::<Ours>(url, ours::Setting::Workers(workers)),
+            None => bail!("unknown peer {peer}"),
+        },
     }
+}
+
+fn run<P: Peer>(url: &str, options: P::Options) -> Result<()> {
+    serve::serve(PeerHandler::<P>::new(url, options)?)
 }
 
 /// Converts a connection string to the form that sqlx parses.
 fn sqlx_url(url: &str) -> Result<String> {
     let config: Config = url.parse()?;
-    match (config.get_hosts(), config.get_user(), config.get_dbname()) {
-        ([Host::Unix(socket)], Some(user), Some(database)) => {
-            let socket = socket.display();
-            let port = config.get_ports().first().copied().unwrap_or(5432);
-            Ok(format!(
-                "postgres://{user}@localhost:{port}/{database}?host={socket}"
-            ))
+    match (
+        config.get_hosts(),
+        config.get_ports(),
+        config.get_user(),
+        config.get_dbname(),
+    ) {
+        ([Host::Tcp(host)], [port], Some(user), Some(database)) => {
+            Ok(format!("postgres://{user}@{host}:{port}/{database}"))
         }
-        _ => bail!("the server does not listen on a Unix socket"),
+        _ => bail!("the server has no TCP port"),
     }
 }

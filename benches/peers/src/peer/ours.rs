@@ -1,4 +1,4 @@
-//! session-postgres: the facade with its defaults, without batches and with two workers, and the blocking store.
+//! session-postgres: the facade with its defaults, without batches and with a fixed number of workers, and the blocking store.
 
 use anyhow::Result;
 use session_postgres::{
@@ -6,20 +6,27 @@ use session_postgres::{
 };
 
 use super::{Peer, statements};
-use crate::plan::CONNECTIONS;
+use crate::{
+    admin::{PgTable, Postgres},
+    plan::CONNECTIONS,
+};
 
 fn options() -> PostgresStoreBuilder {
     PostgresStore::builder().max_connections(CONNECTIONS as u32)
 }
 
-pub(super) const DEFAULT: u8 = 0;
-pub(super) const ONE_BY_ONE: u8 = 1;
-pub(super) const TWO_WORKERS: u8 = 2;
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Setting {
+    #[default]
+    Default,
+    OneByOne,
+    Workers(usize),
+}
 
-/// The facade with one of the settings above.
-pub(crate) struct Facade<const SETTING: u8>(Offload<PostgresStore>);
+/// The facade with a setting.
+pub(crate) struct Facade(Offload<PostgresStore>);
 
-impl<const SETTING: u8> Facade<SETTING> {
+impl Facade {
     pub(crate) fn set_period(&self, period: Period) {
         self.0.set_default_period(period);
     }
@@ -29,19 +36,19 @@ impl<const SETTING: u8> Facade<SETTING> {
     }
 }
 
-impl<const SETTING: u8> Peer for Facade<SETTING> {
+impl Peer for Facade {
     type Key = Key;
+    type Admin = Postgres;
+    type Options = Setting;
 
-    const TABLE: &str = statements::TABLE;
-    const INSERT: &str = statements::INSERT;
-    const DELETE: &str = statements::DELETE;
+    const TABLE: PgTable = statements::TABLE;
 
-    async fn open(url: &str) -> Result<Self> {
+    async fn open(url: &str, setting: &Setting) -> Result<Self> {
         let facade = Offload::builder();
-        let facade = match SETTING {
-            ONE_BY_ONE => facade.max_batch(1),
-            TWO_WORKERS => facade.max_concurrency(2),
-            _ => facade,
+        let facade = match *setting {
+            Setting::Default => facade,
+            Setting::OneByOne => facade.max_batch(1),
+            Setting::Workers(number) => facade.max_concurrency(number),
         };
         let facade = facade.connect(options(), url).await?;
         facade.run(|store| store.create_table()).await??;
@@ -81,13 +88,13 @@ pub(super) struct Blocking(PostgresStore);
 
 impl Peer for Blocking {
     type Key = Key;
+    type Admin = Postgres;
+    type Options = ();
 
     const BLOCKS: bool = true;
-    const TABLE: &str = statements::TABLE;
-    const INSERT: &str = statements::INSERT;
-    const DELETE: &str = statements::DELETE;
+    const TABLE: PgTable = statements::TABLE;
 
-    async fn open(url: &str) -> Result<Self> {
+    async fn open(url: &str, (): &()) -> Result<Self> {
         let url = url.to_owned();
         let open = move || {
             let store = options().connect(&url)?;

@@ -1,20 +1,21 @@
 //! `pgbench -M prepared` with plain statements: the limit of one statement per call, because pgbench itself does
 //! almost nothing. Each caller has a connection, so there are no more callers than connections.
 
-use std::{env, fs, path::PathBuf, process::Command, time::Duration};
+use std::{collections::HashMap, env, fs, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
 use tokio::runtime::Runtime;
-use tokio_postgres::Client;
 
 use super::statements;
 use crate::{
+    admin::{Admin, Postgres},
     figures::{Figures, percentile},
     meters::Meters,
     plan::{CONNECTIONS, Verb},
-    protocol::Run,
-    serve::{Handler, connect, touch, vacuum},
+    protocol::{Run, Way},
+    rtt::Rtt,
+    serve::Handler,
     values::{VARIANTS, Values},
 };
 
@@ -37,30 +38,34 @@ const SHORTEST: Duration = Duration::from_millis(300);
 
 pub(super) struct Pgbench {
     url: String,
+    rtt: Rtt,
     program: PathBuf,
     /// The directory of the scripts and logs.
     dir: PathBuf,
     /// One for each variant of the values.
     scripts: Vec<PathBuf>,
     runtime: Runtime,
-    admin: Client,
+    admin: Postgres,
     meters: Meters,
     sessions: usize,
     values: Vec<String>,
     /// The calls per second of the last run, by verb and number of clients.
-    rates: Vec<((Verb, usize), f64)>,
+    rates: HashMap<(Rtt, Verb, usize), f64>,
 }
 
 impl Pgbench {
     pub(super) fn new(url: &str) -> Result<Pgbench> {
         let runtime = Runtime::new()?;
-        let admin = runtime.block_on(connect(url))?;
+        let admin = runtime.block_on(Postgres::connect(url, &statements::TABLE))?;
+        let create = admin.client.batch_execute(statements::CREATE_TABLE);
+        runtime.block_on(create)?;
         let meters = runtime.block_on(Meters::new(&admin, UsageWho::RUSAGE_CHILDREN))?;
         let dir = env::temp_dir().join(format!("peers-{}", std::process::id()));
         fs::create_dir(&dir)?;
         let script = |variant| dir.join(format!("{variant}.sql"));
         Ok(Pgbench {
             url: url.to_owned(),
+            rtt: Rtt::NONE,
             program: PathBuf::from(env::var_os(BIN).unwrap_or_default()).join("pgbench"),
             scripts: (0..VARIANTS).map(script).collect(),
             dir,
@@ -69,7 +74,7 @@ impl Pgbench {
             meters,
             sessions: 0,
             values: Vec::new(),
-            rates: Vec::new(),
+            rates: HashMap::new(),
         })
     }
 
@@ -144,9 +149,10 @@ impl Pgbench {
             p99: percentile(&latencies, 99),
             program_cpu: cost.program_cpu,
             server_cpu: cost.server_cpu,
+            proxy_cpu: cost.proxy_cpu,
             threads: clients.min(2) as u64,
             peak_bytes: usage.max_rss() as u64 * 1024,
-            wal_bytes: cost.wal_bytes,
+            log_bytes: cost.log_bytes,
             program_switches: cost.program_switches,
             server_switches: cost.server_switches,
         })
@@ -160,24 +166,29 @@ impl Handler for Pgbench {
         self.values = (0..VARIANTS).map(|variant| values.of(0, variant)).collect();
         self.rates.clear();
         self.runtime.block_on(async {
-            let begin = format!(
-                "{}; TRUNCATE session",
-                statements::CREATE_TABLE.trim_end().trim_end_matches(';')
-            );
-            self.admin.batch_execute(&begin).await?;
+            self.admin.clear().await?;
             let count = sessions as i32;
-            self.admin.execute(FILL, &[&self.values[0], &count]).await?;
-            vacuum(&self.admin, statements::TABLE).await
+            self.admin
+                .client
+                .execute(FILL, &[&self.values[0], &count])
+                .await?;
+            self.admin.vacuum().await
         })
     }
 
+    fn connect(&mut self, way: Way) -> Result<()> {
+        self.url = way.url;
+        self.rtt = way.rtt;
+        self.meters.proxy = way.proxy;
+        Ok(())
+    }
+
     fn vacuum(&mut self) -> Result<()> {
-        self.runtime
-            .block_on(vacuum(&self.admin, statements::TABLE))
+        self.runtime.block_on(self.admin.vacuum())
     }
 
     fn touch(&mut self) -> Result<()> {
-        self.runtime.block_on(touch(&self.admin, statements::TABLE))
+        self.runtime.block_on(self.admin.touch())
     }
 
     fn run(&mut self, run: &Run) -> Result<Option<Figures>> {
@@ -194,15 +205,15 @@ impl Handler for Pgbench {
             fs::write(script, format!("\\set key random(1, {sessions})\n{sql};\n"))?;
         }
         let clients = run.callers.min(CONNECTIONS);
-        let kind = (run.verb, clients);
-        let known = self.rates.iter().position(|(of, _)| *of == kind);
+        let kind = (self.rtt, run.verb, clients);
+        let known = self.rates.get(&kind).copied();
         let (rate, length) = match known {
-            Some(place) => (self.rates.swap_remove(place).1, run.length.max(SHORTEST)),
-            None => (1_000.0, Duration::from_millis(100)),
+            Some(rate) => (rate, run.length.max(SHORTEST)),
+            None => (200.0 * clients as f64, Duration::from_millis(100)),
         };
         let each = (rate * length.as_secs_f64() / clients as f64).ceil();
         let figures = self.pgbench(clients, each as usize, run.seed)?;
-        self.rates.push((kind, figures.rate()));
+        self.rates.insert(kind, figures.rate());
         match known {
             Some(_) => Ok(Some(figures)),
             None => self.run(run),

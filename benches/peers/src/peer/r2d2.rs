@@ -9,7 +9,10 @@ use session_postgres::{
 use tokio::task::spawn_blocking;
 
 use super::{Peer, statements};
-use crate::plan::CONNECTIONS;
+use crate::{
+    admin::{PgTable, Postgres},
+    plan::CONNECTIONS,
+};
 
 pub(super) struct R2d2(Pool<PostgresConnectionManager<NoTls>>);
 
@@ -25,12 +28,12 @@ impl R2d2 {
 
 impl Peer for R2d2 {
     type Key = String;
+    type Admin = Postgres;
+    type Options = ();
 
-    const TABLE: &str = statements::TABLE;
-    const INSERT: &str = statements::INSERT;
-    const DELETE: &str = statements::DELETE;
+    const TABLE: PgTable = statements::TABLE;
 
-    async fn open(url: &str) -> Result<Self> {
+    async fn open(url: &str, (): &()) -> Result<Self> {
         let manager = PostgresConnectionManager::new(url.parse()?, NoTls);
         let open = || {
             let pool = Pool::builder()

@@ -3,16 +3,17 @@
 use anyhow::Result;
 use session_postgres::Key;
 
+use crate::admin::PgTable;
+
 pub(super) const CREATE_TABLE: &str = include_str!("../../../../sql/create.sql");
 
-pub(super) const TABLE: &str = "session";
-
-pub(super) const INSERT: &str = "INSERT INTO session (session_key, expire_date, session_data) \
-     SELECT key, now() + interval '7 days', convert_from(data, 'UTF8') \
-     FROM unnest($1::text[], $2::bytea[]) AS row (key, data)";
-
-pub(super) const DELETE: &str =
-    "DELETE FROM session WHERE session_key = ANY ($1::text[]::bpchar[])";
+pub(super) const TABLE: PgTable = PgTable {
+    name: "session",
+    insert: "INSERT INTO session (session_key, expire_date, session_data) \
+         SELECT key, now() + interval '7 days', convert_from(data, 'UTF8') \
+         FROM unnest($1::text[], $2::bytea[]) AS row (key, data)",
+    delete: "DELETE FROM session WHERE session_key = ANY ($1::text[]::bpchar[])",
+};
 
 pub(super) const LOAD_ONE: &str =
     "SELECT session_data FROM session WHERE session_key = $1 AND expire_date > now()";

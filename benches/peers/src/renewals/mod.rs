@@ -21,9 +21,10 @@ use tokio::runtime::Runtime;
 
 use self::site::{AlwaysSave, GetAndTouch, Renew, Site, Strategy};
 use crate::{
+    admin::Admin,
     peer::{Ours, Peer, TowerSessions},
     results::{Short, Spread},
-    run::{start_server, url_of},
+    run::{start_server, tcp_port, url_of},
     values::Values,
 };
 
@@ -158,13 +159,19 @@ impl Bench {
         let create = format!("CREATE DATABASE {DATABASE}");
         self.admin.execute(&create, &[])?;
         self.admin.batch_execute("CHECKPOINT")?;
-        let url = url_of(&self.server, DATABASE);
-        let site = self
-            .runtime
-            .block_on(Site::open(&url, values, period, self.sessions))?;
-        let vacuum = format!("VACUUM ANALYZE {}", S::Peer::TABLE);
-        Client::connect(&url, NoTls)?.batch_execute(&vacuum)?;
-        Ok(site)
+        let url = self.url()?;
+        self.runtime.block_on(async {
+            let site = Site::open(&url, values, period, self.sessions).await?;
+            let admin = <S::Peer as Peer>::Admin::connect(&url, &S::Peer::TABLE).await?;
+            admin.vacuum().await?;
+            Ok(site)
+        })
+    }
+
+    /// Returns the connection string of the database.
+    fn url(&self) -> Result<String> {
+        let server = self.server.tcp_url().context("no TCP port")?;
+        Ok(url_of(server, tcp_port(&self.server)?, DATABASE))
     }
 
     fn wal(&mut self) -> Result<i64> {
@@ -181,7 +188,7 @@ impl Bench {
             thread::sleep(Duration::from_millis(10));
         }
         let updates = "SELECT sum(n_tup_upd)::bigint FROM pg_stat_user_tables";
-        let mut client = Client::connect(&url_of(&self.server, DATABASE), NoTls)?;
+        let mut client = Client::connect(&self.url()?, NoTls)?;
         Ok(client.query_one(updates, &[])?.get(0))
     }
 }

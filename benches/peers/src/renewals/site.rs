@@ -91,7 +91,7 @@ impl<S: Strategy> Site<S> {
         period: Period,
         sessions: usize,
     ) -> Result<Site<S>> {
-        let peer = Arc::new(S::Peer::open(url).await?);
+        let peer = Arc::new(S::Peer::open(url, &Default::default()).await?);
         S::set_period(&peer, period);
         let create = |session| {
             let (peer, value) = (peer.clone(), values.of(session, 0));

@@ -15,32 +15,40 @@ use plotters::{
 use super::{Results, number::Short};
 use crate::{
     figures::Figures,
-    peer,
-    plan::{Point, Verb},
+    peer::{
+        AXUM_SESSION, BLOCKING, DEADPOOL, ONE_BY_ONE, OURS, PGBENCH, R2D2, REDIS, REDIS_ALWAYS,
+        TOWER_SESSIONS, UNCHECKED,
+    },
+    plan::Kind,
 };
 
-const SIZE: (u32, u32) = (1080, 520);
+const SIZE: (u32, u32) = (1180, 520);
 
 /// The width of the legend on the right.
-const LEGEND_WIDTH: u32 = 270;
+const LEGEND_WIDTH: u32 = 370;
 
 /// The position of the legend's first line, and the distance of its lines.
 const LEGEND_TOP: i32 = 60;
 const LINE_HEIGHT: i32 = 22;
 
-/// In the order of [`peer::ALL`]. Those of session-postgres are green.
-const COLOURS: [RGBColor; peer::ALL.len()] = [
-    RGBColor(0, 104, 55),
-    RGBColor(65, 171, 93),
-    RGBColor(120, 198, 121),
-    RGBColor(173, 221, 142),
-    RGBColor(8, 81, 156),
-    RGBColor(217, 72, 1),
-    RGBColor(253, 174, 107),
-    RGBColor(106, 81, 163),
-    RGBColor(165, 15, 21),
-    RGBColor(99, 99, 99),
-];
+/// Those of session-postgres are green, those of Redis pink.
+fn colour(peer: &str) -> RGBColor {
+    match peer {
+        OURS => RGBColor(0, 104, 55),
+        ONE_BY_ONE => RGBColor(65, 171, 93),
+        BLOCKING => RGBColor(173, 221, 142),
+        DEADPOOL => RGBColor(8, 81, 156),
+        TOWER_SESSIONS => RGBColor(217, 72, 1),
+        UNCHECKED => RGBColor(253, 174, 107),
+        AXUM_SESSION => RGBColor(106, 81, 163),
+        R2D2 => RGBColor(165, 15, 21),
+        PGBENCH => RGBColor(99, 99, 99),
+        REDIS => RGBColor(247, 104, 161),
+        REDIS_ALWAYS => RGBColor(174, 1, 126),
+        // The variants with a fixed number of workers.
+        _ => RGBColor(120, 198, 121),
+    }
+}
 
 type Value = fn(&Figures) -> Option<f64>;
 
@@ -48,14 +56,21 @@ pub(super) fn draw(results: &Results, dir: &Path) -> Result<()> {
     let rate: Value = |figures| Some(figures.rate());
     let p99: Value = |figures| Some(figures.p99? / 1e3);
     for kind in results.kinds() {
+        let Kind {
+            rtt,
+            value_bytes,
+            verb,
+        } = kind;
         if results.callers(kind).len() > 1 {
-            let (value_bytes, verb) = kind;
             for (name, title, value) in [
                 ("throughput", "calls a second", rate),
                 ("p99", "p99 latency, milliseconds", p99),
             ] {
-                let file = dir.join(format!("{verb}-{value_bytes}-{name}.svg"));
-                let title = format!("{verb}, {value_bytes}-byte values: {title}");
+                let round_trip = rtt.to_string().replace(' ', "");
+                let file = format!("{verb}-{round_trip}-{value_bytes}-{name}.svg");
+                let file = dir.join(file);
+                let title =
+                    format!("{verb}, round trips of {rtt}, {value_bytes}-byte values: {title}");
                 chart(results, kind, &title, value, &file)
                     .map_err(|why| anyhow!("{}: {why}", file.display()))?;
             }
@@ -66,31 +81,23 @@ pub(super) fn draw(results: &Results, dir: &Path) -> Result<()> {
 
 fn chart(
     results: &Results,
-    kind: (usize, Verb),
+    kind: Kind,
     title: &str,
     value: Value,
     file: &Path,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let (value_bytes, verb) = kind;
     let callers: Vec<_> = results.callers(kind).into_iter().collect();
-    let lines: Vec<_> = peer::ALL
-        .into_iter()
-        .zip(COLOURS)
-        .map(|(peer, colour)| {
+    let lines: Vec<_> = results
+        .peers
+        .iter()
+        .map(|peer| {
             let points = callers.iter().filter_map(|&callers| {
-                let point = Point {
-                    value_bytes,
-                    verb,
-                    callers,
-                };
-                Some((
-                    callers as f64,
-                    results.spread(peer, &point, value)?.median(),
-                ))
+                let spread = results.spread(peer, &kind.with(callers), value)?;
+                Some((callers as f64, spread.median()))
             });
-            (peer, colour, points.collect::<Vec<_>>())
+            (peer, points.collect::<Vec<_>>())
         })
-        .filter(|(.., points)| !points.is_empty())
+        .filter(|(_, points)| !points.is_empty())
         .collect();
     let all = || {
         lines
@@ -132,8 +139,9 @@ fn chart(
         .light_line_style(WHITE)
         .draw()?;
     let mut y = LEGEND_TOP;
-    for (peer, colour, points) in lines {
-        let width = if peer == peer::OURS { 4 } else { 2 };
+    for (peer, points) in lines {
+        let colour = colour(peer);
+        let width = if peer == OURS { 4 } else { 2 };
         let style = ShapeStyle::from(&colour).stroke_width(width);
         chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
         let dot = |at| Circle::new(at, width + 1, colour.filled());
@@ -142,7 +150,7 @@ fn chart(
         let x = (SIZE.0 - LEGEND_WIDTH) as i32 + 16;
         area.draw(&PathElement::new([(x, y), (x + 24, y)], style))?;
         let font = ("sans-serif", 13).into_font();
-        area.draw(&Text::new(peer, (x + 32, y - 6), font))?;
+        area.draw(&Text::new(peer.as_str(), (x + 32, y - 6), font))?;
         y += LINE_HEIGHT;
     }
     area.present()?;

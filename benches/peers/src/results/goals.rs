@@ -6,8 +6,10 @@ use std::fmt::Write;
 use super::{Results, Spread};
 use crate::{
     figures::Figures,
-    peer::{ASYNC_PEERS, DEADPOOL, OURS, PGBENCH, TOWER_SESSIONS},
-    plan::{Point, Verb},
+    peer::{OURS, REDIS, REDIS_ALWAYS},
+    plan::{Kind, Point, Verb},
+    points::{CALLERS, HALF_MS, TWO_MS},
+    rtt::Rtt,
 };
 
 /// A figure by which peers are compared.
@@ -17,7 +19,7 @@ pub(super) enum Figure {
     P50,
     P99,
     Cpu,
-    Wal,
+    Log,
 }
 
 impl Figure {
@@ -27,7 +29,7 @@ impl Figure {
             Figure::P50 => figures.p50,
             Figure::P99 => figures.p99,
             Figure::Cpu => Some(figures.cpu_micros()),
-            Figure::Wal => Some(figures.wal()),
+            Figure::Log => figures.log(),
         }
     }
 
@@ -37,16 +39,14 @@ impl Figure {
             Figure::P50 => "p50, µs",
             Figure::P99 => "p99, µs",
             Figure::Cpu => "processor time a call, µs",
-            Figure::Wal => "write-ahead log a call, bytes",
+            Figure::Log => "log a call, bytes",
         }
     }
 
-    /// Compares the ratio of session-postgres to a peer with a goal. If less is better, a ratio of 1 does not
-    /// reach a goal of 1.
+    /// Compares the ratio of session-postgres to a peer with a goal.
     pub(super) fn reaches(self, ratio: f64, goal: f64) -> bool {
         match self {
             Figure::Rate => ratio >= goal,
-            _ if goal == 1.0 => ratio < goal,
             _ => ratio <= goal,
         }
     }
@@ -54,6 +54,36 @@ impl Figure {
 
 /// The goals are for values of this size.
 const VALUE_BYTES: usize = 200;
+
+/// The goals for the rate by [`CALLERS`], as ratios to the best asynchronous store in PostgreSQL.
+const BEST: [(Verb, Rtt, [f64; CALLERS.len()]); 6] = [
+    (Verb::Load, HALF_MS, [0.95, 0.95, 1.8, 7.0, 15.0, 20.0]),
+    (Verb::Save, HALF_MS, [0.95, 0.95, 1.8, 7.0, 15.0, 20.0]),
+    (Verb::Load, TWO_MS, [0.97, 0.97, 1.9, 7.5, 22.0, 25.0]),
+    (Verb::Load, Rtt::NONE, [0.75, 0.75, 1.25, 2.3, 3.5, 4.0]),
+    (Verb::Save, Rtt::NONE, [0.95, 0.9, 1.7, 3.8, 7.5, 9.0]),
+    (Verb::Mix, Rtt::NONE, [0.75, 0.75, 1.2, 2.0, 3.5, 4.0]),
+];
+
+/// The goals for the rate as ratios to a peer.
+const NAMED: [(Verb, Rtt, &str, [f64; CALLERS.len()]); 3] = [
+    (
+        Verb::Load,
+        Rtt::NONE,
+        REDIS,
+        [0.55, 0.4, 0.6, 0.75, 1.0, 1.2],
+    ),
+    (
+        Verb::Save,
+        Rtt::NONE,
+        REDIS_ALWAYS,
+        [0.85, 0.75, 0.75, 0.75, 0.75, 0.9],
+    ),
+    (Verb::Load, HALF_MS, REDIS, [0.95, 0.95, 0.9, 0.9, 0.9, 1.0]),
+];
+
+/// From this number of callers, p99 must not be longer than that of the other asynchronous stores in PostgreSQL.
+const P99_FROM: usize = 16;
 
 pub(super) struct Goal {
     name: String,
@@ -66,25 +96,41 @@ pub(super) struct Goal {
 /// The columns of [`Goal::cells`].
 pub(super) const COLUMNS: [&str; 5] = ["ratio", "median", "spread", "goal", ""];
 
+const REACHED: &str = "reached";
+pub(super) const NOT_REACHED: &str = "not reached";
+const NOT_MEASURED: &str = "not measured";
+
 impl Goal {
+    /// The goal as a ratio to the peer, or to the best asynchronous store in PostgreSQL.
     fn new(
         results: &Results,
-        verb: Verb,
-        callers: usize,
+        point: Point,
         (figure, limit): (Figure, f64),
-        peer: &str,
+        peer: Option<&str>,
     ) -> Goal {
-        let point = Point {
-            value_bytes: VALUE_BYTES,
-            verb,
-            callers,
+        let of = |figures: &Figures| figure.of(figures);
+        let best = || {
+            results.best(&point, of, |a, b| match figure {
+                Figure::Rate => a > b,
+                _ => a < b,
+            })
         };
-        let name = figure.name();
+        let rival = peer.or_else(best);
+        let rival_name = match (peer, rival) {
+            (Some(peer), _) => peer.to_owned(),
+            (None, Some(best)) => format!("best store ({best})"),
+            (None, None) => "best store".to_owned(),
+        };
+        let Point {
+            kind: Kind { verb, rtt, .. },
+            callers,
+        } = point;
+        let figure_name = figure.name();
         Goal {
-            name: format!("{verb}, {callers} callers: {name} / {peer}"),
+            name: format!("{verb}, {rtt}, {callers} callers: {figure_name} / {rival_name}"),
             figure,
             limit,
-            ratio: results.ratio([OURS, peer], &point, |figures| figure.of(figures)),
+            ratio: rival.and_then(|rival| results.ratio([OURS, rival], &point, of)),
         }
     }
 
@@ -93,63 +139,77 @@ impl Goal {
             Some(ratio) => (format!("{:.2}", ratio.median()), ratio.range()),
             None => Default::default(),
         };
-        let verdict = self.verdict().to_owned();
-        [self.name.clone(), median, range, self.limit(), verdict]
-    }
-
-    fn limit(&self) -> String {
         let sign = match self.figure {
             Figure::Rate => "≥",
-            _ if self.limit == 1.0 => "<",
             _ => "≤",
         };
-        format!("{sign} {:.2}", self.limit)
+        let limit = format!("{sign} {:.2}", self.limit);
+        let verdict = self.verdict().to_owned();
+        [self.name.clone(), median, range, limit, verdict]
     }
 
     fn verdict(&self) -> &'static str {
         match &self.ratio {
-            None => "not measured",
-            Some(ratio) if self.figure.reaches(ratio.median(), self.limit) => "reached",
-            Some(_) => "not reached",
+            None => NOT_MEASURED,
+            Some(ratio) if self.figure.reaches(ratio.median(), self.limit) => REACHED,
+            Some(_) => NOT_REACHED,
         }
     }
 }
 
 pub(super) fn all(results: &Results) -> Vec<Goal> {
-    let goal = |verb, callers, limit, peer: &str| Goal::new(results, verb, callers, limit, peer);
-    let rate = |limit| (Figure::Rate, limit);
+    let kind = |verb, rtt| Kind {
+        rtt,
+        value_bytes: VALUE_BYTES,
+        verb,
+    };
     let mut goals = Vec::new();
-    for (callers, least) in [(1, 0.8), (4, 0.9), (16, 1.1), (64, 3.0), (256, 5.0)] {
-        goals.push(goal(Verb::Load, callers, rate(least), DEADPOOL));
-    }
-    goals.push(goal(Verb::Load, 256, rate(8.0), TOWER_SESSIONS));
-    goals.push(goal(Verb::Load, 256, rate(2.5), PGBENCH));
-    for (verb, callers, least) in [
-        (Verb::Save, 64, 6.0),
-        (Verb::Save, 256, 15.0),
-        (Verb::Mix, 256, 4.0),
-    ] {
-        for peer in ASYNC_PEERS {
-            goals.push(goal(verb, callers, rate(least), peer));
+    for (verb, rtt, limits) in BEST {
+        for (callers, limit) in CALLERS.into_iter().zip(limits) {
+            let point = kind(verb, rtt).with(callers);
+            goals.push(Goal::new(results, point, (Figure::Rate, limit), None));
         }
     }
-    for verb in [Verb::Load, Verb::Save] {
-        for limit in [(Figure::Cpu, 1.0 / 3.0), (Figure::P99, 1.0)] {
-            for peer in ASYNC_PEERS {
-                goals.push(goal(verb, 256, limit, peer));
-            }
+    for (verb, rtt, peer, limits) in NAMED {
+        for (callers, limit) in CALLERS.into_iter().zip(limits) {
+            let point = kind(verb, rtt).with(callers);
+            goals.push(Goal::new(results, point, (Figure::Rate, limit), Some(peer)));
+        }
+    }
+    for (verb, rtt, _) in BEST {
+        for callers in CALLERS.into_iter().filter(|&callers| callers >= P99_FROM) {
+            let point = kind(verb, rtt).with(callers);
+            goals.push(Goal::new(results, point, (Figure::P99, 1.0), None));
         }
     }
     goals
 }
 
-/// Returns the goals as a table for the terminal.
+/// Says how many goals are reached.
+pub(super) fn count(goals: &[Goal]) -> String {
+    let of = |verdict| {
+        goals
+            .iter()
+            .filter(|goal| goal.verdict() == verdict)
+            .count()
+    };
+    format!(
+        "{} of {} goals are reached, {} are not, {} were not measured",
+        of(REACHED),
+        goals.len(),
+        of(NOT_REACHED),
+        of(NOT_MEASURED)
+    )
+}
+
+/// Returns the goals that were measured as a table for the terminal.
 pub(super) fn text(results: &Results) -> String {
     let goals = all(results);
-    let widest = goals.iter().map(|goal| goal.name.chars().count()).max();
+    let rows = goals.iter().map(Goal::cells);
+    let rows: Vec<_> = rows.filter(|cells| cells[4] != NOT_MEASURED).collect();
+    let widest = rows.iter().map(|[name, ..]| name.chars().count()).max();
     let width = widest.unwrap_or_default();
     let mut text = String::new();
-    let rows = goals.iter().map(Goal::cells);
     for [name, median, range, limit, verdict] in
         [COLUMNS.map(str::to_owned)].into_iter().chain(rows)
     {
@@ -158,5 +218,6 @@ pub(super) fn text(results: &Results) -> String {
             "{name:<width$} {median:>7} {range:>16} {limit:>7}  {verdict}"
         );
     }
+    let _ = writeln!(text, "{}.", count(&goals));
     text
 }

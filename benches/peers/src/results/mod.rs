@@ -16,17 +16,24 @@ use time::OffsetDateTime;
 pub(crate) use self::{number::Short, spread::Spread};
 use crate::{
     figures::Figures,
-    plan::{CONNECTIONS, Plan, Point, Verb},
+    peer::ASYNC_PEERS,
+    plan::{CONNECTIONS, Kind, Plan, Point},
+    proxy::Accuracy,
+    redis,
 };
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Results {
     command: String,
     machine: Machine,
+    /// How much longer the proxies make a round trip.
+    proxies: Vec<Accuracy>,
     connections: usize,
     sessions: usize,
     rounds: usize,
     seconds: f64,
+    /// In the order of the tables.
+    peers: Vec<String>,
     series: Vec<Series>,
 }
 
@@ -39,6 +46,7 @@ pub(crate) struct Machine {
     memory_gib: f64,
     system: String,
     postgresql: String,
+    redis: Option<String>,
     /// The load average of the minute before the run.
     load_before: f32,
     /// The load average of the last 15 minutes of the run.
@@ -48,7 +56,7 @@ pub(crate) struct Machine {
 /// The figures of a peer at a point, round by round.
 #[derive(Debug, Serialize)]
 struct Series {
-    peer: &'static str,
+    peer: String,
     #[serde(flatten)]
     point: Point,
     rounds: Vec<Figures>,
@@ -69,6 +77,7 @@ impl Machine {
             memory_gib: Meminfo::current()?.mem_total as f64 / f64::from(1 << 30),
             system: format!("Linux {}", kernel.trim()),
             postgresql: postgresql.to_owned(),
+            redis: redis::version(),
             load_before: LoadAverage::current()?.one,
             load_after: 0.0,
         })
@@ -76,7 +85,7 @@ impl Machine {
 }
 
 impl Results {
-    pub(crate) fn new(plan: &Plan, machine: Machine) -> Results {
+    pub(crate) fn new(plan: &Plan, machine: Machine, proxies: Vec<Accuracy>) -> Results {
         let arguments: Vec<_> = env::args().skip(1).collect();
         let mut command = "tests/with-postgres cargo run --release -p peers".to_owned();
         if !arguments.is_empty() {
@@ -85,6 +94,8 @@ impl Results {
         Results {
             command,
             machine,
+            proxies,
+            peers: plan.peers.clone(),
             connections: CONNECTIONS,
             sessions: plan.sessions,
             rounds: plan.rounds,
@@ -93,7 +104,7 @@ impl Results {
         }
     }
 
-    pub(crate) fn add(&mut self, peer: &'static str, point: &Point, figures: Figures) {
+    pub(crate) fn add(&mut self, peer: &str, point: &Point, figures: Figures) {
         let known = self
             .series
             .iter_mut()
@@ -101,7 +112,7 @@ impl Results {
         match known {
             Some(series) => series.rounds.push(figures),
             None => self.series.push(Series {
-                peer,
+                peer: peer.to_owned(),
                 point: *point,
                 rounds: vec![figures],
             }),
@@ -155,28 +166,40 @@ impl Results {
         Spread::of(ratios.collect::<Option<Vec<_>>>()?)
     }
 
-    fn peers(&self) -> Vec<&'static str> {
-        let took_part = |peer: &&str| self.series.iter().any(|s| s.peer == *peer);
-        crate::peer::ALL.into_iter().filter(took_part).collect()
-    }
-
-    /// Returns the sizes and verbs in the order in which they were measured.
-    fn kinds(&self) -> Vec<(usize, Verb)> {
-        let mut kinds = Vec::new();
-        for Point {
-            value_bytes, verb, ..
-        } in self.series.iter().map(|s| s.point)
-        {
-            if !kinds.contains(&(value_bytes, verb)) {
-                kinds.push((value_bytes, verb));
+    /// Returns the asynchronous store in PostgreSQL, without those of session-postgres, with the best median.
+    fn best(
+        &self,
+        point: &Point,
+        figure: impl Fn(&Figures) -> Option<f64>,
+        is_better: impl Fn(f64, f64) -> bool,
+    ) -> Option<&'static str> {
+        let mut best = None;
+        for peer in ASYNC_PEERS {
+            if let Some(spread) = self.spread(peer, point, &figure) {
+                let median = spread.median();
+                if best.is_none_or(|(_, other)| is_better(median, other)) {
+                    best = Some((peer, median));
+                }
             }
         }
+        best.map(|(peer, _)| peer)
+    }
+
+    /// Returns the kinds of points. The shortest round trip comes first, and no round trip last.
+    fn kinds(&self) -> Vec<Kind> {
+        let mut kinds: Vec<Kind> = Vec::new();
+        for kind in self.series.iter().map(|s| s.point.kind) {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        kinds.sort_by_key(|kind| kind.rtt.rank());
         kinds
     }
 
-    fn callers(&self, (value_bytes, verb): (usize, Verb)) -> BTreeSet<usize> {
+    fn callers(&self, kind: Kind) -> BTreeSet<usize> {
         let points = self.series.iter().map(|s| s.point);
-        let points = points.filter(|p| p.value_bytes == value_bytes && p.verb == verb);
-        points.map(|p| p.callers).collect()
+        let points = points.filter(|point| point.kind == kind);
+        points.map(|point| point.callers).collect()
     }
 }

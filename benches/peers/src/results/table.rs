@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     figures::Figures,
-    peer::{ASYNC_PEERS, OURS, PGBENCH},
-    plan::{CONNECTIONS, Point, Verb},
+    peer::{OTHERS, OURS, PGBENCH},
+    plan::{CONNECTIONS, Kind, Point, Verb},
 };
 
 const MIB: f64 = (1 << 20) as f64;
@@ -48,7 +48,7 @@ fn head(out: &mut String, results: &Results) {
     let _ = write!(
         out,
         "# Results\n\n\
-         `{}`, {}, {} processors ({}), {:.0} GiB, {}, {}; load average {:.1} before, {:.1} at the end.\n\n\
+         `{}`, {}, {} processors ({}), {:.0} GiB, {}, {}, {}; load average {:.1} before, {:.1} at the end.\n\n\
          {} connections, {} sessions per table, {} rounds of {} seconds. Values are medians of the rounds, \
          with the lowest and the highest in parentheses. {OURS} is the facade with its defaults. \
          ../README.md describes the method.\n",
@@ -59,6 +59,7 @@ fn head(out: &mut String, results: &Results) {
         machine.memory_gib,
         machine.system,
         machine.postgresql,
+        machine.redis.as_deref().unwrap_or("no Redis"),
         machine.load_before,
         machine.load_after,
         results.connections,
@@ -66,14 +67,26 @@ fn head(out: &mut String, results: &Results) {
         results.rounds,
         results.seconds,
     );
+    if !results.proxies.is_empty() {
+        out.push_str("\nLengths of round trips, measured at the start of the run:\n\n");
+        for accuracy in &results.proxies {
+            let _ = writeln!(out, "- {accuracy}");
+        }
+    }
 }
 
 fn goals_table(out: &mut String, results: &Results) {
-    out.push_str("\n## Goals\n\nRatios, round by round, with 200-byte values.\n\n");
+    let goals = goals::all(results);
+    let _ = write!(
+        out,
+        "\n## Goals\n\n{}. Ratios, round by round, with 200-byte values. The best store is the one with the best \
+         median at that point.\n\n",
+        goals::count(&goals)
+    );
     header(out, goals::COLUMNS);
-    for goal in goals::all(results) {
+    for goal in goals {
         let mut cells = goal.cells();
-        if cells[4] == "not reached" {
+        if cells[4] == goals::NOT_REACHED {
             cells[4] = format!("**{}**", cells[4]);
         }
         row(out, cells);
@@ -86,7 +99,7 @@ const FIGURES: [Figure; 5] = [
     Figure::P50,
     Figure::P99,
     Figure::Cpu,
-    Figure::Wal,
+    Figure::Log,
 ];
 
 /// Lists every point at which the median of a peer is better.
@@ -96,20 +109,16 @@ fn losses(out: &mut String, results: &Results) {
     );
     let figures = FIGURES.map(Figure::name);
     header(out, ["", "callers", "peer"].into_iter().chain(figures));
-    for (value_bytes, verb) in results.kinds() {
-        for callers in results.callers((value_bytes, verb)) {
-            let point = Point {
-                value_bytes,
-                verb,
-                callers,
-            };
-            for peer in ASYNC_PEERS.into_iter().chain([PGBENCH]) {
+    for kind in results.kinds() {
+        for callers in results.callers(kind) {
+            let point = kind.with(callers);
+            for peer in OTHERS {
                 let mut is_listed = false;
                 let cells = FIGURES.map(|figure| {
                     // Loads themselves write nothing to the write-ahead log, and callers of pgbench never
                     // wait for a connection.
                     let is_late = matches!(figure, Figure::P50 | Figure::P99);
-                    if figure == Figure::Wal && verb == Verb::Load
+                    if figure == Figure::Log && kind.verb == Verb::Load
                         || is_late && peer == PGBENCH && callers > CONNECTIONS
                     {
                         return String::new();
@@ -128,7 +137,7 @@ fn losses(out: &mut String, results: &Results) {
                 });
                 if is_listed {
                     let head = [
-                        format!("{verb}, {value_bytes} B"),
+                        format!("{}, {}, {} B", kind.verb, kind.rtt, kind.value_bytes),
                         callers.to_string(),
                         peer.to_owned(),
                     ];
@@ -139,9 +148,16 @@ fn losses(out: &mut String, results: &Results) {
     }
 }
 
-fn kind_tables(out: &mut String, results: &Results, kind: (usize, Verb)) {
-    let (value_bytes, verb) = kind;
-    let _ = write!(out, "\n## {verb}, {value_bytes} bytes\n");
+fn kind_tables(out: &mut String, results: &Results, kind: Kind) {
+    let Kind {
+        rtt,
+        value_bytes,
+        verb,
+    } = kind;
+    let _ = write!(out, "\n## {verb}, {rtt}, {value_bytes} bytes\n");
+    if rtt.is_none() {
+        out.push_str("\nWithout a network: the worst case of this design.\n");
+    }
     let with_range = |results: &Results, peer: &str, point: &Point| {
         let rate = results.spread(peer, point, |f| Some(f.rate()))?;
         Some(format!("{} ({})", Short(rate.median()), rate.range()))
@@ -160,27 +176,38 @@ fn kind_tables(out: &mut String, results: &Results, kind: (usize, Verb)) {
             Some(format!("{} / {}", millis(|f| f.p50)?, millis(|f| f.p99)?))
         },
     );
-    let sums: [(_, Figured, Figured); 2] = [
-        (
-            "Processor time a call, program + server, microseconds",
-            Figures::program_micros,
-            Figures::server_micros,
-        ),
-        (
-            "Context switches a call, program + server",
-            Figures::program_switches,
-            Figures::server_switches,
-        ),
-    ];
-    for (title, program, server) in sums {
-        table(out, results, kind, title, |results, peer, point| {
-            let median = |figure: Figured| {
-                let spread = results.spread(peer, point, |figures| Some(figure(figures)))?;
-                Some(Short(spread.median()).to_string())
-            };
-            Some(format!("{} + {}", median(program)?, median(server)?))
-        });
-    }
+    let median = |results: &Results, peer: &str, point: &Point, figure: Figured| {
+        let spread = results.spread(peer, point, |figures| Some(figure(figures)))?;
+        Some(Short(spread.median()).to_string())
+    };
+    table(
+        out,
+        results,
+        kind,
+        if rtt.is_none() {
+            "Processor time a call, program + server, microseconds"
+        } else {
+            "Processor time a call, program + server (+ proxy), microseconds"
+        },
+        |results, peer, point| {
+            let program = median(results, peer, point, Figures::program_micros)?;
+            let server = median(results, peer, point, Figures::server_micros)?;
+            let proxy = results.spread(peer, point, Figures::proxy_micros);
+            let proxy = proxy.map(|proxy| format!(" (+ {})", Short(proxy.median())));
+            Some(format!("{program} + {server}{}", proxy.unwrap_or_default()))
+        },
+    );
+    table(
+        out,
+        results,
+        kind,
+        "Context switches a call, program + server",
+        |results, peer, point| {
+            let program = median(results, peer, point, Figures::program_switches)?;
+            let server = median(results, peer, point, Figures::server_switches)?;
+            Some(format!("{program} + {server}"))
+        },
+    );
     table(
         out,
         results,
@@ -197,10 +224,10 @@ fn kind_tables(out: &mut String, results: &Results, kind: (usize, Verb)) {
             out,
             results,
             kind,
-            "Write-ahead log a call, bytes",
+            "Write-ahead log or append-only file a call, bytes",
             |results, peer, point| {
-                let wal = results.spread(peer, point, |f| Some(f.wal()))?;
-                Some(Short(wal.median()).to_string())
+                let log = results.spread(peer, point, Figures::log)?;
+                Some(Short(log.median()).to_string())
             },
         );
     }
@@ -209,7 +236,7 @@ fn kind_tables(out: &mut String, results: &Results, kind: (usize, Verb)) {
 fn table(
     out: &mut String,
     results: &Results,
-    kind: (usize, Verb),
+    kind: Kind,
     title: &str,
     cell: impl Fn(&Results, &str, &Point) -> Option<String>,
 ) {
@@ -220,18 +247,13 @@ fn table(
         out,
         [""].into_iter().chain(titles.iter().map(String::as_str)),
     );
-    for peer in results.peers() {
-        let cells = callers.iter().map(|&callers| {
-            let point = Point {
-                value_bytes: kind.0,
-                verb: kind.1,
-                callers,
-            };
-            cell(results, peer, &point).unwrap_or_default()
-        });
+    for peer in &results.peers {
+        let cells = callers
+            .iter()
+            .map(|&callers| cell(results, peer, &kind.with(callers)).unwrap_or_default());
         let cells: Vec<_> = cells.collect();
         if cells.iter().any(|cell| !cell.is_empty()) {
-            row(out, [peer.to_owned()].into_iter().chain(cells));
+            row(out, [peer.clone()].into_iter().chain(cells));
         }
     }
 }
