@@ -4,9 +4,9 @@
 //! takes hardly longer than the program and the server compute for it, the server is near, and often on the same
 //! processors. Then more workers than processors only make smaller batches, and wait for each other.
 //!
-//! Of the time of a statement, [`COMPUTING`] is taken to be computing, and the rest waiting. So a batch uses a part of a
-//! processor: `COMPUTING` divided by the shortest time that statements of its verb have taken recently. The shortest
-//! time of a second says how near the server is, also under load.
+//! A statement is taken to compute for [`COMPUTING`], and for [`COMPUTING_PER_CALL`] more for each call. The shortest time
+//! that statements of its verb have taken in the last seconds says how long it takes in all, because some of them have
+//! few calls, also under load. The part of its time in which a batch computes is the part of a processor that it uses.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,9 @@ use super::queues::VERBS;
 
 /// The time for which a program and a server compute for one statement.
 const COMPUTING: Duration = Duration::from_micros(150);
+
+/// The time for which they compute for each of its calls.
+const COMPUTING_PER_CALL: Duration = Duration::from_micros(8);
 
 /// The time for which the shortest time of a statement is measured, and then used.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -38,7 +41,8 @@ pub(super) struct Load {
 pub(super) struct Executing {
     /// The index of the queue of its verb, which is [`VERBS`] if it may take long.
     pub(super) queue: usize,
-    pub(super) begun: Instant,
+    pub(super) calls: usize,
+    begun: Instant,
 }
 
 /// The shortest time that a statement has taken.
@@ -61,53 +65,57 @@ impl Load {
         }
     }
 
-    pub(super) fn begin(&mut self, queue: usize, now: Instant) -> Executing {
-        let batch = Executing { queue, begun: now };
+    pub(super) fn begin(&mut self, queue: usize, calls: usize, now: Instant) -> Executing {
+        let batch = Executing {
+            queue,
+            calls,
+            begun: now,
+        };
         if self.processors.is_some() {
             self.executing.push(batch);
         }
         batch
     }
 
-    pub(super) fn end(&mut self, batch: Executing, calls: usize, now: Instant) {
+    pub(super) fn end(&mut self, batch: Executing, now: Instant) {
         if let Some(place) = self.executing.iter().position(|other| *other == batch) {
             self.executing.swap_remove(place);
-            if calls <= MEASURED && batch.queue < VERBS {
+            if batch.calls <= MEASURED && batch.queue < VERBS {
                 self.shortest[batch.queue].saw(now.duration_since(batch.begun), now);
             }
         }
     }
 
-    /// Whether the processors have room for a batch of this queue.
-    pub(super) fn has_room(&self, queue: usize, now: Instant) -> bool {
+    /// Whether the processors have room for a batch of this queue, with this number of calls.
+    pub(super) fn has_room(&self, queue: usize, calls: usize, now: Instant) -> bool {
         let Some(processors) = self.processors else {
             return true;
         };
         let counts = |batch: &&Executing| now.duration_since(batch.begun) < PATIENCE;
-        let used: f64 = self
-            .executing
-            .iter()
-            .filter(counts)
-            .map(|batch| self.part(batch.queue))
+        let executing = self.executing.iter().filter(counts);
+        let used: f64 = executing
+            .map(|batch| self.part(batch.queue, batch.calls))
             .sum();
-        used + self.part(queue) <= processors as f64
+        used + self.part(queue, calls) <= processors as f64
     }
 
-    /// The number of batches of this queue for which the processors have room.
-    pub(super) fn most(&self, queue: usize) -> usize {
+    /// The number of calls of this queue for which the processors have room, each in its own batch.
+    pub(super) fn most_alone(&self, queue: usize) -> usize {
         match self.processors {
             // As `f64`, the conversion saturates.
-            Some(processors) => (processors as f64 / self.part(queue)) as usize,
+            Some(processors) => (processors as f64 / self.part(queue, 1)) as usize,
             None => usize::MAX,
         }
     }
 
-    /// The part of a processor that a batch of this queue uses.
-    fn part(&self, queue: usize) -> f64 {
-        let shortest = self.shortest.get(queue).and_then(Shortest::known);
-        shortest.map_or(0.0, |shortest| {
-            (COMPUTING.as_secs_f64() / shortest.as_secs_f64()).min(1.0)
-        })
+    /// The part of a processor that a batch uses.
+    fn part(&self, queue: usize, calls: usize) -> f64 {
+        let Some(shortest) = self.shortest.get(queue).and_then(Shortest::known) else {
+            return 0.0;
+        };
+        let by_calls = COMPUTING_PER_CALL.as_secs_f64() * (calls - 1) as f64;
+        let computing = COMPUTING.as_secs_f64() + by_calls;
+        (computing / (shortest.as_secs_f64() + by_calls)).min(1.0)
     }
 }
 
@@ -145,18 +153,18 @@ mod tests {
     fn after(get: u64, set: u64, now: Instant) -> Load {
         let mut load = Load::new(Some(2));
         for (queue, time) in [(GET, get), (SET, set)] {
-            let batch = load.begin(queue, now);
-            load.end(batch, 1, now + micros(time));
+            let batch = load.begin(queue, 1, now);
+            load.end(batch, now + micros(time));
         }
         load
     }
 
-    fn begin_all(load: &mut Load, queue: usize, now: Instant) -> usize {
+    fn begin_all(load: &mut Load, queue: usize, calls: usize, now: Instant) -> usize {
         (0..100)
             .take_while(|_| {
-                let has_room = load.has_room(queue, now);
+                let has_room = load.has_room(queue, calls, now);
                 if has_room {
-                    load.begin(queue, now);
+                    load.begin(queue, calls, now);
                 }
                 has_room
             })
@@ -167,16 +175,23 @@ mod tests {
     fn a_near_server_gets_a_batch_for_each_processor() {
         let now = Instant::now();
         let mut load = after(60, 60, now);
-        assert_eq!(load.most(GET), 2);
-        assert_eq!(begin_all(&mut load, GET, now), 2);
+        assert_eq!(load.most_alone(GET), 2);
+        assert_eq!(begin_all(&mut load, GET, 1, now), 2);
     }
 
     #[test]
     fn a_distant_server_gets_more_batches() {
         let now = Instant::now();
         let mut load = after(600, 600, now);
-        assert_eq!(load.most(GET), 8);
-        assert_eq!(begin_all(&mut load, GET, now), 8);
+        assert_eq!(load.most_alone(GET), 8);
+        assert_eq!(begin_all(&mut load, GET, 1, now), 8);
+    }
+
+    #[test]
+    fn large_batches_use_more_of_a_processor() {
+        let now = Instant::now();
+        assert_eq!(begin_all(&mut after(600, 600, now), GET, 16, now), 5);
+        assert_eq!(begin_all(&mut after(600, 600, now), GET, 128, now), 2);
     }
 
     #[test]
@@ -184,21 +199,21 @@ mod tests {
         let now = Instant::now();
         let mut load = after(60, 6000, now);
         for _ in 0..7 {
-            load.begin(SET, now);
+            load.begin(SET, 1, now);
         }
-        assert!(load.has_room(GET, now));
+        assert!(load.has_room(GET, 1, now));
     }
 
     #[test]
     fn a_batch_counts_until_it_has_taken_long() {
         let now = Instant::now();
         let mut load = after(60, 60, now);
-        let first = load.begin(GET, now);
-        load.begin(GET, now);
-        assert!(!load.has_room(GET, now));
-        assert!(load.has_room(GET, now + PATIENCE));
-        load.end(first, 1, now);
-        assert!(load.has_room(GET, now));
+        let first = load.begin(GET, 1, now);
+        load.begin(GET, 1, now);
+        assert!(!load.has_room(GET, 1, now));
+        assert!(load.has_room(GET, 1, now + PATIENCE));
+        load.end(first, now);
+        assert!(load.has_room(GET, 1, now));
     }
 
     #[test]
@@ -207,11 +222,11 @@ mod tests {
         let mut load = after(60, 60, now);
         for period in 1..4 {
             let now = now + PERIOD * period;
-            let large = load.begin(GET, now);
-            load.end(large, MEASURED + 1, now + micros(6000));
-            let alone = load.begin(GET, now);
-            load.end(alone, 1, now + micros(600));
-            assert_eq!(load.most(GET), if period == 1 { 2 } else { 8 });
+            let large = load.begin(GET, MEASURED + 1, now);
+            load.end(large, now + micros(60));
+            let alone = load.begin(GET, 1, now);
+            load.end(alone, now + micros(600));
+            assert_eq!(load.most_alone(GET), if period == 1 { 2 } else { 8 });
         }
     }
 
@@ -219,6 +234,6 @@ mod tests {
     fn a_fixed_number_of_workers_is_not_adapted() {
         let now = Instant::now();
         let mut load = Load::new(None);
-        assert_eq!(begin_all(&mut load, GET, now), 100);
+        assert_eq!(begin_all(&mut load, GET, 1, now), 100);
     }
 }

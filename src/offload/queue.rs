@@ -129,7 +129,7 @@ impl<S: Store> State<S> {
         let most_reads = limits.max_batch.min(MAX_BYTES / value_size.max(1)).max(1);
         let most = |queue| match queue {
             VERBS => usize::from(takes_long),
-            _ if calls <= few.min(self.load.most(queue)) => 1,
+            _ if calls <= few.min(self.load.most_alone(queue)) => 1,
             ..READS => most_reads,
             _ => limits.max_batch,
         };
@@ -137,7 +137,7 @@ impl<S: Store> State<S> {
         self.stats.taken(batch.calls);
         self.waiting_bytes -= batch.bytes;
         self.workers.long += usize::from(queue == VERBS);
-        let executing = self.load.begin(queue, Instant::now());
+        let executing = self.load.begin(queue, batch.calls, Instant::now());
         Some((batch, executing))
     }
 }
@@ -209,8 +209,9 @@ impl<S: Store> Queue<S> {
             return None;
         }
         let (queue, first) = state.first(&self.limits)?;
-        let is_full = state.stats.waiting >= self.limits.max_batch;
-        if !(is_full || state.load.has_room(queue, Instant::now())) {
+        let waiting = state.stats.waiting;
+        let is_full = waiting >= self.limits.max_batch;
+        if !(is_full || state.load.has_room(queue, waiting, Instant::now())) {
             return None;
         }
         let workers = &mut state.workers;
@@ -244,10 +245,10 @@ impl<S: Store> Queue<S> {
     }
 
     /// Counts a batch that a worker has executed. It is about to take calls.
-    pub(super) fn done(&self, batch: Executing, calls: usize) {
+    pub(super) fn done(&self, batch: Executing) {
         let mut state = self.state.lock();
-        state.load.end(batch, calls, Instant::now());
-        state.stats.running -= calls;
+        state.load.end(batch, Instant::now());
+        state.stats.running -= batch.calls;
         state.workers.long -= usize::from(batch.queue == VERBS);
         state.workers.coming += 1;
     }

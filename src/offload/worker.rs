@@ -88,7 +88,7 @@ impl<S: Store> Worker<S> {
         let is_done = Cell::new(false);
         let done = || {
             if !is_done.replace(true) {
-                queue.done(executing, batch.calls);
+                queue.done(executing);
             }
         };
         let context = Context {
