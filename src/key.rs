@@ -103,6 +103,14 @@ impl Key {
         text.len() == 2 * HANDLE_BYTES && text.bytes().all(is_digit)
     }
 
+    /// Returns the first eight bytes as a number. Such numbers have the order of their keys.
+    pub(crate) fn beginning(&self) -> u64 {
+        let mut bytes = [0; 8];
+        let length = self.0.len().min(8);
+        bytes[..length].copy_from_slice(&self.0.as_bytes()[..length]);
+        u64::from_be_bytes(bytes)
+    }
+
     /// Returns the hash of the key that a table of hashed keys contains: 240 bits of SHA-256, in the alphabet of keys.
     pub(crate) fn hashed(&self) -> Key {
         let hash = Sha256::digest(self.as_str());

@@ -23,6 +23,9 @@ const SESSIONS: usize = 10_000;
 
 const VALUE_BYTES: usize = 200;
 
+/// A prime number of sessions, many pages.
+const STRIDE: usize = 7919;
+
 pub(crate) struct Bench {
     server: Server,
     /// The keys of all sessions.
@@ -111,14 +114,15 @@ impl Bench {
         store
     }
 
-    /// Returns the keys in batches of `count`, in an order that does not repeat soon.
+    /// Returns the keys in batches of `count`, in an order that does not repeat soon. Sessions that follow each other are
+    /// on different pages of the table, as those of visitors are.
     pub(crate) fn batches<'a>(&'a self, count: usize) -> impl FnMut() -> Vec<&'a Key> + use<'a> {
         let mut next = 0;
         move || {
             let batch = (0..count)
-                .map(|i| &self.keys[(next + i * 7) % self.keys.len()])
+                .map(|i| &self.keys[(next + i * STRIDE) % self.keys.len()])
                 .collect();
-            next = (next + count * 7 + 1) % self.keys.len();
+            next = (next + count * STRIDE + 1) % self.keys.len();
             batch
         }
     }

@@ -22,16 +22,16 @@ pub(super) fn execute<'a, T: Clone>(
     many: impl FnOnce(&[CheckedCall<'a>]) -> Vec<Result<T, Error>>,
     one: impl Fn(&CheckedCall<'a>) -> Result<T, Error>,
 ) -> Vec<Result<T, Error>> {
-    let mut results = Vec::with_capacity(calls.len());
+    let mut results: Vec<_> = calls.iter().map(|_| None).collect();
     let mut valid = Vec::with_capacity(calls.len());
     for (index, call) in calls.into_iter().enumerate() {
         match call {
             Ok(call) => valid.push((index, call)),
-            Err(e) => results.push((index, Err(e))),
+            Err(e) => results[index] = Some(Err(e)),
         }
     }
-    // A stable sort keeps the calls for one key in their order.
-    valid.sort_by(|(_, a), (_, b)| a.key.cmp(b.key));
+    // A stable sort keeps the calls for one key in their order. Comparing the beginnings of keys as numbers is faster.
+    valid.sort_by_cached_key(|(_, call)| (call.key.beginning(), call.key));
     let groups: Vec<_> = valid.chunk_by(|(_, a), (_, b)| a.key == b.key).collect();
     let sent: Vec<_> = groups.iter().map(|group| same_key.sent(group)).collect();
     let calls: Vec<_> = groups
@@ -44,12 +44,16 @@ pub(super) fn execute<'a, T: Clone>(
         let is_locked = matches!(result, Err(Error::Locked));
         let is_of_one = !is_locked && result.as_ref().is_err_and(may_concern_one_call);
         if is_of_one && group.len() > 1 && !same_key.is_shared() {
-            results.extend(group.iter().map(|(index, call)| (*index, one(call))));
+            for (index, call) in group {
+                results[*index] = Some(one(call));
+            }
             continue;
         }
         if let (SameKey::InOrder, false, [(first, _), rest @ ..]) = (same_key, is_locked, group) {
-            results.push((*first, result));
-            results.extend(rest.iter().map(|(index, call)| (*index, one(call))));
+            results[*first] = Some(result);
+            for (index, call) in rest {
+                results[*index] = Some(one(call));
+            }
             continue;
         }
         let ((last, _), others) = match group.split_last() {
@@ -57,12 +61,11 @@ pub(super) fn execute<'a, T: Clone>(
             None => continue,
         };
         for (number, (index, _)) in others.iter().enumerate() {
-            results.push((*index, same_key.result(number > sent, result.clone())));
+            results[*index] = Some(same_key.result(number > sent, result.clone()));
         }
-        results.push((*last, same_key.result(others.len() > sent, result)));
+        results[*last] = Some(same_key.result(others.len() > sent, result));
     }
-    results.sort_unstable_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
+    results.into_iter().flatten().collect()
 }
 
 /// How several calls for one key are combined into one.
