@@ -56,11 +56,11 @@ impl OffloadBuilder {
     /// time. If there are two or more, one of them is reserved for short calls.
     ///
     /// By default, it is the store's [`parallelism`](Store::parallelism), which is the number of connections of a
-    /// [`PostgresStore`], and fewer are used if the server is near: a batch is executed only if a processor is free for
-    /// what the program and the server compute, which is taken to be 150 µs per statement. So there are as many workers
-    /// as processors if statements take up to 150 µs, and four times as many if the shortest ones of the last second take
-    /// 600 µs. Batches that have taken 20 ms do not count, and neither do calls that may take long. If this is set, the
-    /// number is not adapted.
+    /// [`PostgresStore`], and fewer are used if the server is near. A batch is executed only if a processor is free for
+    /// what the program and the server compute, which is taken to be 150 µs per statement and 8 µs per further call. So
+    /// there are as many workers as processors if the shortest statements of the last seconds take up to 150 µs, and up
+    /// to four times as many if they take 600 µs. Batches that have taken 20 ms do not count, and neither do calls that
+    /// may take long. If this is set, the number is not adapted.
     ///
     /// # Panics
     ///

@@ -113,7 +113,7 @@ impl Load {
         let Some(shortest) = self.shortest.get(queue).and_then(Shortest::known) else {
             return 0.0;
         };
-        let by_calls = COMPUTING_PER_CALL.as_secs_f64() * (calls - 1) as f64;
+        let by_calls = COMPUTING_PER_CALL.as_secs_f64() * calls.saturating_sub(1) as f64;
         let computing = COMPUTING.as_secs_f64() + by_calls;
         (computing / (shortest.as_secs_f64() + by_calls)).min(1.0)
     }

@@ -32,7 +32,10 @@ mod values;
 use anyhow::Result;
 use clap::Parser;
 
-use plan::{Command, Options};
+use self::{
+    plan::{Command, Options},
+    results::Results,
+};
 
 fn main() -> Result<()> {
     let options = Options::parse();
@@ -40,6 +43,7 @@ fn main() -> Result<()> {
         Some(Command::Serve { peer, url }) => peer::serve(peer, url),
         Some(Command::Proxy { rtt, targets }) => proxy::serve(*rtt, targets),
         Some(Command::Renewals(options)) => renewals::run(options),
+        Some(Command::Draw { dir }) => Results::read(dir)?.write(dir),
         None => run::run(options.plan()),
     }
 }

@@ -71,6 +71,8 @@ pub(crate) enum Command {
     Proxy { rtt: Rtt, targets: Vec<u16> },
     /// Measure what it costs to keep visitors logged in.
     Renewals(renewals::Options),
+    /// Draw the tables and charts of a run again, from the results.json in this directory.
+    Draw { dir: PathBuf },
 }
 
 #[derive(Debug)]

@@ -34,7 +34,7 @@ impl fmt::Display for Verb {
 }
 
 /// The points that differ only in their numbers of callers. Each has its own tables and charts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Kind {
     #[serde(rename = "rtt_micros")]
     pub(crate) rtt: Rtt,
@@ -52,7 +52,7 @@ impl Kind {
 }
 
 /// One measurement of each peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Point {
     #[serde(flatten)]
     pub(crate) kind: Kind,

@@ -27,6 +27,8 @@ pub(super) struct Gated(Arc<Inner>);
 struct Inner {
     store: MemoryStore,
     gate: Gate,
+    /// The gate for [`SLOW_KEY`].
+    slow: Gate,
     /// The number of batches that have arrived at the gate.
     arrived: AtomicUsize,
     /// The verb and the number of calls of each batch that has passed the gate.
@@ -37,6 +39,9 @@ struct Inner {
 
 /// `get` panics if it is called with this key.
 pub(super) const PANICKING_KEY: &str = "bad";
+
+/// A call for this key waits at a gate of its own.
+pub(super) const SLOW_KEY: &str = "slow";
 
 impl Gated {
     pub(super) fn open(&self) {
@@ -53,6 +58,11 @@ impl Gated {
 
     pub(super) fn opener(&self) -> Opener {
         self.0.gate.opener()
+    }
+
+    /// Returns a guard that lets the calls for [`SLOW_KEY`] pass when it is dropped.
+    pub(super) fn slow_opener(&self) -> Opener {
+        self.0.slow.opener()
     }
 
     fn pass(&self, verb: &'static str, calls: usize) {
@@ -91,6 +101,9 @@ impl Around for Gated {
     ) -> T {
         self.pass(verb, calls);
         assert!(keys.iter().all(|key| key.as_str() != PANICKING_KEY));
+        if keys.iter().any(|key| key.as_str() == SLOW_KEY) {
+            self.0.slow.pass();
+        }
         call(&self.0.store)
     }
 }

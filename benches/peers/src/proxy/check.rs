@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Proxy;
 use crate::{figures::percentile, rtt::Rtt};
@@ -20,7 +20,7 @@ const ROUND_TRIPS: usize = 1_000;
 const TOLERANCE: f64 = 50.0;
 
 /// How much longer a round trip of one byte takes through a proxy, in microseconds.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Accuracy {
     rtt_micros: Rtt,
     median: f64,

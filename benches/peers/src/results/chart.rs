@@ -95,6 +95,8 @@ fn chart(
                 let spread = results.spread(peer, &kind.with(callers), value)?;
                 Some((callers as f64, spread.median()))
             });
+            // A logarithmic axis has no zero.
+            let points = points.filter(|(_, y)| *y > 0.0);
             (peer, points.collect::<Vec<_>>())
         })
         .filter(|(_, points)| !points.is_empty())

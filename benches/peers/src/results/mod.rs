@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, env, fs, path::Path, thread};
 
 use anyhow::{Context, Result};
 use procfs::{Current, LoadAverage, Meminfo};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 pub(crate) use self::{number::Short, spread::Spread};
@@ -22,7 +22,7 @@ use crate::{
     redis,
 };
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Results {
     command: String,
     machine: Machine,
@@ -38,7 +38,7 @@ pub(crate) struct Results {
 }
 
 /// The machine and the time of the run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
     date: String,
     processor: String,
@@ -54,7 +54,7 @@ pub(crate) struct Machine {
 }
 
 /// The figures of a peer at a point, round by round.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Series {
     peer: String,
     #[serde(flatten)]
@@ -131,6 +131,12 @@ impl Results {
         fs::write(dir.join("results.json"), json + "\n").with_context(failed)?;
         fs::write(dir.join("results.md"), table::markdown(self)).with_context(failed)?;
         chart::draw(self, dir)
+    }
+
+    pub(crate) fn read(dir: &Path) -> Result<Results> {
+        let file = dir.join("results.json");
+        let json = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        Ok(serde_json::from_slice(&json)?)
     }
 
     pub(crate) fn print_goals(&self) {
