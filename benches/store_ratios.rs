@@ -1,4 +1,4 @@
-//! Ratios of the blocking store: to plain statements, and of batches to single calls.
+//! Ratios of the blocking store: of reads to plain statements, and of batches to single calls.
 //!
 //! `cargo bench --bench store_ratios`. For times, run `cargo bench --bench store`.
 
@@ -8,10 +8,7 @@ mod support;
 
 use std::time::Duration;
 
-use session_postgres::{
-    Key, PostgresStore, Store,
-    postgres::{Client, Statement},
-};
+use session_postgres::{Key, PostgresStore, Store, postgres::Client};
 
 use support::{
     Bench,
@@ -41,7 +38,6 @@ fn main() {
     ratios.connections();
     ratios.get_many();
     ratios.set_many();
-    ratios.plain_update();
 }
 
 impl Ratios {
@@ -103,22 +99,6 @@ impl Ratios {
         }
     }
 
-    /// Measures the cost of making concurrent batches safe and of never reviving an expired session.
-    fn plain_update(&self) {
-        let prepared = self.single.with_client(prepare_plain_update).unwrap();
-        let (mut next, mut next_plain) = (self.bench.batches(256), self.bench.batches(256));
-        let many = || self.set_batch(&next());
-        let plain = || {
-            let keys = next_plain();
-            let update = |client: &mut Client| {
-                plain_update(client, &prepared, &keys, &self.bench.value);
-            };
-            time(1, || self.single.with_client(update).unwrap())
-        };
-        Ratio::of_times(self.turns, many, plain)
-            .print("time of set_many(256) / one plain UPDATE", "");
-    }
-
     fn get(&self, store: &PostgresStore, count: usize) -> Duration {
         let mut next = self.bench.batches(1);
         time(count, || drop(store.get(next()[0]).unwrap()))
@@ -134,21 +114,4 @@ impl Ratios {
         let set = || drop(self.single.set_many(&self.bench.sets(keys)));
         time(1, set)
     }
-}
-
-fn prepare_plain_update(client: &mut Client) -> Statement {
-    client
-        .prepare(
-            "UPDATE session SET session_data = value, expire_date = now() + interval '7 days' \
-             FROM unnest($1::text[], $2::text[]) AS sets (key, value) \
-             WHERE session_key = key::bpchar AND expire_date > now()",
-        )
-        .unwrap()
-}
-
-fn plain_update(client: &mut Client, prepared: &Statement, keys: &[&Key], value: &str) {
-    let texts: Vec<_> = keys.iter().map(|key| key.as_str()).collect();
-    let values = vec![value; keys.len()];
-    let changed = client.execute(prepared, &[&texts, &values]).unwrap();
-    assert_eq!(changed, keys.len() as u64);
 }

@@ -1,6 +1,6 @@
 //! Writing existing sessions: `set`, `touch` and `clear`.
 //!
-//! A *brief* statement, which costs as much as a plain `UPDATE`, serves nearly all calls. It leaves calls whose
+//! A *brief* statement, which costs little more than a plain `UPDATE`, serves nearly all calls. It leaves calls whose
 //! sessions are absent, have or get only seconds to live, or are locked by another transaction. A *careful*
 //! statement distinguishes these. Calls for locked sessions are executed last, one by one, so that they delay no
 //! other call.
