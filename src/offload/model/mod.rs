@@ -27,9 +27,9 @@ use shuttle::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-use self::facade::Facade;
+use self::{facade::Facade, store::SENT_TWICE};
 use super::OffloadBuilder;
-use crate::Error;
+use crate::{AsyncStore, Error, Key};
 
 /// The number of schedules for each model and each of the two schedulers.
 const SCHEDULES: usize = 20_000;
@@ -280,6 +280,29 @@ fn calls_that_take_long_delay_no_others() {
         for answer in join(holders) {
             answer.expect("it is answered");
         }
+        facade.end();
+    });
+}
+
+#[test]
+fn a_batch_that_is_sent_again_delays_no_others() {
+    let runtime = runtime();
+    check(move || {
+        let facade = Facade::of(OffloadBuilder::default().max_concurrency(2), 2, 256);
+        let (is_held, held) = mpsc::channel();
+        let (release, open) = mpsc::channel();
+        *facade.echo.held.lock().expect("no panic") = Some((is_held, open));
+        let twice = facade.caller(runtime.handle(), |facade| {
+            let key = Key::try_from(SENT_TWICE)?;
+            block_on(facade.offload.get(&key))
+        });
+        held.recv().expect("the worker comes");
+        let other = facade.caller(runtime.handle(), |facade| {
+            block_on(facade.brief("other".to_owned()))
+        });
+        other.join().expect("no panic").expect("it is answered");
+        release.send(()).expect("it waits for this");
+        twice.join().expect("no panic").expect("it is answered");
         facade.end();
     });
 }

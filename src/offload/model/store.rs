@@ -11,6 +11,7 @@ use std::{
 
 use shuttle::{
     rand::{Rng, thread_rng},
+    sync::mpsc,
     thread,
 };
 
@@ -33,7 +34,14 @@ pub(super) struct Echo {
     pub(super) has_served_the_gone: AtomicBool,
     /// The parallelism of the store, at least 1.
     pub(super) parallelism: AtomicUsize,
+    /// Whether `get` was called with [`SENT_TWICE`].
+    was_sent: AtomicBool,
+    /// The second `get` with [`SENT_TWICE`] sends to one of these, and waits for the other.
+    pub(super) held: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
 }
+
+/// A `get` of this key is cancelled at a deadline the first time.
+pub(super) const SENT_TWICE: &str = "twice";
 
 #[derive(Default)]
 pub(super) struct Gauge {
@@ -85,6 +93,20 @@ impl Echo {
             deadline.expire();
         }
         is_cancelled
+    }
+
+    /// The first time, the deadline passes. The second time, waits.
+    fn is_cancelled_once(&self) -> bool {
+        let is_first = !self.was_sent.swap(true, SeqCst);
+        let mut held = self.held.lock().expect("no thread panics");
+        if is_first {
+            Deadline::current().expect("every call has one").expire();
+        } else if let Some((is_held, open)) = held.take() {
+            drop(held);
+            is_held.send(()).expect("it is waited for");
+            open.recv().expect("it is sent");
+        }
+        is_first
     }
 }
 
@@ -185,7 +207,8 @@ impl Store for Echo {
     }
 
     fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
-        if self.is_cancelled() {
+        let is_special = keys.iter().any(|key| key.as_str() == SENT_TWICE);
+        if self.is_cancelled() || is_special && self.is_cancelled_once() {
             return keys.iter().map(|_| Err(too_late())).collect();
         }
         self.serve(keys.iter().map(|key| key.as_str()));
