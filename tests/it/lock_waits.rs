@@ -86,8 +86,18 @@ fn expire_date(client: &mut impl GenericClient, key: &Key) -> SystemTime {
 
 #[test]
 fn a_session_that_expires_during_the_wait_is_not_found() {
+    expires_during_the_wait(Period::seconds(1));
+}
+
+/// A session with more than ten seconds left is first written by a statement that must not wait for the lock.
+#[test]
+fn a_session_that_expires_during_a_long_wait_is_not_found() {
+    expires_during_the_wait(Period::seconds(12));
+}
+
+fn expires_during_the_wait(period: Period) {
     while_locked(
-        Period::seconds(1),
+        period,
         |mut transaction, key| {
             let date = expire_date(&mut transaction, key);
             wait_for_date(&mut transaction, date);
