@@ -43,6 +43,8 @@
 //!
 //! - `tls`: TLS to the server, by OpenSSL. Without it, [`SslMode::Require`] and stricter modes are errors.
 //! - `tower-sessions`: an [`Offload`] is a session store of tower-sessions 0.15.
+//! - `metrics`: counters, gauges and histograms for the crate [metrics](https://docs.rs/metrics).
+//! - `tracing`: a span for each call, and events for faults. [Observing](guide::observing) lists both.
 //!
 //! No feature is on by default.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -54,6 +56,7 @@ mod error;
 pub mod guide;
 mod key;
 mod memory;
+mod observe;
 mod offload;
 mod offload_postgres;
 mod period;
@@ -78,12 +81,16 @@ pub use time;
 
 pub use crate::{
     async_store::AsyncStore,
-    error::{DatabaseError, Error},
+    error::{DatabaseError, Error, ErrorKind},
     key::{InvalidKey, Key},
     memory::MemoryStore,
-    offload::{Offload, OffloadBuilder, Stats},
+    observe::{BatchSizes, CallStats, Method},
+    offload::{Offload, OffloadBuilder, OffloadStats},
     period::{DEFAULT_PERIOD, MAX_PERIOD, MIN_PERIOD, Period},
-    pg::{Columns, PostgresStore, PostgresStoreBuilder, SessionTransaction, ValueType},
+    pg::{
+        Columns, ConnectionStats, PostgresStore, PostgresStoreBuilder, SessionTransaction,
+        StoreStats, ValueType,
+    },
     pruned::Pruned,
     pruner::{Pruner, PrunerBuilder, PrunerStats},
     session::{MAX_VALUE_BYTES, OwnedSession, Session, SessionFields},

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     ConnectOptions, Error, Offload, OffloadBuilder, PostgresStore, PostgresStoreBuilder, Pruner,
-    PrunerBuilder, SessionTransaction, Store,
+    PrunerBuilder, SessionTransaction, Store, StoreStats,
 };
 
 impl Offload<PostgresStore> {
@@ -123,6 +123,28 @@ impl Offload<PostgresStore> {
         E: From<Error> + Send + 'static,
     {
         flatten(self.run(|store| store.transaction(work)).await)
+    }
+
+    /// Returns the counters of the store. This is [`PostgresStore::stats`], and does not wait for a worker.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_postgres::Offload;
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = throwaway_postgres::Server::start()?;
+    /// # let database_url = server.url();
+    /// let store = Offload::connect(database_url).await?;
+    /// let stats = store.store_stats();
+    /// assert_eq!((stats.broken_connections, stats.retries), (0, 0));
+    /// assert_eq!(stats.connections.max, 10);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn store_stats(&self) -> StoreStats {
+        self.keep().stats()
     }
 }
 

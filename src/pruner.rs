@@ -12,7 +12,7 @@ use std::{
 
 use rand::{TryRng, rngs::SysRng};
 
-use crate::{Error, Pruned, Store, deadline::Deadline};
+use crate::{Error, Pruned, Store, deadline::Deadline, observe::trace};
 
 /// The largest random change of the interval, as a fraction of it.
 const JITTER: f64 = 0.2;
@@ -177,7 +177,7 @@ impl PrunerBuilder {
     fn run(&self, store: &(impl Store + ?Sized), shared: &Shared) {
         loop {
             let pass = catch_unwind(AssertUnwindSafe(|| store.prune_pass(self.limit)));
-            shared.count(pass.unwrap_or_else(|panic| Pruned {
+            shared.count(&pass.unwrap_or_else(|panic| Pruned {
                 error: Some(panicked(&*panic)),
                 ..Pruned::default()
             }));
@@ -206,7 +206,8 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
     ))
 }
 
-/// The counters of a [`Pruner`], returned by [`Pruner::stats`].
+/// The counters of a [`Pruner`], returned by [`Pruner::stats`], and of a store as a part of
+/// [`StoreStats`](crate::StoreStats).
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct PrunerStats {
@@ -221,6 +222,18 @@ pub struct PrunerStats {
     /// The error of the last pass, or of the first row that the last pass could not remove. `None` if the last pass
     /// did not fail.
     pub last_error: Option<Error>,
+}
+
+impl PrunerStats {
+    pub(crate) fn count(&mut self, pass: &Pruned) {
+        self.removed += pass.removed;
+        match &pass.error {
+            Some(_) => self.failures += 1,
+            None if pass.is_skipped => self.yields += 1,
+            None => self.passes += 1,
+        }
+        self.last_error.clone_from(&pass.error);
+    }
 }
 
 #[derive(Default)]
@@ -241,19 +254,18 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count(&self, pass: Pruned) {
+    fn count(&self, pass: &Pruned) {
         let mut state = self.state();
-        let is_stopped = state.is_stopped;
-        let stats = &mut state.stats;
-        stats.removed += pass.removed;
-        match pass.error {
+        if state.is_stopped {
             // The statement was cancelled because the pruner was dropped.
-            _ if is_stopped => {}
-            Some(_) => stats.failures += 1,
-            None if pass.is_skipped => stats.yields += 1,
-            None => stats.passes += 1,
+            state.stats.removed += pass.removed;
+            return;
         }
-        stats.last_error = pass.error;
+        state.stats.count(pass);
+        drop(state);
+        if let Some(error) = &pass.error {
+            trace::failed_pruning(error);
+        }
     }
 
     /// Waits until the pruner is dropped, at most for `time`. Returns whether it was dropped.

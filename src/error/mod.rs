@@ -1,12 +1,13 @@
 //! The errors of calls.
 
 mod database;
+mod kind;
 
 use std::{convert::Infallible, error::Error as StdError, sync::Arc, time::Duration};
 
 use postgres::error::SqlState;
 
-pub use self::database::DatabaseError;
+pub use self::{database::DatabaseError, kind::ErrorKind};
 use crate::{ConnectError, InvalidKey, Period};
 
 /// The reason why a call failed.

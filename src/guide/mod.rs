@@ -9,7 +9,8 @@
 //! | [`logins`] | logging in and out, timeouts, devices, hashed keys |
 //! | [`transactions`] | changing sessions and other tables together |
 //! | [`table`] | creating, checking, upgrading and protecting the table, and existing tables |
-//! | [`operations`] | pruning, monitoring, and what each error means |
+//! | [`operations`] | pruning, failover, and what each error means |
+//! | [`observing`] | the numbers to watch; counters, metrics, spans and events |
 //! | [`performance`] | what calls cost, with measurements |
 //! | [`from_sqlx`] | moving from tower-sessions' sqlx store |
 //! | [`ocaml`] | sharing a table with OCaml's session-postgresql |
@@ -51,10 +52,15 @@ pub mod connecting {}
 #[doc = include_str!("table.md")]
 pub mod table {}
 
-/// For operators: pruning, failover, monitoring, and what each error means.
+/// For operators: pruning, failover, and what each error means.
 ///
 #[doc = include_str!("operations.md")]
 pub mod operations {}
+
+/// The five numbers to watch; counters, metrics, spans and events.
+///
+#[doc = include_str!("observing.md")]
+pub mod observing {}
 
 /// The costs of calls, with measurements.
 ///

@@ -6,7 +6,7 @@ use super::{
     queues::{Calls, Queues},
     verb::{Clear, Generate, Get, Insert, OwnedFields, Renew, Set, Touch, Verb},
 };
-use crate::{AsyncStore, Error, Key, OwnedSession, Period, Session, SessionFields, Store};
+use crate::{AsyncStore, Error, Key, Method, OwnedSession, Period, Session, SessionFields, Store};
 
 impl<S: Store> AsyncStore for Offload<S> {
     async fn generate_with(&self, fields: SessionFields<'_>) -> Result<Key, Error> {
@@ -55,7 +55,7 @@ impl<S: Store> AsyncStore for Offload<S> {
 
     async fn rotate_with(&self, key: &Key, changes: SessionFields<'_>) -> Result<Key, Error> {
         let (key, changes) = (key.clone(), OwnedFields::of(changes));
-        self.long(changes.bytes(), move |store| {
+        self.long(Method::Rotate, changes.bytes(), move |store| {
             store.rotate_with(&key, changes.borrow())
         })
         .await
@@ -68,7 +68,7 @@ impl<S: Store> AsyncStore for Offload<S> {
         changes: SessionFields<'_>,
     ) -> Result<(), Error> {
         let (key, new, changes) = (key.clone(), new.clone(), OwnedFields::of(changes));
-        self.long(changes.bytes(), move |store| {
+        self.long(Method::Rotate, changes.bytes(), move |store| {
             store.rotate_to(&key, &new, changes.borrow())
         })
         .await
@@ -76,25 +76,32 @@ impl<S: Store> AsyncStore for Offload<S> {
 
     async fn set_owner(&self, key: &Key, owner: Option<&str>) -> Result<(), Error> {
         let (key, owner) = (key.clone(), owner.map(str::to_owned));
-        self.long(0, move |store| store.set_owner(&key, owner.as_deref()))
-            .await
+        self.long(Method::SetOwner, 0, move |store| {
+            store.set_owner(&key, owner.as_deref())
+        })
+        .await
     }
 
     async fn owned(&self, owner: &str) -> Result<Vec<OwnedSession>, Error> {
         let owner = owner.to_owned();
-        self.long(0, move |store| store.owned(&owner)).await
+        self.long(Method::Owned, 0, move |store| store.owned(&owner))
+            .await
     }
 
     async fn clear_owned(&self, owner: &str, except: Option<&Key>) -> Result<u64, Error> {
         let (owner, except) = (owner.to_owned(), except.cloned());
-        self.long(0, move |store| store.clear_owned(&owner, except.as_ref()))
-            .await
+        self.long(Method::ClearOwned, 0, move |store| {
+            store.clear_owned(&owner, except.as_ref())
+        })
+        .await
     }
 
     async fn clear_handle(&self, owner: &str, handle: &str) -> Result<bool, Error> {
         let (owner, handle) = (owner.to_owned(), handle.to_owned());
-        self.long(0, move |store| store.clear_handle(&owner, &handle))
-            .await
+        self.long(Method::ClearHandle, 0, move |store| {
+            store.clear_handle(&owner, &handle)
+        })
+        .await
     }
 
     async fn update(
@@ -104,8 +111,10 @@ impl<S: Store> AsyncStore for Offload<S> {
         mut edit: impl FnMut(Option<&str>) -> Option<String> + Send + 'static,
     ) -> Result<Session, Error> {
         let key = key.clone();
-        self.long(0, move |store| store.update(&key, expiry, &mut edit))
-            .await
+        self.long(Method::Update, 0, move |store| {
+            store.update(&key, expiry, &mut edit)
+        })
+        .await
     }
 
     fn default_period(&self) -> Period {
@@ -117,7 +126,8 @@ impl<S: Store> AsyncStore for Offload<S> {
     }
 
     async fn prune(&self, limit: u64) -> Result<u64, Error> {
-        self.long(0, move |store| store.prune(limit)).await
+        self.long(Method::Prune, 0, move |store| store.prune(limit))
+            .await
     }
 
     async fn generate_many(&self, calls: &[SessionFields<'_>]) -> Vec<Result<Key, Error>> {
@@ -170,19 +180,31 @@ impl<S: Store> Offload<S> {
         queue: impl FnOnce(&mut Queues<S>) -> &mut Calls<Call<V>>,
         args: V::Args,
     ) -> Result<V::Output, Error> {
-        let bytes = V::bytes(&args);
-        self.call(queue, bytes, |ticket| Call { args, ticket })
-            .await
+        let one = |span| {
+            let bytes = V::bytes(&args);
+            self.call(queue, bytes, span, |ticket| Call { args, ticket })
+        };
+        self.observe(V::METHOD, 1, one, |result| {
+            result.as_ref().err().into_iter().collect()
+        })
+        .await
     }
 
     /// Makes many calls that are executed as one.
     async fn many<V: Verb>(&self, args: Vec<V::Args>) -> Vec<Result<V::Output, Error>> {
         let calls = args.len();
-        let bytes = args.iter().map(V::bytes).sum();
-        let work = move |store: &S| Ok(V::many(store, &args.iter().collect::<Vec<_>>(), true));
-        match self.long(bytes, work).await {
-            Ok(results) => results,
-            Err(e) => (0..calls).map(|_| Err(e.clone())).collect(),
-        }
+        let many = |span| async {
+            let bytes = args.iter().map(V::bytes).sum();
+            let work = move |store: &S| Ok(V::many(store, &args.iter().collect::<Vec<_>>(), true));
+            match self.call_alone(bytes, span, work).await {
+                Ok(results) => results,
+                Err(e) => (0..calls).map(|_| Err(e.clone())).collect(),
+            }
+        };
+        self.observe(V::METHOD, calls, many, |results| {
+            let errors = results.iter().filter_map(|result| result.as_ref().err());
+            errors.collect()
+        })
+        .await
     }
 }

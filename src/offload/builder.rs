@@ -3,9 +3,9 @@
 use std::{num::NonZeroUsize, thread, time::Duration};
 
 use super::{Offload, queue::Limits};
-use crate::Store;
 #[cfg(doc)]
 use crate::{Error, PostgresStore};
+use crate::{Store, observe::DEFAULT_SLOW_THRESHOLD};
 
 /// Options for an [`Offload`], created with [`Offload::builder`].
 ///
@@ -37,6 +37,7 @@ pub struct OffloadBuilder {
     max_waiting: usize,
     max_waiting_bytes: usize,
     timeout: Duration,
+    slow_threshold: Duration,
 }
 
 impl Default for OffloadBuilder {
@@ -47,6 +48,7 @@ impl Default for OffloadBuilder {
             max_waiting: 10_000,
             max_waiting_bytes: 256 << 20,
             timeout: Duration::from_secs(30),
+            slow_threshold: DEFAULT_SLOW_THRESHOLD,
         }
     }
 }
@@ -118,6 +120,15 @@ impl OffloadBuilder {
         self
     }
 
+    /// Sets the time after which a call is slow, including its wait for a worker. Slow calls are counted in
+    /// [`CallStats::slow`](crate::CallStats::slow), and cause an event with the feature `tracing`.
+    ///
+    /// Defaults to 1 second.
+    pub fn slow_threshold(mut self, time: Duration) -> Self {
+        self.slow_threshold = time;
+        self
+    }
+
     /// Returns a facade for `store`.
     pub fn build<S: Store>(self, store: S) -> Offload<S> {
         let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -130,6 +141,6 @@ impl OffloadBuilder {
             max_waiting: self.max_waiting,
             max_waiting_bytes: self.max_waiting_bytes,
         };
-        Offload::with(store, limits, self.timeout)
+        Offload::with(store, limits, self.timeout, self.slow_threshold)
     }
 }

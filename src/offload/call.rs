@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{runtime::Handle, sync::oneshot};
 
-use crate::{Error, deadline::Deadline};
+use crate::{Error, deadline::Deadline, observe::trace::Span};
 
 /// The callers of a batch that a worker executes, and its deadline.
 pub(super) struct Round {
@@ -123,6 +123,7 @@ pub(super) struct Ticket<T> {
     pub(super) begun: Instant,
     pub(super) deadline: Instant,
     pub(super) home: Handle,
+    pub(super) span: Span,
 }
 
 impl<T> Ticket<T> {

@@ -12,14 +12,16 @@ use tokio::runtime::Handle;
 use super::{
     call::{Round, Ticket},
     history::History,
+    stats::OffloadCounters,
     verb::Verb,
 };
-use crate::{Error, Store, deadline::Deadline};
+use crate::{Error, Store, deadline::Deadline, observe::trace::Span};
 
 /// The context in which a job is executed.
 pub(super) struct Context<'a, S: Store> {
     pub(super) store: &'a S,
     pub(super) history: &'a History,
+    pub(super) counters: &'a OffloadCounters,
     /// The time limit of a call.
     pub(super) timeout: Duration,
     /// Lets a call wait again, among those that may take long.
@@ -62,7 +64,9 @@ pub(super) fn alone<S: Store, T: Send + 'static>(
         let round = Round::new(Deadline::new(ticket.begun, ticket.deadline));
         if ticket.claim.take(&round) {
             round.is_complete();
-            let done = catch(|| round.deadline.scope(|| work(context.store)));
+            context.counters.queue_seconds.record_since(ticket.begun);
+            let work = || ticket.span.in_scope(|| work(context.store));
+            let done = catch(|| round.deadline.scope(work));
             context.history.learn(
                 done.iter().flat_map(|done| done.as_ref().err()),
                 done.is_ok(),
@@ -92,12 +96,18 @@ impl<V: Verb, S: Store> Job<S> for Call<V> {
             if calls.is_empty() {
                 return;
             }
+            for call in &calls {
+                context
+                    .counters
+                    .queue_seconds
+                    .record_since(call.ticket.begun);
+            }
             let args: Vec<_> = calls.iter().map(|call| &call.args).collect();
             let begun = Instant::now();
+            let spans = calls.iter().map(|call| &call.ticket.span);
             let done = catch(|| {
-                let results = round
-                    .deadline
-                    .scope(|| V::many(context.store, &args, false));
+                let many = || V::many(context.store, &args, false);
+                let results = Span::execute(spans, || round.deadline.scope(many));
                 assert_eq!(results.len(), args.len(), "a store answers every call");
                 results
             });

@@ -26,7 +26,8 @@ mod verb;
 mod worker;
 
 use std::{
-    fmt, future,
+    fmt,
+    future::{self, Future},
     ops::Deref,
     panic::resume_unwind,
     sync::Arc,
@@ -37,7 +38,7 @@ use tokio::sync::oneshot;
 
 #[cfg(all(test, shuttle))]
 use self::model::sync;
-pub use self::{builder::OffloadBuilder, stats::Stats};
+pub use self::{builder::OffloadBuilder, stats::OffloadStats};
 use self::{
     call::{Caller, Claim, Ticket},
     drop::DroppedOnThread,
@@ -46,11 +47,12 @@ use self::{
     load::PATIENCE,
     queue::{Limits, Queue},
     queues::{Calls, Queues},
+    stats::OffloadCounters,
     worker::Shared,
 };
 #[cfg(doc)]
 use crate::AsyncStore;
-use crate::{Error, Store, deadline::Deadline};
+use crate::{Error, Method, Store, deadline::Deadline, observe::trace::Span};
 
 /// An async facade for a blocking [`Store`].
 ///
@@ -149,12 +151,13 @@ impl<S: Store> Offload<S> {
         OffloadBuilder::default().build(store)
     }
 
-    fn with(store: S, limits: Limits, timeout: Duration) -> Offload<S> {
+    fn with(store: S, limits: Limits, timeout: Duration, slow_threshold: Duration) -> Offload<S> {
         Offload {
             shared: Arc::new(Shared {
                 store: DroppedOnThread::new(store),
                 queue: Queue::new(limits),
                 history: History::default(),
+                counters: OffloadCounters::new(slow_threshold),
                 timeout,
             }),
         }
@@ -194,21 +197,53 @@ impl<S: Store> Offload<S> {
         &self,
         work: impl FnOnce(&S) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        self.long(0, |store| Ok(work(store))).await
+        self.long(Method::Run, 0, |store| Ok(work(store))).await
     }
 
     /// Makes a call that is executed alone and may take long. `bytes` is the size of the values that it holds.
     async fn long<T: Send + 'static>(
         &self,
+        method: Method,
         bytes: usize,
+        work: impl FnOnce(&S) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let long = |span| self.call_alone(bytes, span, work);
+        self.observe(method, 1, long, |result| {
+            result.as_ref().err().into_iter().collect()
+        })
+        .await
+    }
+
+    async fn call_alone<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        span: Span,
         work: impl FnOnce(&S) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         self.call(
             |queues| &mut queues.long,
             bytes,
+            span,
             |ticket| alone(work, ticket),
         )
         .await
+    }
+
+    /// Counts calls that are made as one, and measures their time. `call` gets their span, which is current while its
+    /// future is polled.
+    async fn observe<T, F: Future<Output = T>>(
+        &self,
+        method: Method,
+        calls: usize,
+        call: impl FnOnce(Span) -> F,
+        errors: impl FnOnce(&T) -> Vec<&Error>,
+    ) -> T {
+        let span = Span::of_facade(method, calls);
+        let counters = &self.shared.counters.calls;
+        let begun = counters.begin(method, calls);
+        let done = span.instrument(call(span.clone())).await;
+        span.in_scope(|| counters.end(&begun, errors(&done)));
+        done
     }
 
     pub(crate) fn keep(&self) -> Kept<S> {
@@ -216,8 +251,11 @@ impl<S: Store> Offload<S> {
     }
 
     /// Returns the counters of this facade.
-    pub fn stats(&self) -> Stats {
-        self.shared.queue.stats()
+    pub fn stats(&self) -> OffloadStats {
+        let Shared {
+            queue, counters, ..
+        } = &*self.shared;
+        counters.get(&queue.open_calls())
     }
 
     /// Lets a call wait in a queue and then for its answer. Every call goes through here.
@@ -225,6 +263,7 @@ impl<S: Store> Offload<S> {
         &self,
         queue: impl FnOnce(&mut Queues<S>) -> &mut Calls<J>,
         bytes: usize,
+        span: Span,
         job: impl FnOnce(Ticket<T>) -> J,
     ) -> Result<T, Error> {
         let Shared { timeout, .. } = *self.shared;
@@ -244,6 +283,7 @@ impl<S: Store> Offload<S> {
             begun,
             deadline: begun + timeout.min(Deadline::LONGEST),
             home: home.clone(),
+            span,
         };
         let job = job(ticket);
         let entered = self.shared.queue.enter(
@@ -269,27 +309,19 @@ impl<S: Store> Offload<S> {
             answered = sync::timeout(CONFIRMATION, &mut answer).await;
         }
         caller.is_answered = answered.is_some();
-        let result = match answered {
+        match answered {
             Some(Ok(Ok(result))) => result,
             Some(Ok(Err(panic))) => resume_unwind(panic),
             Some(Err(_)) => Err(Error::Cancelled),
             None => Err(Error::StillRunning {
                 waited: begun.elapsed(),
             }),
-        };
-        if matches!(
-            result,
-            Err(Error::TimedOut { .. } | Error::StillRunning { .. })
-        ) {
-            self.shared.queue.timed_out();
         }
-        result
     }
 
     /// Returns the error of a call that no worker has taken in time.
     async fn too_late(&self, begun: Instant) -> Error {
-        let Shared { queue, history, .. } = &*self.shared;
-        queue.timed_out();
+        let history = &self.shared.history;
         if !history.has_cause() {
             // The calls that workers have taken are about to time out, too, with a reason.
             sync::timeout(CAUSE, future::pending::<()>()).await;

@@ -20,7 +20,7 @@ use super::{
     job::{Job, Waiting, Work},
     load::{Executing, Load},
     queues::{Batch, Calls, Queues, READS, VERBS},
-    stats::Stats,
+    stats::{OpenCallGauges, OpenCalls},
     sync::{Condvar, Mutex, has_passed},
 };
 use crate::{Error, Store};
@@ -82,7 +82,8 @@ struct State<S: Store> {
     workers: Workers,
     load: Load,
     waiting_bytes: usize,
-    stats: Stats,
+    open: OpenCalls,
+    gauges: OpenCallGauges,
 }
 
 #[derive(Default)]
@@ -111,6 +112,13 @@ impl Workers {
 }
 
 impl<S: Store> State<S> {
+    /// Counts a call that begins to wait. `bytes` is the size of the values of all waiting calls then.
+    fn begin_waiting(&mut self, bytes: usize) {
+        self.open.waiting += 1;
+        self.waiting_bytes = bytes;
+        self.gauges.set(&self.open);
+    }
+
     /// Whether a worker may take a call that may take long.
     fn takes_long(&self, limits: &Limits) -> bool {
         self.workers.long < limits.long()
@@ -124,7 +132,7 @@ impl<S: Store> State<S> {
 
     fn take(&mut self, limits: &Limits, value_size: usize) -> Option<(Batch<S>, Executing)> {
         let takes_long = self.takes_long(limits);
-        let calls = self.stats.waiting + self.stats.running;
+        let calls = self.open.waiting + self.open.running;
         let few = limits.workers.min(FEW);
         let most_reads = limits.max_batch.min(MAX_BYTES / value_size.max(1)).max(1);
         let most = |queue| match queue {
@@ -134,7 +142,9 @@ impl<S: Store> State<S> {
             _ => limits.max_batch,
         };
         let (queue, batch) = self.queues.take(most)?;
-        self.stats.taken(batch.calls);
+        self.open.waiting -= batch.calls;
+        self.open.running += batch.calls;
+        self.gauges.set(&self.open);
         self.waiting_bytes -= batch.bytes;
         self.workers.long += usize::from(queue == VERBS);
         let executing = self.load.begin(queue, batch.calls, Instant::now());
@@ -151,7 +161,8 @@ impl<S: Store> Queue<S> {
                 workers: Workers::default(),
                 load: Load::new(limits.processors),
                 waiting_bytes: 0,
-                stats: Stats::default(),
+                open: OpenCalls::default(),
+                gauges: OpenCallGauges::new(),
             }),
         }
     }
@@ -163,18 +174,16 @@ impl<S: Store> Queue<S> {
         call: Waiting<J>,
     ) -> Result<Option<Wake>, Error> {
         let mut state = self.state.lock();
-        let waiting = state.stats.waiting;
+        let waiting = state.open.waiting;
         let bytes = state.waiting_bytes + call.bytes;
         // A single value may wait, even a larger one.
         let is_too_much =
             call.bytes > 0 && state.waiting_bytes > 0 && bytes > self.limits.max_waiting_bytes;
         if waiting >= self.limits.max_waiting || is_too_much {
-            state.stats.overloads += 1;
             return Err(Error::Overloaded { waiting });
         }
         let home = call.home.clone();
-        state.stats.waiting += 1;
-        state.waiting_bytes = bytes;
+        state.begin_waiting(bytes);
         queue(&mut state.queues).push_back(call);
         Ok(self.wake_worker(&mut state, Some(home)))
     }
@@ -183,8 +192,8 @@ impl<S: Store> Queue<S> {
     /// any.
     pub(super) fn enter_again(&self, call: Waiting<Work<S>>) -> Option<Wake> {
         let mut state = self.state.lock();
-        state.stats.waiting += 1;
-        state.waiting_bytes += call.bytes;
+        let bytes = state.waiting_bytes + call.bytes;
+        state.begin_waiting(bytes);
         state.queues.long.push_back(call);
         self.wake_worker(&mut state, None)
     }
@@ -209,7 +218,7 @@ impl<S: Store> Queue<S> {
             return None;
         }
         let (queue, first) = state.first(&self.limits)?;
-        let waiting = state.stats.waiting;
+        let waiting = state.open.waiting;
         let is_full = waiting >= self.limits.max_batch;
         if !(is_full || state.load.has_room(queue, waiting, Instant::now())) {
             return None;
@@ -248,7 +257,8 @@ impl<S: Store> Queue<S> {
     pub(super) fn done(&self, batch: Executing) {
         let mut state = self.state.lock();
         state.load.end(batch, Instant::now());
-        state.stats.running -= batch.calls;
+        state.open.running -= batch.calls;
+        state.gauges.set(&state.open);
         state.workers.long -= usize::from(batch.queue == VERBS);
         state.workers.coming += 1;
     }
@@ -296,17 +306,14 @@ impl<S: Store> Queue<S> {
         state.workers.no_longer_starting(home);
         let lost = state.queues.take_from(home);
         for batch in &lost {
-            state.stats.waiting -= batch.calls;
+            state.open.waiting -= batch.calls;
             state.waiting_bytes -= batch.bytes;
         }
+        state.gauges.set(&state.open);
         (self.wake_worker(&mut state, None), lost)
     }
 
-    pub(super) fn timed_out(&self) {
-        self.state.lock().stats.timeouts += 1;
-    }
-
-    pub(super) fn stats(&self) -> Stats {
-        self.state.lock().stats
+    pub(super) fn open_calls(&self) -> OpenCalls {
+        self.state.lock().open
     }
 }

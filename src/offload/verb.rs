@@ -1,12 +1,14 @@
 //! The verbs: the methods of a store whose calls can be executed together.
 
-use crate::{Error, Key, Period, Session, SessionFields, Store};
+use crate::{Error, Key, Method, Period, Session, SessionFields, Store};
 
 /// A method whose calls can be executed together.
 pub(super) trait Verb: Sized + Send + 'static {
     /// The arguments of a call, owned, because they cross threads.
     type Args: Send + 'static;
     type Output: Send + 'static;
+
+    const METHOD: Method;
 
     /// Executes calls. If they do not wait for locks, calls for locked sessions fail with [`Error::Locked`].
     fn many<S: Store>(
@@ -63,6 +65,8 @@ impl Verb for Generate {
     type Args = OwnedFields;
     type Output = Key;
 
+    const METHOD: Method = Method::Generate;
+
     fn many<S: Store>(store: &S, args: &[&Self::Args], _: bool) -> Vec<Result<Key, Error>> {
         let calls = args.iter().map(|fields| fields.borrow());
         store.generate_many(&calls.collect::<Vec<_>>())
@@ -80,6 +84,8 @@ impl Verb for Clear {
     type Args = Key;
     type Output = ();
 
+    const METHOD: Method = Method::Clear;
+
     fn many<S: Store>(store: &S, keys: &[&Key], waits: bool) -> Vec<Result<(), Error>> {
         match waits {
             true => store.clear_many(keys),
@@ -94,6 +100,8 @@ pub(super) struct Get;
 impl Verb for Get {
     type Args = Key;
     type Output = Session;
+
+    const METHOD: Method = Method::Get;
 
     fn many<S: Store>(store: &S, keys: &[&Key], _: bool) -> Vec<Result<Session, Error>> {
         store.get_many(keys)
@@ -111,6 +119,8 @@ impl Verb for Renew {
     type Args = (Key, Option<Period>);
     type Output = Session;
 
+    const METHOD: Method = Method::Renew;
+
     fn many<S: Store>(store: &S, args: &[&Self::Args], _: bool) -> Vec<Result<Session, Error>> {
         let calls = args.iter().map(|(key, expiry)| (key, *expiry));
         store.renew_many(&calls.collect::<Vec<_>>())
@@ -127,6 +137,8 @@ pub(super) struct Set;
 impl Verb for Set {
     type Args = (Key, String, Option<Period>);
     type Output = ();
+
+    const METHOD: Method = Method::Set;
 
     fn many<S: Store>(store: &S, args: &[&Self::Args], waits: bool) -> Vec<Result<(), Error>> {
         let calls = args
@@ -151,6 +163,8 @@ impl Verb for Insert {
     type Args = (Key, Option<String>, Option<Period>);
     type Output = ();
 
+    const METHOD: Method = Method::Insert;
+
     fn many<S: Store>(store: &S, args: &[&Self::Args], waits: bool) -> Vec<Result<(), Error>> {
         let calls = args
             .iter()
@@ -173,6 +187,8 @@ pub(super) struct Touch;
 impl Verb for Touch {
     type Args = (Key, Option<Period>);
     type Output = ();
+
+    const METHOD: Method = Method::Touch;
 
     fn many<S: Store>(store: &S, args: &[&Self::Args], waits: bool) -> Vec<Result<(), Error>> {
         let calls = args.iter().map(|(key, expiry)| (key, *expiry));

@@ -16,6 +16,7 @@ use super::{
     load::Executing,
     queue::{Next, Queue, Wake},
     queues::Batch,
+    stats::OffloadCounters,
     sync::{Condvar, has_passed, spawn_blocking},
 };
 use crate::Store;
@@ -30,6 +31,7 @@ pub(super) struct Shared<S: Store> {
     pub(super) store: DroppedOnThread<S>,
     pub(super) queue: Queue<S>,
     pub(super) history: History,
+    pub(super) counters: OffloadCounters,
     pub(super) timeout: Duration,
 }
 
@@ -83,8 +85,10 @@ impl<S: Store> Worker<S> {
             store,
             queue,
             history,
+            counters,
             timeout,
         } = &*self.shared;
+        counters.batches.count(executing.calls);
         let is_done = Cell::new(false);
         let done = || {
             if !is_done.replace(true) {
@@ -94,6 +98,7 @@ impl<S: Store> Worker<S> {
         let context = Context {
             store: &**store,
             history,
+            counters,
             timeout: *timeout,
             enter_again: &|call| wake(&self.shared, queue.enter_again(call)),
             done: &done,

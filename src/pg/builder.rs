@@ -13,6 +13,7 @@ use super::{
 use crate::PostgresStore;
 use crate::{
     DEFAULT_PERIOD, Error, Period,
+    observe::DEFAULT_SLOW_THRESHOLD,
     period::{RenewAfter, check_max_age},
 };
 
@@ -29,6 +30,7 @@ use crate::{
 /// | [`renew_after`](Self::renew_after) | a tenth of the period |
 /// | [`max_age`](Self::max_age) of a session | no limit |
 /// | [`timeout`](Self::timeout) of an operation | 30 seconds |
+/// | [`slow_threshold`](Self::slow_threshold) of a call | 1 second |
 /// | [`prepared`](Self::prepared) statements | on, unless a pooler is detected |
 /// | [`cancel_tls`](Self::cancel_tls) | no TLS |
 /// | [`checkout_timeout`](Self::checkout_timeout) | same as `timeout` |
@@ -70,6 +72,7 @@ pub struct PostgresStoreBuilder {
     pub(super) max_lifetime: Option<Duration>,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) checkout_timeout: Option<Duration>,
+    pub(super) slow_threshold: Duration,
     pub(super) make_canceller: MakeCanceller,
 }
 
@@ -89,6 +92,7 @@ impl Default for PostgresStoreBuilder {
             max_lifetime: Some(Duration::from_secs(30 * 60)),
             idle_timeout: Some(Duration::from_secs(10 * 60)),
             checkout_timeout: None,
+            slow_threshold: DEFAULT_SLOW_THRESHOLD,
             make_canceller: MakeCanceller::with_tls(NoTls),
         }
     }
@@ -314,6 +318,16 @@ impl PostgresStoreBuilder {
     /// If `timeout` is zero.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.idle_timeout = not_zero("idle_timeout", timeout.into());
+        self
+    }
+
+    /// Sets the time after which a call is slow. Slow calls are counted in
+    /// [`CallStats::slow`](crate::CallStats::slow), and cause an event with the feature `tracing`. Passes for expired rows
+    /// are never slow.
+    ///
+    /// Defaults to 1 second.
+    pub fn slow_threshold(mut self, time: Duration) -> Self {
+        self.slow_threshold = time;
         self
     }
 

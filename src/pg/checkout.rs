@@ -33,7 +33,12 @@ impl PostgresStore {
                     *lock(&self.last_connect_error) = None;
                     return Ok(checked_out);
                 }
-                Err(Some(cause)) => *lock(&self.last_connect_error) = Some(cause),
+                Err(Some(cause)) => {
+                    if self.source.replaces_closed() {
+                        self.counters.connect_failure(&cause);
+                    }
+                    *lock(&self.last_connect_error) = Some(cause);
+                }
                 Err(None) => {}
             }
             if until.has_passed() || deadline.remaining() < MIN_REMAINING {
@@ -61,6 +66,7 @@ impl PostgresStore {
             let error = match connection.ping_and_look() {
                 Ok(()) => return Ok(connection),
                 Err(StatementError::Driver(error)) => {
+                    self.counters.broken_connection(&error);
                     self.broken_error(deadline, &DatabaseError::from(&error))
                 }
                 Err(StatementError::Unsent) => timed_out(deadline, UNSENT),
@@ -70,6 +76,7 @@ impl PostgresStore {
             if !self.source.replaces_closed() || deadline.has_passed() {
                 return Err(error);
             }
+            self.counters.retry(attempt, &error);
         }
     }
 }

@@ -22,6 +22,16 @@ pub(super) trait ConnectionSource: Send + Sync {
 
     /// Whether a closed connection is replaced by a new one.
     fn replaces_closed(&self) -> bool;
+
+    fn state(&self) -> PoolState;
+}
+
+/// The numbers of connections.
+pub(super) struct PoolState {
+    pub(super) in_use: usize,
+    pub(super) idle: usize,
+    /// `None` if it is unknown.
+    pub(super) opening: Option<usize>,
 }
 
 /// A connection that is checked out. Dropping it returns it to its source.
@@ -107,6 +117,15 @@ impl ConnectionSource for SingleClient {
     fn replaces_closed(&self) -> bool {
         false
     }
+
+    fn state(&self) -> PoolState {
+        let in_use = usize::from(*lock(&self.is_checked_out));
+        PoolState {
+            in_use,
+            idle: 1 - in_use,
+            opening: None,
+        }
+    }
 }
 
 /// The client of a [`SingleClient`] while one call uses it.
@@ -150,6 +169,16 @@ impl<M: ManageConnection<Connection = Client>> ConnectionSource for Pool<M> {
 
     fn replaces_closed(&self) -> bool {
         true
+    }
+
+    fn state(&self) -> PoolState {
+        let state = Pool::state(self);
+        let idle = state.idle_connections as usize;
+        PoolState {
+            in_use: (state.connections as usize).saturating_sub(idle),
+            idle,
+            opening: None,
+        }
     }
 }
 

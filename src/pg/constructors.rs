@@ -15,7 +15,9 @@ use r2d2::{ManageConnection, Pool};
 use super::{
     PostgresStore, PostgresStoreBuilder,
     connection_source::{ConnectionSource, SingleClient},
+    own_pool::OwnPool,
     statements::{Statements, TableOptions},
+    stats::StoreCounters,
 };
 use crate::{ConnectOptions, Error, period::DefaultPeriod, recent::Recent};
 
@@ -134,8 +136,8 @@ impl PostgresStoreBuilder {
             .max_lifetime(self.max_lifetime)
             .idle_timeout(self.idle_timeout)
             .test_on_check_out(false)
-            .connection_timeout(POOL_TIMEOUT)
-            .build_unchecked(manager);
+            .connection_timeout(POOL_TIMEOUT);
+        let pool = OwnPool::new(pool, manager);
         Ok(self.build(pool, canceller))
     }
 
@@ -165,6 +167,7 @@ impl PostgresStoreBuilder {
             checkout_timeout: self.checkout_timeout.unwrap_or(self.timeout),
             default_period: DefaultPeriod::new(self.default_period),
             canceller,
+            counters: StoreCounters::new(self.slow_threshold),
             value_sizes: Recent::default(),
             last_connect_error: Mutex::default(),
             last_broken: Mutex::default(),

@@ -89,6 +89,7 @@ impl PostgresStore {
     }
 
     fn broken(&self, error: &postgres::Error) -> FailedAttempt {
+        self.counters.broken_connection(error);
         *lock(&self.last_broken) = Some(Instant::now());
         FailedAttempt::Broken(error.into())
     }

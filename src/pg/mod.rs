@@ -27,6 +27,7 @@ mod make_canceller;
 mod mutex;
 mod names;
 mod operation;
+mod own_pool;
 mod owners;
 mod params;
 mod rotate;
@@ -35,6 +36,7 @@ mod secret;
 mod session_transaction;
 mod sql;
 mod statements;
+mod stats;
 mod transaction;
 mod update;
 mod verbs;
@@ -45,4 +47,5 @@ pub use self::{
     names::{Columns, ValueType},
     postgres_store::PostgresStore,
     session_transaction::SessionTransaction,
+    stats::{ConnectionStats, StoreStats},
 };

@@ -24,7 +24,7 @@ use super::{
     failure::{FailedAttempt, UNSENT, timed_out},
     mutex::try_lock,
 };
-use crate::{Error, blocking::blocking, deadline::Deadline, error::DatabaseError};
+use crate::{Error, Method, blocking::blocking, deadline::Deadline, error::DatabaseError};
 
 /// The longest pause between two attempts.
 const MAX_PAUSE: Duration = Duration::from_millis(250);
@@ -59,7 +59,7 @@ impl PostgresStore {
     ) -> Result<T, Error> {
         let until = Deadline::current();
         let deadline = Deadline::within(self.timeout);
-        blocking(|| {
+        let lend = || {
             let mut connection = deadline.scope(|| self.checkout_alive(&deadline))?;
             if begins && connection.had_transaction() {
                 return Err(foreign_transaction());
@@ -68,7 +68,8 @@ impl PostgresStore {
                 (_, true) => Err(not_replicated()),
                 (done, false) => Ok(done),
             }
-        })
+        };
+        self.one(Method::Run, || blocking(lend))
     }
 
     fn attempts<T>(
@@ -124,6 +125,7 @@ impl PostgresStore {
                 // An earlier attempt may have been executed, even if this one was not.
                 return Err(unanswered.map_or(error, Error::Disconnected));
             }
+            self.counters.retry(attempt, &error);
         }
     }
 

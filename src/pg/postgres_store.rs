@@ -16,6 +16,7 @@ use super::{
     connection_source::ConnectionSource,
     names::{Names, ValueType},
     statements::Statements,
+    stats::StoreCounters,
 };
 use crate::{
     ConnectOptions, Error, Period, Store,
@@ -100,6 +101,7 @@ pub struct PostgresStore {
     pub(super) hash_keys: bool,
     pub(super) value_type: ValueType,
     pub(super) canceller: Canceller,
+    pub(super) counters: StoreCounters,
     /// The sizes of the values that were read recently.
     pub(super) value_sizes: Recent,
     /// Why the last connection could not be opened. `None` after a success.

@@ -1,4 +1,4 @@
-//! `Store` for `PostgresStore`. Each verb checks its arguments and sends its statement.
+//! `Store` for `PostgresStore`. Each verb checks its arguments and sends its statement. [`stats`](super::stats) counts it.
 //!
 //! Verbs that may need more than one statement continue in [`write`](mod@super::write), [`insert`](super::insert),
 //! [`rotate`](super::rotate) and [`update`](super::update). Those of owners continue in [`owners`](super::owners).
@@ -16,79 +16,101 @@ use super::{
     secret::Secret,
 };
 use crate::{
-    Error, Key, OwnedSession, Period, Pruned, Session, SessionFields, Store,
+    Error, Key, Method, OwnedSession, Period, Pruned, Session, SessionFields, Store,
     deadline::Deadline,
     session::{check_owner, check_value},
 };
 
 impl Store for PostgresStore {
     fn generate_with(&self, fields: SessionFields<'_>) -> Result<Key, Error> {
-        let key = Key::generate()?;
-        let stored = self.stored_key(&key);
-        let call = self.check_fields(&stored, fields)?;
-        self.generate_all(&[call])
-            .into_iter()
-            .collect::<Result<(), _>>()?;
-        Ok(key)
+        self.one(Method::Generate, || {
+            let key = Key::generate()?;
+            let stored = self.stored_key(&key);
+            let call = self.check_fields(&stored, fields)?;
+            self.generate_all(&[call])
+                .into_iter()
+                .collect::<Result<(), _>>()?;
+            Ok(key)
+        })
     }
 
     fn clear(&self, key: &Key) -> Result<(), Error> {
-        self.write(&self.sql.clear, &CheckedCall::of_key(&self.stored_key(key)))
+        self.one(Method::Clear, || {
+            self.write(&self.sql.clear, &CheckedCall::of_key(&self.stored_key(key)))
+        })
     }
 
     fn get(&self, key: &Key) -> Result<Session, Error> {
-        to_session(self.find_one(&self.stored_key(key))?)
+        self.one(Method::Get, || {
+            to_session(self.find_one(&self.stored_key(key))?)
+        })
     }
 
     fn set(&self, key: &Key, value: &str, expiry: Option<Period>) -> Result<(), Error> {
-        let key = self.stored_key(key);
-        let call = self.check_call(&key, Some(value), expiry)?;
-        self.write(&self.sql.set, &call)
+        self.one(Method::Set, || {
+            let key = self.stored_key(key);
+            let call = self.check_call(&key, Some(value), expiry)?;
+            self.write(&self.sql.set, &call)
+        })
     }
 
     fn insert(&self, key: &Key, value: Option<&str>, expiry: Option<Period>) -> Result<(), Error> {
-        let key = self.stored_key(key);
-        let call = self.check_call(&key, value, expiry)?;
-        self.insert_one(&call)
+        self.one(Method::Insert, || {
+            let key = self.stored_key(key);
+            let call = self.check_call(&key, value, expiry)?;
+            self.insert_one(&call)
+        })
     }
 
     fn touch(&self, key: &Key, expiry: Option<Period>) -> Result<(), Error> {
-        let key = self.stored_key(key);
-        let call = self.check_call(&key, None, expiry)?;
-        self.write(&self.sql.touch, &call)
+        self.one(Method::Touch, || {
+            let key = self.stored_key(key);
+            let call = self.check_call(&key, None, expiry)?;
+            self.write(&self.sql.touch, &call)
+        })
     }
 
     fn rotate_with(&self, key: &Key, changes: SessionFields<'_>) -> Result<Key, Error> {
-        let new = Key::generate()?;
-        let (key, stored) = (self.stored_key(key), self.stored_key(&new));
-        self.rotate_session(&key, &stored, changes)?;
-        Ok(new)
+        self.one(Method::Rotate, || {
+            let new = Key::generate()?;
+            let (key, stored) = (self.stored_key(key), self.stored_key(&new));
+            self.rotate_session(&key, &stored, changes)?;
+            Ok(new)
+        })
     }
 
     fn rotate_to(&self, key: &Key, new: &Key, changes: SessionFields<'_>) -> Result<(), Error> {
-        self.rotate_session_to(&self.stored_key(key), &self.stored_key(new), changes)
+        self.one(Method::Rotate, || {
+            self.rotate_session_to(&self.stored_key(key), &self.stored_key(new), changes)
+        })
     }
 
     fn set_owner(&self, key: &Key, owner: Option<&str>) -> Result<(), Error> {
-        self.change_owner(&self.stored_key(key), owner)
+        self.one(Method::SetOwner, || {
+            self.change_owner(&self.stored_key(key), owner)
+        })
     }
 
     fn owned(&self, owner: &str) -> Result<Vec<OwnedSession>, Error> {
-        self.list_owned(owner)
+        self.one(Method::Owned, || self.list_owned(owner))
     }
 
     fn clear_owned(&self, owner: &str, except: Option<&Key>) -> Result<u64, Error> {
-        let except = except.map(|key| self.stored_key(key));
-        let except = except.as_deref().map(Secret::of);
-        self.remove_owned(&self.sql.clear_owned, owner, &except)
+        self.one(Method::ClearOwned, || {
+            let except = except.map(|key| self.stored_key(key));
+            let except = except.as_deref().map(Secret::of);
+            self.remove_owned(&self.sql.clear_owned, owner, &except)
+        })
     }
 
     fn clear_handle(&self, owner: &str, handle: &str) -> Result<bool, Error> {
-        if !Key::is_handle(handle) {
-            return check_owner(owner).map(|_| false);
-        }
-        let removed = self.remove_owned(&self.sql.clear_handle, owner, &Secret(handle))?;
-        Ok(removed > 0)
+        self.one(Method::ClearHandle, || {
+            if !Key::is_handle(handle) {
+                return check_owner(owner).map(|_| false);
+            }
+            let removed = self.remove_owned(&self.sql.clear_handle, owner, &Secret(handle))?;
+            Ok(removed > 0)
+        })
     }
 
     fn update(
@@ -97,9 +119,11 @@ impl Store for PostgresStore {
         expiry: Option<Period>,
         edit: &mut dyn FnMut(Option<&str>) -> Option<String>,
     ) -> Result<Session, Error> {
-        let key = self.stored_key(key);
-        let call = self.check_call(&key, None, expiry)?;
-        self.update_locked(&call, edit)
+        self.one(Method::Update, || {
+            let key = self.stored_key(key);
+            let call = self.check_call(&key, None, expiry)?;
+            self.update_locked(&call, edit)
+        })
     }
 
     fn default_period(&self) -> Period {
@@ -111,92 +135,114 @@ impl Store for PostgresStore {
     }
 
     fn prune_pass(&self, limit: u64) -> Pruned {
-        self.prune_once(limit)
+        self.one_pass(|| self.prune_once(limit))
     }
 
     fn generate_many(&self, calls: &[SessionFields<'_>]) -> Vec<Result<Key, Error>> {
-        let keys: Vec<_> = calls.iter().map(|_| Key::generate()).collect();
-        let stored: Vec<_> = keys
-            .iter()
-            .map(|key| key.as_ref().map(|key| self.stored_key(key)))
-            .collect();
-        let calls = calls.iter().zip(&stored).map(|(fields, key)| match key {
-            Ok(key) => self.check_fields(key, *fields),
-            Err(e) => Err((*e).clone()),
-        });
-        let calls = calls.collect();
-        let generate = |calls: &[CheckedCall<'_>]| self.generate_all(calls);
-        let one = |call: &CheckedCall<'_>| self.generate_all(&[*call]).into_iter().collect();
-        let done = Deadline::within(self.timeout)
-            .scope(|| batch::execute(calls, SameKey::Shares, generate, one));
-        drop(stored);
-        let done = done.into_iter().zip(keys);
-        done.map(|(done, key)| done.and(key)).collect()
+        self.many(Method::Generate, calls.len(), || {
+            let keys: Vec<_> = calls.iter().map(|_| Key::generate()).collect();
+            let stored: Vec<_> = keys
+                .iter()
+                .map(|key| key.as_ref().map(|key| self.stored_key(key)))
+                .collect();
+            let calls = calls.iter().zip(&stored).map(|(fields, key)| match key {
+                Ok(key) => self.check_fields(key, *fields),
+                Err(e) => Err((*e).clone()),
+            });
+            let calls = calls.collect();
+            let generate = |calls: &[CheckedCall<'_>]| self.generate_all(calls);
+            let one = |call: &CheckedCall<'_>| self.generate_all(&[*call]).into_iter().collect();
+            let done = Deadline::within(self.timeout)
+                .scope(|| batch::execute(calls, SameKey::Shares, generate, one));
+            drop(stored);
+            let done = done.into_iter().zip(keys);
+            done.map(|(done, key)| done.and(key)).collect()
+        })
     }
 
     fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
         if let [key] = keys {
             return vec![self.get(key)];
         }
-        let keys = self.stored_keys(keys.iter().copied());
-        self.read_many(calls_of_keys(&keys), SameKey::Shares, |calls| {
-            self.find(calls)
+        self.many(Method::Get, keys.len(), || {
+            let keys = self.stored_keys(keys.iter().copied());
+            self.read_many(calls_of_keys(&keys), SameKey::Shares, |calls| {
+                self.find(calls)
+            })
         })
     }
 
     fn renew_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<Session, Error>> {
-        let keys = self.stored_keys(calls.iter().map(|(key, _)| *key));
-        let calls = keys.iter().zip(calls);
-        let calls = calls.map(|(key, (_, expiry))| self.check_call(key, None, *expiry));
-        self.read_many(calls.collect(), SameKey::SharesLongest, |calls| {
-            self.find_and_renew(calls)
+        self.many(Method::Renew, calls.len(), || {
+            let keys = self.stored_keys(calls.iter().map(|(key, _)| *key));
+            let calls = keys.iter().zip(calls);
+            let calls = calls.map(|(key, (_, expiry))| self.check_call(key, None, *expiry));
+            self.read_many(calls.collect(), SameKey::SharesLongest, |calls| {
+                self.find_and_renew(calls)
+            })
         })
     }
 
     fn clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
-        let keys = self.stored_keys(keys.iter().copied());
-        self.write_many(&self.sql.clear, &calls_of_keys(&keys))
+        self.many(Method::Clear, keys.len(), || {
+            let keys = self.stored_keys(keys.iter().copied());
+            self.write_many(&self.sql.clear, &calls_of_keys(&keys))
+        })
     }
 
     fn try_clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
-        let keys = self.stored_keys(keys.iter().copied());
-        self.try_write_many(&self.sql.clear, calls_of_keys(&keys))
+        self.many(Method::Clear, keys.len(), || {
+            let keys = self.stored_keys(keys.iter().copied());
+            self.try_write_many(&self.sql.clear, calls_of_keys(&keys))
+        })
     }
 
     fn set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
-        let keys = self.stored_keys(calls.iter().map(|(key, ..)| *key));
-        self.write_many(&self.sql.set, &self.check_sets(&keys, calls))
+        self.many(Method::Set, calls.len(), || {
+            let keys = self.stored_keys(calls.iter().map(|(key, ..)| *key));
+            self.write_many(&self.sql.set, &self.check_sets(&keys, calls))
+        })
     }
 
     fn try_set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
-        let keys = self.stored_keys(calls.iter().map(|(key, ..)| *key));
-        self.try_write_many(&self.sql.set, self.check_sets(&keys, calls))
+        self.many(Method::Set, calls.len(), || {
+            let keys = self.stored_keys(calls.iter().map(|(key, ..)| *key));
+            self.try_write_many(&self.sql.set, self.check_sets(&keys, calls))
+        })
     }
 
     fn insert_many(
         &self,
         calls: &[(&Key, Option<&str>, Option<Period>)],
     ) -> Vec<Result<(), Error>> {
-        let keys = self.stored_keys(calls.iter().map(|(key, ..)| *key));
-        self.insert_all(&self.check_inserts(&keys, calls))
+        self.many(Method::Insert, calls.len(), || {
+            let keys = self.stored_keys(calls.iter().map(|(key, ..)| *key));
+            self.insert_all(&self.check_inserts(&keys, calls))
+        })
     }
 
     fn try_insert_many(
         &self,
         calls: &[(&Key, Option<&str>, Option<Period>)],
     ) -> Vec<Result<(), Error>> {
-        let keys = self.stored_keys(calls.iter().map(|(key, ..)| *key));
-        self.try_insert_all(self.check_inserts(&keys, calls))
+        self.many(Method::Insert, calls.len(), || {
+            let keys = self.stored_keys(calls.iter().map(|(key, ..)| *key));
+            self.try_insert_all(self.check_inserts(&keys, calls))
+        })
     }
 
     fn touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
-        let keys = self.stored_keys(calls.iter().map(|(key, _)| *key));
-        self.write_many(&self.sql.touch, &self.check_touches(&keys, calls))
+        self.many(Method::Touch, calls.len(), || {
+            let keys = self.stored_keys(calls.iter().map(|(key, _)| *key));
+            self.write_many(&self.sql.touch, &self.check_touches(&keys, calls))
+        })
     }
 
     fn try_touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
-        let keys = self.stored_keys(calls.iter().map(|(key, _)| *key));
-        self.try_write_many(&self.sql.touch, self.check_touches(&keys, calls))
+        self.many(Method::Touch, calls.len(), || {
+            let keys = self.stored_keys(calls.iter().map(|(key, _)| *key));
+            self.try_write_many(&self.sql.touch, self.check_touches(&keys, calls))
+        })
     }
 
     /// The largest number of connections of the pool.

@@ -19,6 +19,7 @@ mod hashed_keys;
 mod lock_waits;
 mod max_age;
 mod model;
+mod observe;
 mod offload;
 mod owners;
 mod pools;

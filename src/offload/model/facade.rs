@@ -136,7 +136,7 @@ impl Facade {
     /// Checks that workers have taken this many calls.
     pub(super) fn took(&self, calls: usize) {
         let taken = calls + self.echo.locked.load(SeqCst);
-        assert_eq!(self.offload.stats().calls, taken as u64);
+        assert_eq!(self.offload.stats().batches.calls, taken as u64);
     }
 
     /// Ends all workers, and checks the counters.
@@ -146,7 +146,7 @@ impl Facade {
         });
         let stats = self.offload.stats();
         assert_eq!((stats.waiting, stats.running), (0, 0), "{stats:?}");
-        assert!(stats.largest_batch <= self.max_batch, "{stats:?}");
+        assert!(stats.batches.largest <= self.max_batch, "{stats:?}");
         assert!(self.echo.busy.most() <= self.workers, "{stats:?}");
         assert!(self.echo.long.most() <= (self.workers - 1).max(1));
         assert!(!self.echo.has_served_the_gone.load(SeqCst));

@@ -29,7 +29,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use self::{facade::Facade, store::SENT_TWICE};
 use super::OffloadBuilder;
-use crate::{AsyncStore, Error, Key};
+use crate::{AsyncStore, Error, ErrorKind, Key};
 
 /// The number of schedules for each model and each of the two schedulers.
 const SCHEDULES: usize = 20_000;
@@ -144,9 +144,11 @@ fn a_dropped_call_affects_no_other() {
 
         let of = |wanted: fn(&Ends) -> bool| ends.iter().filter(|end| wanted(end)).count();
         let stats = facade.offload.stats();
-        assert_eq!(stats.calls, calls as u64, "{stats:?}");
+        assert_eq!(stats.batches.calls, calls as u64, "{stats:?}");
         let late = of(|end| matches!(end, Ends::TimedOut(_) | Ends::StillRunning));
-        assert_eq!(stats.timeouts, late as u64);
+        let timed_out = [ErrorKind::TimedOut, ErrorKind::StillRunning];
+        let timed_out = timed_out.map(|kind| stats.calls.errors_of(kind));
+        assert_eq!(timed_out.iter().sum::<u64>(), late as u64);
         let served = facade.echo.served();
         let taken = of(|end| matches!(end, Ends::Answered | Ends::StillRunning));
         let gone = of(|end| matches!(end, Ends::Gone));
@@ -318,7 +320,7 @@ fn calls_are_executed_as_soon_as_there_is_a_thread() {
             facade.caller(&homes[caller % 2], move |facade| {
                 let name = format!("{caller}");
                 // Each call that finds no worker tries to start one.
-                while facade.offload.stats().calls == 0 {
+                while facade.offload.stats().batches.calls == 0 {
                     sync::be_impatient(true);
                     match block_on(facade.call(name.clone())) {
                         Ok(()) => return,
@@ -374,8 +376,8 @@ fn calls_beyond_the_limit_are_overloaded() {
             .expect("the holder is answered");
         facade.end();
         let stats = facade.offload.stats();
-        assert_eq!(stats.overloads, beyond as u64);
-        assert_eq!(stats.calls, max_waiting as u64 + 1);
+        assert_eq!(stats.calls.errors_of(ErrorKind::Overloaded), beyond as u64);
+        assert_eq!(stats.batches.calls, max_waiting as u64 + 1);
         assert_eq!(facade.echo.served().len(), max_waiting);
     });
 }

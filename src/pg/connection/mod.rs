@@ -38,6 +38,8 @@ const IS_NEW: &str =
 pub(super) struct Connection<'a> {
     store: &'a PostgresStore,
     checked_out: Box<dyn CheckedOut + 'a>,
+    /// Dropped after the connection was returned.
+    _returned: Returned<'a>,
     deadline: &'a Deadline,
     unanswered: Option<DatabaseError>,
     /// The largest effect of the statements that were sent.
@@ -88,13 +90,18 @@ impl From<Error> for StatementError {
 impl<'a> Connection<'a> {
     pub(super) fn new(
         store: &'a PostgresStore,
-        checked_out: Box<dyn CheckedOut + 'a>,
+        mut checked_out: Box<dyn CheckedOut + 'a>,
         deadline: &'a Deadline,
         unanswered: Option<DatabaseError>,
     ) -> Self {
+        if checked_out.facts().last_used.is_none() {
+            store.counters.new_connection();
+        }
+        store.counters.connections(&*store.source);
         Connection {
             store,
             checked_out,
+            _returned: Returned(store),
             deadline,
             unanswered,
             effect: Effect::None,
@@ -204,9 +211,7 @@ impl<'a> Connection<'a> {
             _ => None,
         };
         let done = catch_unwind(AssertUnwindSafe(|| work(self.checked_out.client())));
-        if let Some(guard) = guard {
-            self.cancelled = self.cancelled.max(guard.end());
-        }
+        self.end(guard);
         let has_committed = done.as_ref().is_ok_and(has_committed);
         if has_committed {
             self.effect = Effect::Unknown;
@@ -304,12 +309,20 @@ impl<'a> Connection<'a> {
             return Err(StatementError::Unsent);
         }
         let guard = self.may_cancel()?.then(|| self.guard(self.deadline));
+        let sent = Instant::now();
         let done = send(self.checked_out.client());
+        self.store.counters.statement(sent);
         self.has_answered |= done.is_ok();
-        if let Some(guard) = guard {
-            self.cancelled = self.cancelled.max(guard.end());
-        }
+        self.end(guard);
         Ok(done?)
+    }
+
+    fn end(&mut self, guard: Option<CancelGuard<'_>>) {
+        let cancelled = guard.map_or(Cancelled::No, CancelGuard::end);
+        if cancelled != Cancelled::No {
+            self.store.counters.cancelled_statement();
+        }
+        self.cancelled = self.cancelled.max(cancelled);
     }
 
     fn guard<'g>(&mut self, deadline: &'g Deadline) -> CancelGuard<'g>
@@ -318,6 +331,14 @@ impl<'a> Connection<'a> {
     {
         let token = self.checked_out.client().cancel_token();
         self.store.canceller.guard(token, deadline)
+    }
+}
+
+struct Returned<'a>(&'a PostgresStore);
+
+impl Drop for Returned<'_> {
+    fn drop(&mut self) {
+        self.0.counters.connections(&*self.0.source);
     }
 }
 

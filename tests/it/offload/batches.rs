@@ -38,9 +38,9 @@ async fn calls_that_wait_together_are_batched_up_to_max_batch() {
         // The first batch is the call that kept the worker busy.
         let batches: Vec<_> = [&[1], expected].concat();
         let stats = busy.store.stats();
-        assert_eq!(stats.calls, count as u64 + 1);
-        assert_eq!(stats.batches, batches.len() as u64);
-        assert_eq!(Some(stats.largest_batch), batches.iter().copied().max());
+        assert_eq!(stats.batches.calls, count as u64 + 1);
+        assert_eq!(stats.batches.batches, batches.len() as u64);
+        assert_eq!(Some(stats.batches.largest), batches.iter().copied().max());
         let gets: Vec<_> = batches.into_iter().map(|calls| ("get", calls)).collect();
         assert_eq!(busy.gate.batches(), gets);
     }
@@ -106,7 +106,7 @@ fn a_call_that_the_server_rejects_does_not_fail_the_others_of_its_batch() {
         23 => "N\0L",
         _ => "crab",
     });
-    assert_eq!(store.stats().largest_batch, keys.len());
+    assert_eq!(store.stats().batches.largest, keys.len());
     for (place, result) in results.into_iter().enumerate() {
         let value = runtime.block_on(store.get(&keys[place])).unwrap().value;
         match result {
@@ -177,7 +177,7 @@ fn many_writes_of_one_session_do_not_delay_others() {
     }
     let (_, statements) = proxy.counts();
     assert!(statements <= 3, "{statements} statements");
-    assert_eq!(store.stats().largest_batch, 251);
+    assert_eq!(store.stats().batches.largest, 251);
     let value = runtime.block_on(store.get(&key)).unwrap().value;
     assert!((0..250).contains(&value.parse().unwrap()), "{value}");
     assert_eq!(runtime.block_on(store.get(&other)).unwrap().value, "shrimp");
@@ -208,7 +208,7 @@ fn a_batch_reads_at_most_16_mib() {
     for size in runtime.block_on(calls.join_all()) {
         assert_eq!(size.unwrap(), SIZE);
     }
-    let largest = store.stats().largest_batch;
+    let largest = store.stats().batches.largest;
     assert!((2..=16).contains(&largest), "{largest} MiB in a batch");
 }
 

@@ -2,7 +2,9 @@
 
 use std::{pin::Pin, time::Duration};
 
-use session_postgres::{AsyncStore, Error, Key, Offload, OffloadBuilder, PostgresStore, Store};
+use session_postgres::{
+    AsyncStore, Error, ErrorKind, Key, Offload, OffloadBuilder, PostgresStore, Store,
+};
 use tokio::task::JoinSet;
 
 use super::{
@@ -33,7 +35,9 @@ async fn a_call_that_times_out_while_it_waits_never_runs() {
         Err(Error::StillRunning { waited }) => assert!(waited >= SHORT, "{waited:?}"),
         other => panic!("{other:?}"),
     }
-    assert_eq!(busy.store.stats().timeouts, 2);
+    let calls = busy.store.stats().calls;
+    let errors = [ErrorKind::TimedOut, ErrorKind::StillRunning].map(|kind| calls.errors_of(kind));
+    assert_eq!(errors, [1, 1]);
     assert_eq!(busy.store.stats().running, 1);
 
     busy.gate.open();
@@ -155,7 +159,7 @@ fn each_call_of_a_batch_has_its_own_deadline() {
     // `TimedOut` and not `StillRunning`: the server confirmed within a second that the statement is cancelled.
     let late = runtime.block_on(earlier).unwrap();
     assert!(matches!(late, Err(Error::TimedOut { .. })), "{late:?}");
-    assert_eq!(store.stats().largest_batch, 2);
+    assert_eq!(store.stats().batches.largest, 2);
     release_updates(&schema);
     runtime.block_on(later).unwrap().unwrap();
     wait_for_server(&schema);

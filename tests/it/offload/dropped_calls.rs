@@ -59,7 +59,7 @@ fn a_statement_is_cancelled_when_all_of_its_callers_have_dropped_their_calls() {
     wait_until("both wait", || store.stats().waiting == 2);
     drop(release);
     drop_calls("the batch runs", both);
-    assert_eq!(store.stats().largest_batch, 2);
+    assert_eq!(store.stats().batches.largest, 2);
 
     // If one caller of a batch remains, its call is executed.
     let release = occupy(&store, &runtime);

@@ -167,7 +167,7 @@ fn a_locked_session_does_not_delay_the_other_calls_of_its_batch() {
                 answer.unwrap().unwrap().unwrap();
             }
         });
-        assert_eq!(store.stats().largest_batch, 40);
+        assert_eq!(store.stats().batches.largest, 40);
         locked.rollback().unwrap();
         let last = runtime.block_on(calls.join_next());
         last.unwrap().unwrap().unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use session_postgres::{AsyncStore, Error, Key, Offload, OffloadBuilder, Store};
+use session_postgres::{AsyncStore, Error, ErrorKind, Key, Offload, OffloadBuilder, Store};
 use tokio::task::JoinSet;
 
 use super::{
@@ -45,7 +45,8 @@ async fn a_call_beyond_max_waiting_is_rejected_and_the_others_are_executed() {
         busy.store.run(|_| ()).await,
         Err(Error::Overloaded { .. })
     ));
-    assert_eq!(busy.store.stats().overloads, 3);
+    let calls = busy.store.stats().calls;
+    assert_eq!(calls.errors_of(ErrorKind::Overloaded), 4);
 
     busy.gate.open();
     for call in waiting {
@@ -132,12 +133,12 @@ fn values_of_calls_that_wait_again_for_a_locked_session_count_too() {
     // Each call is executed twice, the second time by the only worker for calls that may take long.
     let first = set(&keys[0]);
     wait_until("the first call waits on the server", || {
-        store.stats().calls == 2
+        store.stats().batches.calls == 2
     });
     let second = set(&keys[0]);
     wait_until("the second call waits in the queue", || {
         let stats = store.stats();
-        (stats.calls, stats.waiting) == (3, 1)
+        (stats.batches.calls, stats.waiting) == (3, 1)
     });
     let rejected = runtime.block_on(set(&keys[1])).unwrap();
     assert!(

@@ -170,11 +170,11 @@ fn a_runtime_can_shut_down_while_callers_on_other_runtimes_are_busy() {
             busy.spawn(async move { while store.get(&key).await.is_ok() {} })
         })
         .collect();
-    wait_until("the worker is busy", || store.stats().calls > 100);
+    wait_until("the worker is busy", || store.stats().batches.calls > 100);
     let end = thread::spawn(|| drop(ending));
     wait_until("the runtime has ended", || end.is_finished());
-    let calls = store.stats().calls;
-    wait_until("more calls return", || store.stats().calls > calls);
+    let calls = store.stats().batches.calls;
+    wait_until("more calls return", || store.stats().batches.calls > calls);
     busy.block_on(store.clear(&key)).unwrap();
     for caller in callers {
         busy.block_on(caller).unwrap();

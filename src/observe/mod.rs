@@ -1,0 +1,29 @@
+//! What operators see: counters, metrics for the crate `metrics`, and spans and events for the crate `tracing`.
+//!
+//! - [`calls`] observes each call of a store or facade. [`batch_sizes`] counts batches.
+//! - [`metric`] has counters and gauges, which [`exporter`] also sends to the crate `metrics`. [`catalogue`] has their
+//!   names.
+//! - [`trace`] has the spans and events.
+//!
+//! Without the features `metrics` and `tracing`, the types of [`exporter`] and [`trace`] are empty and do nothing.
+
+mod batch_sizes;
+mod calls;
+mod catalogue;
+#[cfg_attr(not(feature = "metrics"), path = "no_exporter.rs")]
+mod exporter;
+mod method;
+mod metric;
+#[cfg_attr(not(feature = "tracing"), path = "no_trace.rs")]
+pub(crate) mod trace;
+
+pub(crate) use self::{
+    batch_sizes::BatchCounters,
+    calls::CallCounters,
+    catalogue::{OFFLOAD, STORE},
+    metric::{Counter, Gauge, Histogram},
+};
+/// The time after which a call is slow, unless an option says otherwise.
+pub(crate) const DEFAULT_SLOW_THRESHOLD: std::time::Duration = std::time::Duration::from_secs(1);
+
+pub use self::{batch_sizes::BatchSizes, calls::CallStats, method::Method};

@@ -1,0 +1,80 @@
+//! Spans and events for the crate `tracing`. Their target is `session_postgres`.
+
+use std::{future::Future, time::Duration};
+
+use tracing::{Instrument, debug_span, info, warn};
+
+use super::Method;
+use crate::Error;
+
+const TARGET: &str = "session_postgres";
+
+/// The span of a call. Its parent is the current span of the thread or task that makes the call.
+#[derive(Clone)]
+pub(crate) struct Span(tracing::Span);
+
+impl Span {
+    /// Returns the span of a call of a facade.
+    pub(crate) fn of_facade(method: Method, calls: usize) -> Span {
+        let method = method.as_str();
+        Span(debug_span!(target: TARGET, "session_offload", method, calls))
+    }
+
+    /// Returns the span of a call of a store.
+    pub(crate) fn of_store(method: Method, calls: usize) -> Span {
+        let method = method.as_str();
+        Span(debug_span!(target: TARGET, "session_store", method, calls))
+    }
+
+    pub(crate) fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.0.in_scope(work)
+    }
+
+    pub(crate) fn instrument<F: Future>(&self, future: F) -> impl Future<Output = F::Output> {
+        future.instrument(self.0.clone())
+    }
+
+    /// Executes calls together, in the span of the first. The others follow from it.
+    pub(crate) fn execute<'s, T>(
+        mut spans: impl Iterator<Item = &'s Span>,
+        work: impl FnOnce() -> T,
+    ) -> T {
+        let Some(Span(first)) = spans.next() else {
+            return work();
+        };
+        for Span(other) in spans {
+            other.follows_from(first);
+        }
+        first.in_scope(work)
+    }
+}
+
+pub(crate) fn slow_call(method: Method, calls: usize, time: Duration) {
+    let method = method.as_str();
+    warn!(target: TARGET, method, calls, seconds = time.as_secs_f64(), "the call was slow");
+}
+
+/// Another attempt at an operation follows. The text of an error contains no key and no value.
+pub(crate) fn retry(attempt: u32, error: &Error) {
+    warn!(target: TARGET, attempt, %error, "the attempt failed, and another one follows");
+}
+
+pub(crate) fn broken_connection(error: &impl std::fmt::Display) {
+    warn!(target: TARGET, %error, "a connection broke");
+}
+
+pub(crate) fn new_connection() {
+    info!(target: TARGET, "the store uses a new connection");
+}
+
+pub(crate) fn connect_failure(error: &str) {
+    warn!(target: TARGET, error, "the pool could not connect");
+}
+
+pub(crate) fn cancelled_statement() {
+    warn!(target: TARGET, "a cancel request was sent, because the statement had not ended at its deadline");
+}
+
+pub(crate) fn failed_pruning(error: &Error) {
+    warn!(target: TARGET, %error, "expired rows were not removed");
+}

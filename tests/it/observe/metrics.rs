@@ -1,0 +1,204 @@
+//! The crate `metrics` gets the same numbers, under the names of the guide.
+
+use std::{cell::RefCell, collections::BTreeMap};
+
+use metrics_util::{
+    MetricKind,
+    debugging::{DebugValue, DebuggingRecorder, Snapshotter},
+};
+use session_postgres::{
+    AsyncStore, Error, MemoryStore, Method, Offload, OffloadBuilder, PostgresStore, Store,
+};
+
+use super::{kill_connection, store_on_one};
+use crate::support::{blocking::Blocking, database::Schema, wait_until};
+
+const GUIDE: &str = include_str!("../../../src/guide/observing.md");
+
+/// The metrics of the stores and facades that are made by a test.
+struct Recorded {
+    snapshotter: Snapshotter,
+    values: RefCell<BTreeMap<String, f64>>,
+}
+
+impl Recorded {
+    /// Returns the metrics of what `make` makes, and what it returns.
+    fn of<T>(make: impl FnOnce() -> T) -> (Recorded, T) {
+        let recorder = DebuggingRecorder::new();
+        let recorded = Recorded {
+            snapshotter: recorder.snapshotter(),
+            values: RefCell::default(),
+        };
+        let made = metrics::with_local_recorder(&recorder, make);
+        (recorded, made)
+    }
+
+    /// Returns the value of each metric, or the number of values of a histogram. The name is followed by the value of
+    /// the label.
+    fn values(&self) -> BTreeMap<String, f64> {
+        let mut values = self.values.borrow_mut();
+        // A snapshot sets all values to zero.
+        for (key, _, _, value) in self.snapshotter.snapshot().into_vec() {
+            let (_, key) = key.into_parts();
+            let labels = key.labels().map(|label| format!(" {}", label.value()));
+            let name = format!("{}{}", key.name(), labels.collect::<String>());
+            *values.entry(name).or_default() += match value {
+                DebugValue::Counter(count) => count as f64,
+                DebugValue::Gauge(value) => value.into_inner(),
+                DebugValue::Histogram(values) => values.len() as f64,
+            };
+        }
+        values.clone()
+    }
+}
+
+/// Returns the metrics of a store, and of a facade for it.
+fn recorded(schema: &Schema) -> (Recorded, Blocking<PostgresStore>) {
+    schema.create_table(false);
+    let (recorded, store) = Recorded::of(|| {
+        let builder = schema.builder();
+        let config = schema.config();
+        let store = builder.connect_with(config, session_postgres::postgres::NoTls);
+        Blocking::new(|| OffloadBuilder::default().build(store.unwrap()))
+    });
+    (recorded, store)
+}
+
+#[test]
+fn the_guide_lists_every_metric_with_its_kind_unit_and_labels() {
+    let schema = Schema::new();
+    let (recorded, _store) = recorded(&schema);
+    let mut rows = BTreeMap::new();
+    for (key, unit, description, _) in recorded.snapshotter.snapshot().into_vec() {
+        let (kind, key) = key.into_parts();
+        let kind = match kind {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+        };
+        let labels: Vec<_> = key
+            .labels()
+            .map(|label| format!("`{}`", label.key()))
+            .collect();
+        let unit = unit.map_or("", |unit| unit.as_str());
+        let description = description.unwrap();
+        let description = description.trim_end_matches('.');
+        let row = format!("| {kind} | {unit} | {} | {description} |", labels.concat());
+        rows.insert(format!("| `{}` ", key.name()), row);
+    }
+    let expected: Vec<_> = rows
+        .iter()
+        .map(|(name, row)| format!("{name}{row}"))
+        .collect();
+    let mut listed: Vec<_> = GUIDE
+        .lines()
+        .filter(|line| line.starts_with("| `session_"))
+        .map(str::to_owned)
+        .collect();
+    listed.sort();
+    assert_eq!(
+        listed,
+        expected,
+        "the guide must have:\n{}",
+        expected.join("\n")
+    );
+}
+
+#[test]
+fn metrics_have_the_numbers_of_stats() {
+    let schema = Schema::new();
+    let (recorded, store) = recorded(&schema);
+    let key = store.generate(Some("lobster"), None).unwrap();
+    store.get(&key).unwrap();
+    store.get(&key).unwrap();
+    store.clear(&key).unwrap();
+    assert!(matches!(store.get(&key), Err(Error::NotFound)));
+
+    let values = recorded.values();
+    for side in ["store", "offload"] {
+        let value = |name: &str| values[&format!("session_{side}_{name}")];
+        assert_eq!(value("calls_total get"), 3.0);
+        assert_eq!(value("calls_total clear"), 1.0);
+        assert_eq!(value("calls_total set"), 0.0);
+        assert_eq!(value("errors_total not_found"), 1.0);
+        assert_eq!(value("errors_total timed_out"), 0.0);
+    }
+    assert_eq!(values["session_offload_call_seconds get"], 3.0);
+    assert_eq!(values["session_store_call_seconds get"], 3.0);
+    assert_eq!(values["session_offload_queue_seconds"], 5.0);
+    assert_eq!(values["session_offload_batch_size"], 5.0);
+    assert!(values["session_store_statement_seconds"] >= 5.0);
+    assert_eq!(values["session_offload_running_calls"], 0.0);
+    assert_eq!(values["session_offload_waiting_calls"], 0.0);
+    assert_eq!(values["session_store_new_connections_total"], 1.0);
+    wait_until("the connection is idle", || {
+        let values = recorded.values();
+        let state = |state| values[&format!("session_store_connections {state}")];
+        (state("in_use"), state("idle"), state("opening")) == (0.0, 1.0, 0.0)
+    });
+}
+
+#[test]
+fn faults_are_in_the_metrics() {
+    let schema = Schema::new();
+    let (recorded, store) = Recorded::of(|| store_on_one(&schema, schema.builder()));
+    let key = store.generate(None, None).unwrap();
+    kill_connection(&schema, &store);
+    store.touch(&key, None).ok();
+    let values = recorded.values();
+    assert_eq!(values["session_store_broken_connections_total"], 1.0);
+    assert_eq!(values["session_store_new_connections_total"], 2.0);
+}
+
+#[test]
+fn gauges_of_several_stores_are_added_up_until_they_are_dropped() {
+    let schema = Schema::new();
+    schema.store();
+    let (recorded, mut stores) = Recorded::of(|| {
+        let one = || schema.builder().from_client(schema.client());
+        vec![one(), one()]
+    });
+    let idle = || recorded.values()["session_store_connections idle"];
+    for store in &stores {
+        store
+            .find(&session_postgres::Key::generate().unwrap())
+            .unwrap();
+    }
+    assert_eq!(idle(), 2.0);
+    stores.pop();
+    assert_eq!(idle(), 1.0);
+    stores.pop();
+    assert_eq!(idle(), 0.0);
+}
+
+#[test]
+fn keys_and_values_add_no_series() {
+    let schema = Schema::new();
+    let (recorded, store) = Recorded::of(|| schema.store());
+    let before = recorded.values().len();
+    for value in 0..20 {
+        let key = store
+            .generate(Some(&format!("lobster {value}")), None)
+            .unwrap();
+        store
+            .set_owner(&key, Some(&format!("user {value}")))
+            .unwrap();
+        store.owned(&format!("user {value}")).unwrap();
+    }
+    let after = recorded.values();
+    assert_eq!(after.len(), before);
+    assert!(
+        after
+            .keys()
+            .all(|name| !name.contains("lobster") && !name.contains("user"))
+    );
+}
+
+#[tokio::test]
+async fn a_recorder_that_is_installed_later_gets_nothing() {
+    let store = Offload::new(MemoryStore::new());
+    let (recorded, ()) = Recorded::of(|| ());
+    store.generate(None, None).await.unwrap();
+    assert_eq!(store.stats().calls.of(Method::Generate), 1);
+    assert!(recorded.values().is_empty());
+}

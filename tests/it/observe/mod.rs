@@ -1,0 +1,29 @@
+//! What operators see: counters, metrics, spans and events.
+
+mod counters;
+mod faults;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(feature = "tracing")]
+mod trace;
+
+use session_postgres::{PostgresStore, PostgresStoreBuilder};
+
+use crate::support::database::{Schema, pid};
+
+/// Returns a store with one connection and a table.
+fn store_on_one(schema: &Schema, builder: PostgresStoreBuilder) -> PostgresStore {
+    let store = builder.from_pool(schema.pool(1));
+    store.create_table().unwrap();
+    store
+}
+
+/// Kills the connection of a store that has one.
+fn kill_connection(schema: &Schema, store: &PostgresStore) {
+    let pid = pid(store);
+    let mut client = schema.client();
+    let killed = client
+        .query_one("SELECT pg_terminate_backend($1, 60000)", &[&pid])
+        .unwrap();
+    assert!(killed.get::<_, bool>(0));
+}

@@ -1,0 +1,364 @@
+//! Each call has a span, whose parent is the span of its caller, and faults are events in it.
+
+use std::{
+    fmt::{self, Write as _},
+    sync::{Arc, Mutex, mpsc},
+    thread::{self, ThreadId},
+    time::Duration,
+};
+
+use session_postgres::{
+    AsyncStore, Error, Key, MemoryStore, Offload, OffloadBuilder, PostgresStore, Pruner, Store,
+};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::JoinHandle,
+};
+use tracing::{
+    Dispatch, Instrument, Subscriber,
+    dispatcher::{self, DefaultGuard},
+    field::{Field, Visit},
+    info_span,
+    span::{Attributes, Id},
+};
+use tracing_subscriber::{
+    Layer, Registry,
+    layer::{Context, SubscriberExt},
+    registry::LookupSpan,
+};
+
+use super::{kill_connection, store_on_one};
+use crate::support::{
+    database::{Schema, lock},
+    wait_until,
+    wrapper::{Around, Wrapper},
+};
+
+#[derive(Debug, Clone)]
+struct Span {
+    id: u64,
+    parent: Option<u64>,
+    name: &'static str,
+    fields: String,
+    /// The spans that it follows from.
+    follows: Vec<u64>,
+}
+
+#[derive(Debug, Clone)]
+struct Event {
+    /// The span in which it happened.
+    span: Option<u64>,
+    fields: String,
+    thread: ThreadId,
+}
+
+/// Records spans and events.
+#[derive(Clone, Default)]
+struct Recorded(Arc<Mutex<(Vec<Span>, Vec<Event>)>>);
+
+struct Text<'a>(&'a mut String);
+
+impl Visit for Text<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        write!(self.0, "{field}={value:?} ").unwrap();
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recorded {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = String::new();
+        attributes.record(&mut Text(&mut fields));
+        let parent = context
+            .span(id)
+            .and_then(|span| Some(span.parent()?.id().into_u64()));
+        self.0.lock().unwrap().0.push(Span {
+            id: id.into_u64(),
+            parent,
+            name: attributes.metadata().name(),
+            fields,
+            follows: Vec::new(),
+        });
+    }
+
+    fn on_follows_from(&self, span: &Id, follows: &Id, _: Context<'_, S>) {
+        let mut recorded = self.0.lock().unwrap();
+        let mut spans = recorded.0.iter_mut();
+        let span = spans.rfind(|other| other.id == span.into_u64());
+        span.unwrap().follows.push(follows.into_u64());
+    }
+
+    fn on_event(&self, event: &tracing::Event<'_>, context: Context<'_, S>) {
+        let mut fields = format!("{} ", event.metadata().level());
+        event.record(&mut Text(&mut fields));
+        self.0.lock().unwrap().1.push(Event {
+            span: context.event_span(event).map(|span| span.id().into_u64()),
+            fields,
+            thread: thread::current().id(),
+        });
+    }
+}
+
+impl Recorded {
+    fn dispatch(&self) -> Dispatch {
+        Dispatch::new(Registry::default().with(self.clone()))
+    }
+
+    /// Records what this thread does.
+    fn here() -> (Recorded, DefaultGuard) {
+        let recorded = Recorded::default();
+        let guard = dispatcher::set_default(&recorded.dispatch());
+        (recorded, guard)
+    }
+
+    /// Records what the threads of a runtime do.
+    fn on_runtime() -> (Recorded, Runtime) {
+        let recorded = Recorded::default();
+        let dispatch = recorded.dispatch();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_time()
+            // The guard stays on its thread until the thread ends.
+            .on_thread_start(move || std::mem::forget(dispatcher::set_default(&dispatch)))
+            .build()
+            .unwrap();
+        (recorded, runtime)
+    }
+
+    fn spans(&self, name: &str) -> Vec<Span> {
+        let recorded = self.0.lock().unwrap();
+        let spans = recorded.0.iter().filter(|span| span.name == name);
+        spans.cloned().collect()
+    }
+
+    /// Returns the only span with this name.
+    fn span(&self, name: &str) -> Span {
+        let spans = self.spans(name);
+        assert_eq!(spans.len(), 1, "{spans:?}");
+        spans[0].clone()
+    }
+
+    /// Returns the events whose text contains this one.
+    fn events(&self, text: &str) -> Vec<Event> {
+        let recorded = self.0.lock().unwrap();
+        let events = recorded
+            .1
+            .iter()
+            .filter(|event| event.fields.contains(text));
+        events.cloned().collect()
+    }
+
+    /// Returns the only event whose text contains this one.
+    fn event(&self, text: &str) -> Event {
+        let events = self.events(text);
+        assert_eq!(events.len(), 1, "{text}: {:?}", self.0.lock().unwrap().1);
+        events[0].clone()
+    }
+}
+
+/// Spawns a task with a span of its own.
+fn visit<T: Send + 'static>(
+    runtime: &Runtime,
+    task: impl Future<Output = T> + Send + 'static,
+) -> JoinHandle<T> {
+    runtime.spawn(async { task.instrument(info_span!("visit")).await })
+}
+
+#[test]
+fn a_blocking_call_has_a_span_in_that_of_its_caller() {
+    let schema = Schema::new();
+    let store = schema.store();
+    let (recorded, _guard) = Recorded::here();
+    let key = info_span!("visit").in_scope(|| store.generate(None, None).unwrap());
+    let (caller, call) = (recorded.span("visit"), recorded.span("session_store"));
+    assert_eq!(call.parent, Some(caller.id));
+    assert_eq!(call.fields, "method=\"generate\" calls=1 ");
+
+    store.get_many(&[&key, &key]);
+    let many = recorded.spans("session_store").pop().unwrap();
+    assert_eq!(
+        (many.parent, &*many.fields),
+        (None, "method=\"get\" calls=2 ")
+    );
+}
+
+#[test]
+fn a_call_of_a_facade_has_a_span_in_that_of_its_caller_and_the_store_has_one_in_it() {
+    let schema = Schema::new();
+    let store = Offload::new(schema.store());
+    let (recorded, runtime) = Recorded::on_runtime();
+    let task = async move {
+        store.generate(None, None).await.unwrap();
+        let ask = |store: &PostgresStore| store.generate(None, None);
+        store.run(ask).await.unwrap().unwrap();
+    };
+    runtime.block_on(visit(&runtime, task)).unwrap();
+    let caller = recorded.span("visit");
+    let calls = recorded.spans("session_offload");
+    let executed = recorded.spans("session_store");
+    assert_eq!((calls.len(), executed.len()), (2, 2));
+    for (call, executed) in calls.iter().zip(&executed) {
+        assert_eq!(call.parent, Some(caller.id));
+        assert_eq!(executed.parent, Some(call.id));
+    }
+    assert_eq!(calls[0].fields, "method=\"generate\" calls=1 ");
+    assert_eq!(calls[1].fields, "method=\"run\" calls=1 ");
+}
+
+/// The span is made on the task, which may poll on any thread, and not on the thread of the worker.
+#[test]
+fn each_call_of_a_batch_has_its_own_caller_and_follows_from_the_first() {
+    const CALLERS: usize = 5;
+    let schema = Schema::new();
+    let store = OffloadBuilder::default()
+        .max_concurrency(1)
+        .build(schema.store());
+    let (recorded, runtime) = Recorded::on_runtime();
+    let (open, opened) = mpsc::channel();
+    let held = {
+        let store = store.clone();
+        runtime.spawn(async move { store.run(move |_| opened.recv()).await })
+    };
+    wait_until("the worker is busy", || store.stats().running == 1);
+    let key = Key::generate().unwrap();
+    let calls: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let (store, key) = (store.clone(), key.clone());
+            let call = async move { store.find(&key).await };
+            visit(&runtime, call)
+        })
+        .collect();
+    wait_until("all wait", || store.stats().waiting == CALLERS);
+    open.send(()).unwrap();
+    for call in calls {
+        assert!(runtime.block_on(call).unwrap().unwrap().is_none());
+    }
+    runtime.block_on(held).unwrap().unwrap().unwrap();
+
+    let get = "method=\"get\"";
+    let calls = recorded.spans("session_offload").into_iter();
+    let calls: Vec<_> = calls.filter(|call| call.fields.contains(get)).collect();
+    let mut callers: Vec<_> = calls.iter().map(|call| call.parent.unwrap()).collect();
+    callers.sort_unstable();
+    callers.dedup();
+    assert_eq!((calls.len(), callers.len()), (CALLERS, CALLERS));
+    let executed = recorded.span("session_store");
+    assert_eq!(executed.fields, format!("{get} calls={CALLERS} "));
+    let first = executed.parent.unwrap();
+    for call in &calls {
+        let expected = if call.id == first {
+            vec![]
+        } else {
+            vec![first]
+        };
+        assert_eq!(call.follows, expected, "{calls:?}");
+    }
+}
+
+#[test]
+fn a_call_that_meets_a_killed_connection_tells_of_it() {
+    let schema = Schema::new();
+    let store = store_on_one(&schema, schema.builder());
+    let key = store.generate(Some("lobster"), None).unwrap();
+    kill_connection(&schema, &store);
+    let (recorded, _guard) = Recorded::here();
+    store.get(&key).unwrap();
+    let call = recorded.span("session_store");
+    for (text, level) in [
+        ("a connection broke", "WARN"),
+        ("the attempt failed, and another one follows", "WARN"),
+        ("the store uses a new connection", "INFO"),
+    ] {
+        let event = recorded.event(text);
+        assert_eq!(event.span, Some(call.id), "{text}");
+        assert!(event.fields.starts_with(level), "{event:?}");
+    }
+}
+
+#[test]
+fn a_cancelled_call_of_a_facade_tells_of_it_in_the_span_of_its_caller() {
+    const SHORT: Duration = Duration::from_millis(300);
+    let schema = Schema::new();
+    let store = schema.store();
+    let key = store.generate(None, None).unwrap();
+    let store = OffloadBuilder::default()
+        .timeout(SHORT)
+        .slow_threshold(SHORT)
+        .build(store);
+    let mut holder = schema.client();
+    let held = lock(&mut holder, &key);
+    let (recorded, runtime) = Recorded::on_runtime();
+    let call = async move { store.update(&key, None, |_| None).await };
+    let result = runtime.block_on(visit(&runtime, call)).unwrap();
+    assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+    drop(held);
+    let call = recorded.span("session_offload");
+    assert_eq!(call.parent, Some(recorded.span("visit").id));
+    let executed = recorded.span("session_store");
+    assert_eq!(executed.parent, Some(call.id));
+    let cancelled = recorded.event("a cancel request was sent");
+    assert_eq!(cancelled.span, Some(executed.id));
+    assert_ne!(cancelled.thread, thread::current().id());
+    let slow = recorded.event("the call was slow");
+    assert_eq!(slow.span, Some(call.id));
+}
+
+/// A store that cannot prune. Its calls are recorded on the thread that makes them.
+struct Unpruned {
+    store: MemoryStore,
+    to: Dispatch,
+}
+
+impl Around for Unpruned {
+    type Inner = MemoryStore;
+
+    fn inner(&self) -> &MemoryStore {
+        &self.store
+    }
+
+    fn around<T>(
+        &self,
+        _: &'static str,
+        _: &[&Key],
+        _: usize,
+        _: impl FnOnce(&MemoryStore) -> T,
+    ) -> T {
+        std::mem::forget(dispatcher::set_default(&self.to));
+        panic!("the store cannot do this");
+    }
+}
+
+#[test]
+fn a_failed_pass_of_a_pruner_is_an_event() {
+    let recorded = Recorded::default();
+    let store = Unpruned {
+        store: MemoryStore::new(),
+        to: recorded.dispatch(),
+    };
+    let _pruner = Pruner::start(Arc::new(Wrapper(store)));
+    wait_until("the event", || {
+        !recorded.events("expired rows were not removed").is_empty()
+    });
+}
+
+#[test]
+fn no_span_and_no_event_shows_a_key_or_a_value() {
+    const VALUE: &str = "SecretOfTheLobster";
+    let schema = Schema::new();
+    let store = store_on_one(&schema, schema.builder().slow_threshold(Duration::ZERO));
+    let (recorded, _guard) = Recorded::here();
+    let key = store.generate(Some(VALUE), None).unwrap();
+    kill_connection(&schema, &store);
+    store.get(&key).unwrap();
+    store.set(&key, VALUE, None).unwrap();
+    store.set_owner(&key, Some("SecretOwner")).unwrap();
+    store.owned("SecretOwner").unwrap();
+    assert!(store.insert(&key, Some(VALUE), None).is_err());
+    schema.run("ALTER TABLE session ADD CHECK (session_data <> 'SecretOfTheLobster') NOT VALID");
+    assert!(store.set(&key, VALUE, None).is_err());
+    let (spans, events) = &*recorded.0.lock().unwrap();
+    let text = format!("{spans:?} {events:?}");
+    assert!(spans.len() >= 7 && events.len() >= 7, "{text}");
+    for secret in [VALUE, "SecretOwner", key.as_str()] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
