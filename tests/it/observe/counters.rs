@@ -1,6 +1,6 @@
 //! Calls, errors and batches are counted.
 
-use std::time::Duration;
+use std::{future::ready, sync::mpsc, time::Duration};
 
 use session_postgres::{
     AsyncStore, CallStats, Error, ErrorKind, Key, MemoryStore, Method, Offload, OffloadBuilder,
@@ -157,13 +157,23 @@ fn calls_over_the_threshold_are_slow() {
 
 #[tokio::test]
 async fn a_dropped_call_is_counted_without_a_result() {
-    let store = Offload::new(MemoryStore::new());
-    let key = store.generate(None, None).await.unwrap();
+    let store = OffloadBuilder::default()
+        .max_concurrency(1)
+        .build(MemoryStore::new());
+    let key = Key::generate().unwrap();
+    let (release, released) = mpsc::channel::<()>();
+    let holder = store.clone();
+    let held = tokio::spawn(async move { holder.run(move |_| released.recv()).await });
+    while store.stats().running == 0 {
+        tokio::task::yield_now().await;
+    }
     tokio::select! {
         biased;
-        _ = store.clear(&key) => panic!("a call is never ready at once"),
-        () = std::future::ready(()) => {}
+        _ = store.clear(&key) => panic!("the only worker is busy"),
+        () = ready(()) => {}
     }
+    drop(release);
+    held.await.unwrap().unwrap().unwrap_err();
     let calls = store.stats().calls;
     assert_eq!((calls.of(Method::Clear), calls.errors()), (1, 0));
 }

@@ -92,7 +92,11 @@ fn the_guide_lists_every_metric_with_its_kind_unit_and_labels() {
         .collect();
     let mut listed: Vec<_> = GUIDE
         .lines()
-        .filter(|line| line.starts_with("| `session_"))
+        .filter(|line| {
+            ["| `session_store_", "| `session_offload_"]
+                .iter()
+                .any(|name| line.starts_with(name))
+        })
         .map(str::to_owned)
         .collect();
     listed.sort();
