@@ -4,6 +4,8 @@
 
 mod support;
 
+#[cfg(feature = "tower-sessions")]
+mod adapters;
 mod batch;
 mod broken;
 mod check;

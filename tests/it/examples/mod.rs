@@ -8,24 +8,20 @@ mod devices;
 mod program;
 
 use std::{
-    io::{Read, Write},
     net::TcpStream,
     ops::{Deref, DerefMut},
 };
 
 use self::program::Program;
-use crate::support::{PATIENCE, database::Schema};
+use crate::support::{
+    database::Schema,
+    http::{Answer, send},
+};
 
 /// A running example with a free port and its own schema.
 struct Site {
     program: Program,
     schema: Schema,
-}
-
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
 }
 
 impl Site {
@@ -36,17 +32,7 @@ impl Site {
     }
 
     fn send(&self, request: &str, cookie: Option<&str>, form: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let cookie = cookie.map_or(String::new(), |cookie| format!("Cookie: {cookie}\r\n"));
-        let request = format!(
-            "{request} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\n{cookie}\r\n{form}",
-            self.address,
-            form.len()
-        );
-        stream.write_all(request.as_bytes()).unwrap();
-        stream
+        send(self.address, request, cookie, form)
     }
 
     fn ask(&self, request: &str, cookie: Option<&str>) -> Answer {
@@ -109,30 +95,6 @@ impl DerefMut for Site {
 }
 
 impl Answer {
-    fn read(mut stream: TcpStream) -> Answer {
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        Answer {
-            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
-            head: head.to_owned(),
-            body: body.to_owned(),
-        }
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| {
-            let (found, value) = line.split_once(": ")?;
-            found.eq_ignore_ascii_case(name).then_some(value)
-        })
-    }
-
-    /// Returns the cookie that was set, as a browser sends it.
-    fn cookie(&self) -> String {
-        let set = self.header("set-cookie").unwrap();
-        set.split_once("; ").unwrap().0.to_owned()
-    }
-
     fn visits(&self) -> u64 {
         let (_, number) = self.body.split_once("<strong>").unwrap();
         number.split_once("</strong>").unwrap().0.parse().unwrap()

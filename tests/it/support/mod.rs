@@ -4,6 +4,7 @@ pub(crate) mod backends;
 pub(crate) mod blocking;
 pub(crate) mod child;
 pub(crate) mod database;
+pub(crate) mod http;
 pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod role;
