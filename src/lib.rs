@@ -43,6 +43,8 @@
 //!
 //! - `tls`: TLS to the server, by OpenSSL. Without it, [`SslMode::Require`] and stricter modes are errors.
 //! - `tower-sessions`: an [`Offload`] is a session store of tower-sessions 0.15.
+//! - `tower-sessions-0-14`: the same for tower-sessions 0.14, which axum-login 0.18 and axum-messages 0.8 use. Both
+//!   features can be on.
 //! - `metrics`: counters, gauges and histograms for the crate [metrics](https://docs.rs/metrics).
 //! - `tracing`: a span for each call, and events for faults. [Observing](guide::observing) lists both.
 //!
@@ -66,7 +68,7 @@ mod pruner;
 mod recent;
 mod session;
 mod store;
-#[cfg(feature = "tower-sessions")]
+#[cfg(any(feature = "tower-sessions", feature = "tower-sessions-0-14"))]
 pub mod tower_sessions;
 
 // Compiles the code of the README.

@@ -1,16 +1,9 @@
 //! A session store of tower-sessions that renews each session that it loads.
 
-use std::fmt;
+use time::OffsetDateTime;
 
-use async_trait::async_trait;
-use tower_sessions_core::{
-    ExpiredDeletion, SessionStore,
-    session::{Id, Record},
-    session_store,
-};
-
-use super::{create, decode, delete, key, period_until, save, to_record};
-use crate::{AsyncStore, Error, Period};
+use super::records::{self, Data, Failure, decode, period_until};
+use crate::{AsyncStore, Error, Key, Period};
 
 /// A session store of tower-sessions that ends sessions which are not used.
 ///
@@ -34,6 +27,8 @@ use crate::{AsyncStore, Error, Period};
 ///
 /// ```
 /// use session_postgres::{Offload, Period, tower_sessions::IdleTimeout};
+/// # #[cfg(not(feature = "tower-sessions"))]
+/// # use tower_sessions_0_14 as tower_sessions;
 /// use tower_sessions::{Expiry, SessionManagerLayer};
 ///
 /// # #[tokio::main]
@@ -50,8 +45,8 @@ use crate::{AsyncStore, Error, Period};
 /// ```
 #[derive(Debug, Clone)]
 pub struct IdleTimeout<A> {
-    store: A,
-    period: Period,
+    pub(super) store: A,
+    pub(super) period: Period,
 }
 
 impl<A: AsyncStore> IdleTimeout<A> {
@@ -62,48 +57,28 @@ impl<A: AsyncStore> IdleTimeout<A> {
         IdleTimeout { store, period }
     }
 
-    /// The period of a record whose session is not used again.
-    fn period(&self, record: &Record) -> Period {
-        self.period.min(period_until(record.expiry_date))
+    /// The period of a record with this expiry date whose session is not used again.
+    pub(super) fn period_until(&self, date: OffsetDateTime) -> Period {
+        self.period.min(period_until(date))
     }
 }
 
-#[async_trait]
-impl<A: AsyncStore + fmt::Debug> SessionStore for IdleTimeout<A> {
-    async fn create(&self, record: &mut Record) -> session_store::Result<()> {
-        let period = self.period(record);
-        create(&self.store, record, period).await
-    }
-
-    async fn save(&self, record: &Record) -> session_store::Result<()> {
-        let period = self.period(record);
-        // A renewal never shortens the life of a session.
-        if period == self.period {
-            match self.store.renew(&key(&record.id)?, Some(period)).await {
-                Ok(stored) if decode(&stored.value).is_ok_and(|data| data == record.data) => {
-                    return Ok(());
-                }
-                Err(Error::NotFound) => return Err(Error::NotFound.into()),
-                _ => {}
+pub(super) async fn save<A: AsyncStore>(
+    sessions: &IdleTimeout<A>,
+    key: &Key,
+    data: &Data,
+    date: OffsetDateTime,
+) -> Result<(), Failure> {
+    let (store, period) = (&sessions.store, sessions.period_until(date));
+    // A renewal never shortens the life of a session.
+    if period == sessions.period {
+        match store.renew(key, Some(period)).await {
+            Ok(stored) if decode(&stored.value).is_ok_and(|stored| stored == *data) => {
+                return Ok(());
             }
+            Err(Error::NotFound) => return Err(Error::NotFound.into()),
+            _ => {}
         }
-        save(&self.store, record, period).await
     }
-
-    async fn load(&self, id: &Id) -> session_store::Result<Option<Record>> {
-        to_record(id, self.store.renew(&key(id)?, Some(self.period)).await)
-    }
-
-    async fn delete(&self, id: &Id) -> session_store::Result<()> {
-        delete(&self.store, id).await
-    }
-}
-
-/// Calls [`AsyncStore::prune`] until no expired session is left.
-#[async_trait]
-impl<A: AsyncStore + fmt::Debug> ExpiredDeletion for IdleTimeout<A> {
-    async fn delete_expired(&self) -> session_store::Result<()> {
-        while self.store.prune(super::PRUNE_LIMIT).await? == super::PRUNE_LIMIT {}
-        Ok(())
-    }
+    records::save(store, key, data, period).await
 }

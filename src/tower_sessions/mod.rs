@@ -1,13 +1,18 @@
-//! The session store of [tower-sessions](https://docs.rs/tower-sessions/0.15) 0.15, for axum and other frameworks on
-//! tower.
+//! The session store of [tower-sessions](https://docs.rs/tower-sessions), for axum and other frameworks on tower.
 //!
-//! It needs the feature `tower-sessions`. Every [`Offload`] implements [`SessionStore`], so it can be given to a
-//! `SessionManagerLayer`. The example `examples/axum.rs` is a site with a login.
-//! [`from_sqlx`](crate::guide::from_sqlx) is the guide for users of `tower_sessions_sqlx_store::PostgresStore`.
+//! The feature `tower-sessions` is for version 0.15, and `tower-sessions-0-14` for 0.14. If both features are on, the
+//! types of this module implement the traits of both versions.
+//!
+//! Every [`Offload`] implements [`SessionStore`], so it can be given to a `SessionManagerLayer`. [`Adapter`] is for
+//! every other [`AsyncStore`], and [`IdleTimeout`] renews the sessions that are used. The example `examples/axum.rs` is
+//! a site with a login. [`from_sqlx`](crate::guide::from_sqlx) is the guide for users of
+//! `tower_sessions_sqlx_store::PostgresStore`.
 //!
 //! ```
 //! use axum::{Router, routing::get};
 //! use session_postgres::Offload;
+//! # #[cfg(not(feature = "tower-sessions"))]
+//! # use tower_sessions_0_14 as tower_sessions;
 //! use tower_sessions::{Expiry, Session, SessionManagerLayer, cookie::{SameSite, time::Duration}};
 //!
 //! async fn visit(session: Session) -> Result<String, String> {
@@ -100,183 +105,22 @@
 //!
 //! The key of a session is its id as in the cookie, 22 characters. The value is the record's
 //! [`data`](Record::data) as a JSON object. Other programs can read and write these sessions with [`Store::get`],
-//! [`Store::set`] and [`Store::insert`].
+//! [`Store::set`] and [`Store::insert`]. Both versions of tower-sessions store the same rows.
 
+mod adapter;
 mod idle_timeout;
+mod records;
+#[cfg(feature = "tower-sessions-0-14")]
+mod v0_14;
+#[cfg(feature = "tower-sessions")]
+mod v0_15;
 
-use std::{collections::HashMap, error::Error as StdError, fmt};
+// For the links above.
+#[cfg(all(doc, feature = "tower-sessions"))]
+use tower_sessions_core::{SessionStore, session::Record, session_store};
+#[cfg(all(doc, not(feature = "tower-sessions")))]
+use tower_sessions_core_0_14::{SessionStore, session::Record, session_store};
 
-use async_trait::async_trait;
-use serde_json::Value;
-use time::OffsetDateTime;
-use tower_sessions_core::{
-    ExpiredDeletion, SessionStore,
-    session::{Id, Record},
-    session_store,
-};
-
-pub use self::idle_timeout::IdleTimeout;
-use crate::{AsyncStore, Error, Key, MAX_PERIOD, MIN_PERIOD, Offload, Period, Session, Store};
-
-/// The largest number of ids that a creation tries. They are random, so nearly always the first is free.
-const MAX_IDS: usize = 8;
-
-/// The largest number of attempts at a write whose connection breaks. Repeating a write is safe: the last save wins
-/// in any case, and a save does not restore a deleted session.
-const MAX_WRITES: usize = 4;
-
-/// The largest number of expired sessions that one call of [`Store::prune`] removes.
-const PRUNE_LIMIT: u64 = 1_000;
-
-/// The deepest nesting of a value. `serde_json` writes deeper values but cannot read them.
-const MAX_DEPTH: usize = 126;
-
-/// See the module [`tower_sessions`](self).
-#[async_trait]
-impl<S: Store + fmt::Debug> SessionStore for Offload<S> {
-    async fn create(&self, record: &mut Record) -> session_store::Result<()> {
-        let period = period_until(record.expiry_date);
-        create(self, record, period).await
-    }
-
-    async fn save(&self, record: &Record) -> session_store::Result<()> {
-        save(self, record, period_until(record.expiry_date)).await
-    }
-
-    async fn load(&self, id: &Id) -> session_store::Result<Option<Record>> {
-        to_record(id, self.get(&key(id)?).await)
-    }
-
-    async fn delete(&self, id: &Id) -> session_store::Result<()> {
-        delete(self, id).await
-    }
-}
-
-async fn create<A: AsyncStore>(
-    store: &A,
-    record: &mut Record,
-    period: Period,
-) -> session_store::Result<()> {
-    let value = encode(&record.data)?;
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match store
-            .insert(&key(&record.id)?, Some(&value), Some(period))
-            .await
-        {
-            // If the outcome is unknown, a session with an id that no visitor gets may exist.
-            Err(Error::KeyExists | Error::Disconnected(_)) if tries < MAX_IDS => {
-                record.id = Id::default();
-            }
-            inserted => return Ok(inserted?),
-        }
-    }
-}
-
-async fn save<A: AsyncStore>(
-    store: &A,
-    record: &Record,
-    period: Period,
-) -> session_store::Result<()> {
-    let (key, value) = (key(&record.id)?, encode(&record.data)?);
-    for _ in 1..MAX_WRITES {
-        match store.set(&key, &value, Some(period)).await {
-            Err(Error::Disconnected(_)) => {}
-            set => return Ok(set?),
-        }
-    }
-    Ok(store.set(&key, &value, Some(period)).await?)
-}
-
-fn to_record(id: &Id, found: Result<Session, Error>) -> session_store::Result<Option<Record>> {
-    match found {
-        Ok(session) => Ok(Some(Record {
-            id: *id,
-            data: decode(&session.value)?,
-            expiry_date: date_after(session.period),
-        })),
-        Err(Error::NotFound) => Ok(None),
-        Err(e) => Err(e.into()),
-    }
-}
-
-async fn delete<A: AsyncStore>(store: &A, id: &Id) -> session_store::Result<()> {
-    let key = key(id)?;
-    for _ in 1..MAX_WRITES {
-        match store.clear(&key).await {
-            Err(Error::Disconnected(_)) => {}
-            cleared => return Ok(cleared?),
-        }
-    }
-    Ok(store.clear(&key).await?)
-}
-
-/// Calls [`Store::prune`] until no expired session is left.
-#[async_trait]
-impl<S: Store + fmt::Debug> ExpiredDeletion for Offload<S> {
-    async fn delete_expired(&self) -> session_store::Result<()> {
-        while self.prune(PRUNE_LIMIT).await? == PRUNE_LIMIT {}
-        Ok(())
-    }
-}
-
-/// The errors of tower-sessions are texts, so the text contains the causes.
-impl From<Error> for session_store::Error {
-    fn from(error: Error) -> session_store::Error {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(inner) = cause {
-            text += &format!(": {inner}");
-            cause = inner.source();
-        }
-        match error {
-            Error::NotSet => session_store::Error::Decode(text),
-            Error::InvalidValue(_) => session_store::Error::Encode(text),
-            _ => session_store::Error::Backend(text),
-        }
-    }
-}
-
-/// The key of a session: its id as in the cookie.
-fn key(id: &Id) -> Result<Key, Error> {
-    Ok(id.to_string().parse()?)
-}
-
-/// The time until a date, by the clock of this program.
-fn period_until(date: OffsetDateTime) -> Period {
-    (date - OffsetDateTime::now_utc()).clamp(MIN_PERIOD, MAX_PERIOD)
-}
-
-/// The date after a period, by the clock of this program. The last possible date if the session never expires.
-fn date_after(left: Period) -> OffsetDateTime {
-    OffsetDateTime::now_utc().saturating_add(left)
-}
-
-fn encode(data: &HashMap<String, Value>) -> session_store::Result<String> {
-    if !data.values().all(|value| fits(value, MAX_DEPTH)) {
-        let why = format!("a value is nested deeper than {MAX_DEPTH} levels");
-        return Err(session_store::Error::Encode(why));
-    }
-    serde_json::to_string(data).map_err(|e| session_store::Error::Encode(e.to_string()))
-}
-
-/// Whether the nesting of a value is at most `levels` deep.
-fn fits(value: &Value, levels: usize) -> bool {
-    match (value, levels.checked_sub(1)) {
-        (Value::Array(values), Some(rest)) => values.iter().all(|value| fits(value, rest)),
-        (Value::Object(values), Some(rest)) => values.values().all(|value| fits(value, rest)),
-        (Value::Array(_) | Value::Object(_), None) => false,
-        _ => true,
-    }
-}
-
-fn decode(value: &str) -> session_store::Result<HashMap<String, Value>> {
-    serde_json::from_str(value).map_err(|e| {
-        // The text of `e` may quote the value.
-        let (line, column) = (e.line(), e.column());
-        let why =
-            format!("the value of the session is not a JSON object: line {line}, column {column}");
-        session_store::Error::Decode(why)
-    })
-}
+pub use self::{adapter::Adapter, idle_timeout::IdleTimeout};
+#[cfg(doc)]
+use crate::{AsyncStore, Key, Offload, Store};
