@@ -4,7 +4,7 @@
 
 mod support;
 
-#[cfg(feature = "tower-sessions")]
+#[cfg(any(feature = "tower-sessions", feature = "tower-sessions-0-14"))]
 mod adapters;
 mod batch;
 mod broken;
@@ -35,6 +35,6 @@ mod search_path;
 mod secrets;
 mod shared_table;
 mod torture;
-#[cfg(feature = "tower-sessions")]
+#[cfg(any(feature = "tower-sessions", feature = "tower-sessions-0-14"))]
 mod tower_sessions;
 mod transactions;

@@ -3,7 +3,7 @@
 //! An adapter implements [`Adapter`] with a site of a few pages, and lists its tests with [`test_rules`]. The tests
 //! send HTTP requests over TCP.
 
-mod axum;
+pub(crate) mod axum;
 mod gate;
 mod rules;
 mod site;
@@ -38,8 +38,8 @@ trait Adapter {
 }
 
 /// A server, and what stops it when it is dropped.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     _stop: Box<dyn Any + Send + Sync>,
 }
 

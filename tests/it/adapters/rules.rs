@@ -179,7 +179,7 @@ pub(super) fn requests_succeed_while_the_database_restarts<A: Adapter>() {
         while !is_over.load(Ordering::Relaxed) {
             let next = written.load(Ordering::Relaxed) + 1;
             for page in [&format!("/write/text/{next}"), "/read/text"] {
-                let answer = visitor.ask(page);
+                let answer = visitor.ask(&format!("GET {page}"), "");
                 if answer.status != 200 {
                     errors.fetch_add(1, Ordering::Relaxed);
                 }

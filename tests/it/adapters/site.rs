@@ -1,4 +1,4 @@
-//! A site, and its visitors.
+//! A site on its own table.
 
 use std::{net::TcpStream, sync::Arc};
 
@@ -7,10 +7,9 @@ use session_postgres::{Offload, Period};
 use super::{Adapter, Gate, Server};
 use crate::support::{
     database::Schema,
-    http::{Answer, send},
+    http::{Answer, Visitor, send},
 };
 
-/// A running site on its own table.
 pub(super) struct Site {
     server: Server,
     pub(super) gate: Arc<Gate>,
@@ -36,7 +35,12 @@ impl Site {
     }
 
     /// Returns the answer to a request for a slow page, during which something else happens.
-    pub(super) fn ask_slowly(&self, path: &str, cookie: &str, during: impl FnOnce()) -> Answer {
+    pub(super) fn ask_slowly<T>(
+        &self,
+        path: &str,
+        cookie: &str,
+        during: impl FnOnce() -> T,
+    ) -> Answer {
         let request = self.send(path, Some(cookie));
         self.gate.wait_for(1);
         during();
@@ -45,12 +49,12 @@ impl Site {
     }
 
     /// A visitor without a cookie.
-    pub(super) fn visitor(&self) -> Visitor<'_> {
+    pub(super) fn visitor(&self) -> Visitor {
         self.visitor_with(None)
     }
 
-    pub(super) fn visitor_with(&self, cookie: Option<String>) -> Visitor<'_> {
-        Visitor { site: self, cookie }
+    pub(super) fn visitor_with(&self, cookie: Option<String>) -> Visitor {
+        Visitor::new(self.server.address, cookie)
     }
 
     /// Checks that a cookie is dead: no value can be read with it.
@@ -62,41 +66,9 @@ impl Site {
     }
 }
 
-/// A browser that keeps the cookie of the site.
-pub(super) struct Visitor<'a> {
-    site: &'a Site,
-    pub(super) cookie: Option<String>,
-}
-
-impl Visitor<'_> {
-    pub(super) fn cookie(&self) -> String {
-        self.cookie.clone().expect("a cookie")
-    }
-
-    pub(super) fn ask(&mut self, path: &str) -> Answer {
-        let answer = Answer::read(self.site.send(path, self.cookie.as_deref()));
-        self.keep_cookie(&answer);
-        answer
-    }
-
-    /// Does with the cookie of an answer what browsers do: replaces or removes the own one.
-    pub(super) fn keep_cookie(&mut self, answer: &Answer) {
-        if let Some(set) = answer.header("set-cookie") {
-            let is_removed = set.split("; ").any(|part| part == "Max-Age=0");
-            self.cookie = (!is_removed).then(|| answer.cookie());
-        }
-    }
-
+impl Visitor {
     /// Returns the value of a name in the session.
     pub(super) fn read(&mut self, name: &str) -> String {
-        let answer = self.ask(&format!("/read/{name}"));
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        answer.body
-    }
-
-    /// Requests a page that must succeed.
-    pub(super) fn visit(&mut self, path: &str) {
-        let answer = self.ask(path);
-        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        self.visit(&format!("/read/{name}"))
     }
 }

@@ -2,11 +2,11 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use session_postgres::Offload;
-use tower_sessions::{
+use super::super::tower_sessions::{
     SessionStore,
     session::{Id, Record},
 };
+use session_postgres::Offload;
 
 use super::{
     super::{Fixture, data, record},

@@ -6,8 +6,8 @@ mod errors;
 mod hashed_keys;
 mod records;
 
+use super::tower_sessions::{session::Record, session_store::Error};
 use session_postgres::Key;
-use tower_sessions::{session::Record, session_store::Error};
 
 const SECRET: &str = "SecretOfTheLobster";
 

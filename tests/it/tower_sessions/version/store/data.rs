@@ -1,9 +1,9 @@
 //! The data of records, and how it is stored in a row.
 
+use super::super::tower_sessions::session_store::Error;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use session_postgres::{Period, Store};
-use tower_sessions::session_store::Error;
 
 use super::{
     super::{Fixture, is_in, record},

@@ -7,8 +7,8 @@ mod failures;
 mod idle_timeout;
 pub(super) mod site;
 
+use super::tower_sessions::Expiry;
 use session_postgres::Period;
-use tower_sessions::Expiry;
 
 use self::site::{Site, site};
 use super::Fixture;

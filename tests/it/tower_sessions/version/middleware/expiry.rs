@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::super::tower_sessions::Expiry;
 use session_postgres::Period;
-use tower_sessions::Expiry;
 
 use super::{super::Fixture, new_site, site::site};
 

@@ -1,7 +1,7 @@
 //! Sites whose sessions end if they are not used.
 
+use super::super::tower_sessions::{Expiry, SessionManagerLayer, SessionStore};
 use session_postgres::{MemoryStore, Offload, Period, PostgresStore, tower_sessions::IdleTimeout};
-use tower_sessions::{Expiry, SessionManagerLayer, SessionStore};
 
 use super::{
     super::{Fixture, in_time, is_in, record, runtime},

@@ -1,6 +1,6 @@
 //! The text of errors.
 
-use tower_sessions::session::Id;
+use super::super::tower_sessions::session::Id;
 
 use super::{
     super::{Fixture, data},

@@ -1,4 +1,4 @@
-//! axum with tower-sessions.
+//! axum with tower-sessions. The module above chooses the version.
 
 use std::sync::Arc;
 
@@ -9,27 +9,69 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use session_postgres::{Offload, Period, PostgresStore};
-use tokio::{net::TcpListener, runtime::Builder};
-use tower_sessions::{Expiry, Session, SessionManagerLayer, SessionStore, session};
+use session_postgres::{
+    Offload, Period, PostgresStore,
+    tower_sessions::{Adapter as AnyStore, IdleTimeout},
+};
 
-use super::{Adapter, Gate, Server, test_rules};
+use super::tower_sessions::{Expiry, Session, SessionManagerLayer, SessionStore, session};
+use crate::adapters::{Adapter, Gate, Server, axum::serve, test_rules};
 
-struct Facade;
+mod offload {
+    use super::*;
 
-impl Adapter for Facade {
-    const LATE_READ: u16 = 200;
-    const LATE_WRITE: u16 = 500;
+    struct Site;
 
-    fn start(store: Offload<PostgresStore>, period: Period, gate: Arc<Gate>) -> Server {
-        start(store, period, gate)
+    impl Adapter for Site {
+        const LATE_READ: u16 = 200;
+        const LATE_WRITE: u16 = 500;
+
+        fn start(store: Offload<PostgresStore>, period: Period, gate: Arc<Gate>) -> Server {
+            start(store, Expiry::OnInactivity(period), gate)
+        }
     }
+
+    test_rules!(Site);
 }
 
-test_rules!(Facade);
+mod any_store {
+    use super::*;
 
-fn start(store: impl SessionStore + Clone, period: Period, gate: Arc<Gate>) -> Server {
-    let sessions = SessionManagerLayer::new(store).with_expiry(Expiry::OnInactivity(period));
+    struct Site;
+
+    impl Adapter for Site {
+        const LATE_READ: u16 = 200;
+        const LATE_WRITE: u16 = 500;
+
+        fn start(store: Offload<PostgresStore>, period: Period, gate: Arc<Gate>) -> Server {
+            let store = AnyStore::new(store);
+            start(store, Expiry::OnInactivity(period), gate)
+        }
+    }
+
+    test_rules!(Site);
+}
+
+mod idle_timeout {
+    use super::*;
+
+    struct Site;
+
+    impl Adapter for Site {
+        const LATE_READ: u16 = 200;
+        const LATE_WRITE: u16 = 500;
+
+        fn start(store: Offload<PostgresStore>, period: Period, gate: Arc<Gate>) -> Server {
+            let store = IdleTimeout::new(store, period);
+            start(store, Expiry::OnSessionEnd, gate)
+        }
+    }
+
+    test_rules!(Site);
+}
+
+fn start(store: impl SessionStore + Clone, expiry: Expiry, gate: Arc<Gate>) -> Server {
+    let sessions = SessionManagerLayer::new(store).with_expiry(expiry);
     let site = Router::new()
         .route("/read/{name}", get(read))
         .route("/write/{name}/{value}", get(write))
@@ -39,18 +81,7 @@ fn start(store: impl SessionStore + Clone, period: Period, gate: Arc<Gate>) -> S
         .route("/slow/{name}/{value}", get(write_slowly))
         .layer(sessions)
         .with_state(gate);
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-    let address = listener.local_addr().unwrap();
-    runtime.spawn(async { axum::serve(listener, site).await });
-    Server {
-        address,
-        _stop: Box::new(runtime),
-    }
+    serve(site)
 }
 
 type Answer<T> = Result<T, Failed>;

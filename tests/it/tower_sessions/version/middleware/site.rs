@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::tower_sessions::{Expiry, Session, SessionManagerLayer, SessionStore, session};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -13,7 +14,6 @@ use axum::{
 use session_postgres::Period;
 use tokio::sync::{Notify, Semaphore};
 use tower::ServiceExt;
-use tower_sessions::{Expiry, Session, SessionManagerLayer, SessionStore, session};
 
 use super::super::in_time;
 

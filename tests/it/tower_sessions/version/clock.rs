@@ -1,7 +1,7 @@
 //! Programs and servers whose clocks differ. The tests change the clock of the server.
 
+use super::tower_sessions::Expiry;
 use session_postgres::{Offload, Period, postgres::NoTls, r2d2::Pool};
-use tower_sessions::Expiry;
 
 use super::{Fixture, in_time, is_in};
 use crate::support::database::{Manager, Schema};

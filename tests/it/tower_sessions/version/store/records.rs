@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use super::super::tower_sessions::{
+    ExpiredDeletion, SessionStore, session::Id, session_store::Error,
+};
 use session_postgres::{
     MemoryStore, Offload, Period,
     time::{Date, OffsetDateTime},
 };
-use tower_sessions::{ExpiredDeletion, SessionStore, session::Id, session_store::Error};
 
 use super::{
     super::{Fixture, data, in_time, is_in, record, runtime},

@@ -1,0 +1,8 @@
+//! tower-sessions 0.15.
+
+use ::tower_sessions;
+
+// Another module compiles the same file for another version.
+#[allow(clippy::duplicate_mod)]
+#[path = "version.rs"]
+mod version;
