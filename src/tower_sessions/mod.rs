@@ -91,6 +91,8 @@
 //!   [`AsyncStore::update`] or a table of your own.
 //! - After `Session::flush`, data that the same request inserts is saved under the old id. Call `cycle_id` after
 //!   `flush` to get a new one.
+//! - If a request begins after a login but has the cookie from before, tower-sessions finds no session, and its answer
+//!   removes the cookie. A browser that sends several requests at once may then be logged out.
 //! - `cycle_id` removes the session and creates another one. So a session loses its owner, and its age restarts. Set the
 //!   owner with [`AsyncStore::set_owner`] after `cycle_id` and `save`. The key of a session is its id:
 //!   `session.id()` as a string, parsed into a [`Key`].

@@ -7,12 +7,14 @@ pub(crate) mod axum;
 mod gate;
 mod rules;
 mod site;
+mod visitor;
 
 use std::{any::Any, net::SocketAddr, sync::Arc};
 
 use session_postgres::{Offload, Period, PostgresStore};
 
 use self::gate::Gate;
+pub(crate) use self::visitor::Visitor;
 
 /// A web framework whose sessions are in a store.
 trait Adapter {

@@ -4,10 +4,10 @@ use std::{net::TcpStream, sync::Arc};
 
 use session_postgres::{Offload, Period};
 
-use super::{Adapter, Gate, Server};
+use super::{Adapter, Gate, Server, Visitor};
 use crate::support::{
     database::Schema,
-    http::{Answer, Visitor, send},
+    http::{Answer, send},
 };
 
 pub(super) struct Site {

@@ -15,11 +15,8 @@ use session_postgres::{Offload, Period};
 use tower_sessions_0_14::{Expiry, SessionManagerLayer};
 
 use crate::{
-    adapters::{Server, axum::serve},
-    support::{
-        database::Schema,
-        http::{Answer, Visitor},
-    },
+    adapters::{Server, Visitor, axum::serve},
+    support::{database::Schema, http::Answer},
 };
 
 type AuthSession = axum_login::AuthSession<Users>;
@@ -107,6 +104,16 @@ async fn log_out(mut auth: AuthSession) -> Result<Redirect, Failed> {
     Ok(Redirect::to("/login"))
 }
 
+async fn log_out_with_message(
+    mut auth: AuthSession,
+    messages: Messages,
+) -> Result<Redirect, Failed> {
+    auth.logout().await?;
+    auth.session.cycle_id().await?;
+    messages.success("Goodbye.");
+    Ok(Redirect::to("/login"))
+}
+
 fn start(schema: &Schema) -> Server {
     let sessions = SessionManagerLayer::new(Offload::new(schema.store()))
         .with_expiry(Expiry::OnInactivity(Period::minutes(30)));
@@ -114,6 +121,7 @@ fn start(schema: &Schema) -> Server {
     let site = Router::new()
         .route("/", get(home))
         .route("/logout", post(log_out))
+        .route("/goodbye", post(log_out_with_message))
         .route_layer(login_required!(Users, login_url = "/login"))
         .route("/login", get(login_form).post(log_in))
         .layer(MessagesManagerLayer)
@@ -173,4 +181,20 @@ fn a_login_and_a_logout_end_the_cookies_from_before() {
         assert_is_logged_out(&mut with(&cookie));
     }
     assert_eq!(schema.count("true"), 0);
+}
+
+#[test]
+fn a_message_after_the_logout_is_in_a_session_with_another_id() {
+    let schema = Schema::new();
+    let site = start(&schema);
+    let mut visitor = Visitor::new(site.address, None);
+    visitor.ask("POST /login", "password=lobster");
+    let logged_in = visitor.cookie();
+    assert_leads_to("/login", &visitor.ask("POST /goodbye", ""));
+    assert_ne!(visitor.cookie(), logged_in);
+    assert_eq!(visitor.visit("/login"), "Log in. Goodbye.");
+    assert_is_logged_out(&mut visitor);
+    let mut other = Visitor::new(site.address, Some(logged_in));
+    assert_is_logged_out(&mut other);
+    assert_eq!(schema.count("true"), 1);
 }
