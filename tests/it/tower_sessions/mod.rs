@@ -6,3 +6,5 @@ mod axum_login;
 mod v0_14;
 #[cfg(feature = "tower-sessions")]
 mod v0_15;
+#[cfg(all(feature = "tower-sessions", feature = "tower-sessions-0-14"))]
+mod versions_together;

@@ -1,10 +1,10 @@
 //! Sites whose sessions end if they are not used.
 
 use super::super::tower_sessions::{Expiry, SessionManagerLayer, SessionStore};
-use session_postgres::{MemoryStore, Offload, Period, PostgresStore, tower_sessions::IdleTimeout};
+use session_postgres::{Offload, Period, PostgresStore, tower_sessions::IdleTimeout};
 
 use super::{
-    super::{Fixture, in_time, is_in, record, runtime},
+    super::{Fixture, in_time, record},
     site::{Site, site, site_with},
 };
 
@@ -137,18 +137,5 @@ fn a_deleted_session_stays_deleted() {
         store.delete(&record.id).await.unwrap();
         assert!(store.save(&record).await.is_err());
         assert!(store.load(&record.id).await.unwrap().is_none());
-    });
-}
-
-#[test]
-fn any_async_store_can_have_an_idle_timeout() {
-    let store = IdleTimeout::new(Offload::new(MemoryStore::new()), HALF_AN_HOUR);
-    runtime().block_on(async {
-        let mut record = record("lobster");
-        record.expiry_date = in_time(Period::DAY);
-        store.create(&mut record).await.unwrap();
-        let loaded = store.load(&record.id).await.unwrap().unwrap();
-        assert_eq!(loaded.data, record.data);
-        assert!(is_in(loaded.expiry_date, HALF_AN_HOUR));
     });
 }

@@ -8,6 +8,7 @@ use super::super::tower_sessions::{
 use session_postgres::{
     MemoryStore, Offload, Period,
     time::{Date, OffsetDateTime},
+    tower_sessions::{Adapter, IdleTimeout},
 };
 
 use super::{
@@ -142,11 +143,18 @@ fn delete_expired_deletes_only_expired_records() {
     let living = on.created("lobster");
     let expired = "INSERT INTO session SELECT n::text, now() - interval '1 second', '{}' \
                    FROM generate_series(1, 2500) AS n";
-    on.schema.run(expired);
-    on.wait(on.store.delete_expired()).unwrap();
-    assert_eq!(on.schema.count("true"), 1);
-    on.wait(on.store.delete_expired()).unwrap();
-    assert!(on.load(&living.id).unwrap().is_some());
+    let assert_deletes = |deletion: &dyn Fn() -> Result<(), Error>| {
+        on.schema.run(expired);
+        deletion().unwrap();
+        assert_eq!(on.schema.count("true"), 1);
+        deletion().unwrap();
+        assert!(on.load(&living.id).unwrap().is_some());
+    };
+    let adapter = Adapter::new(on.store.clone());
+    let idle_timeout = IdleTimeout::new(on.store.clone(), Period::HOUR);
+    assert_deletes(&|| on.wait(on.store.delete_expired()));
+    assert_deletes(&|| on.wait(adapter.delete_expired()));
+    assert_deletes(&|| on.wait(idle_timeout.delete_expired()));
 
     // The task that deletes repeatedly.
     on.schema.run(expired);
@@ -163,17 +171,32 @@ fn delete_expired_deletes_only_expired_records() {
     assert!(matches!(error, Error::Backend(_)), "{error:?}");
 }
 
+/// Calls every verb.
+async fn assert_keeps_records(store: impl SessionStore) {
+    let mut record = record("lobster");
+    store.create(&mut record).await.unwrap();
+    let mut other = record.clone();
+    store.create(&mut other).await.unwrap();
+    assert_ne!(other.id, record.id);
+    record.data = data("crab");
+    store.save(&record).await.unwrap();
+    for (stored, text) in [(&record, "crab"), (&other, "lobster")] {
+        let loaded = store.load(&stored.id).await.unwrap().unwrap();
+        assert_eq!((loaded.id, loaded.data), (stored.id, data(text)));
+        assert!(is_in(loaded.expiry_date, Period::minutes(30)));
+    }
+    store.delete(&record.id).await.unwrap();
+    assert_eq!(store.load(&record.id).await.unwrap(), None);
+    assert_is_gone(store.save(&record).await);
+}
+
 #[test]
-fn a_facade_over_any_store_is_a_session_store() {
+fn any_async_store_can_keep_records() {
     let store = Offload::new(MemoryStore::new());
     let run = async {
-        let mut record = record("lobster");
-        store.create(&mut record).await.unwrap();
-        store.save(&record).await.unwrap();
-        assert!(store.load(&record.id).await.unwrap().is_some());
-        store.delete(&record.id).await.unwrap();
-        assert_eq!(store.load(&record.id).await.unwrap(), None);
-        assert_is_gone(store.save(&record).await);
+        assert_keeps_records(store.clone()).await;
+        assert_keeps_records(Adapter::new(store.clone())).await;
+        assert_keeps_records(IdleTimeout::new(store, Period::minutes(30))).await;
     };
     runtime().block_on(async { tokio::time::timeout(PATIENCE, run).await.unwrap() });
 }
