@@ -245,7 +245,7 @@ fn front_page(user: Option<&str>, visits: u64, message: &str) -> Html<String> {
             escape(name)
         ),
         None => format!(
-            "{message}{count}
+            "{message}<h1>Your visits</h1>{count}
             <form method=post action=/login><label for=name>Your name</label>
             <input id=name name=name required maxlength=40 autocomplete=username>
             <button>Log in</button></form>

@@ -493,7 +493,7 @@ fn in_words(period: Period) -> String {
 }
 
 const STYLE: &str = "
-:root { color-scheme: light dark }
+:root { color-scheme: light dark; background: canvas; color: canvastext }
 body { max-width: 40rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 system-ui, sans-serif }
 form, nav { display: flex; flex-wrap: wrap; gap: .75rem }
 nav { align-items: center; margin-top: 2rem }

@@ -197,7 +197,7 @@ fn counter_page(session: &Session) -> Html<String> {
     let age = web::in_words(unix_time().saturating_sub(since) as f64);
     let left = web::in_words(session.period.as_seconds_f64());
     page(&format!(
-        "<p>You have been here <strong>{count}</strong> {times}</p>
+        "<h1>Your visits</h1><p>You have been here <strong>{count}</strong> {times}</p>
         <dl><dt>Age of your session<dd>{age}<dt>It ends if you stay away for<dd>{left}</dl>
         <nav><a href=/>Visit again</a>
         <form method=post action=/rotate><button>Change key</button></form>
