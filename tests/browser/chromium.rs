@@ -14,6 +14,8 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
+use super::axe::Axe;
+
 /// The time limit of each step.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -46,6 +48,7 @@ pub(crate) struct Chromium {
     child: Child,
     pipe: RefCell<Pipe>,
     profile: PathBuf,
+    axe: Option<Axe>,
 }
 
 struct Pipe {
@@ -62,8 +65,9 @@ pub(crate) struct Visitor<'a> {
 }
 
 impl Chromium {
-    /// Starts the program that `CHROMIUM` names, or the first of the usual programs.
-    pub(crate) fn start() -> Result<Chromium, String> {
+    /// Starts the program that `CHROMIUM` names, or the first of the usual programs. The pages that visitors come to
+    /// are checked with `axe`.
+    pub(crate) fn start(axe: Option<Axe>) -> Result<Chromium, String> {
         let named = env::var("CHROMIUM").ok();
         let mut programs = match &named {
             Some(named) => vec![named.as_str()],
@@ -107,6 +111,7 @@ impl Chromium {
             child,
             pipe: pipe.into(),
             profile,
+            axe,
         };
         match chromium.call(&Value::Null, "Browser.getVersion", json!({})) {
             Ok(_) => Ok(chromium),
@@ -177,7 +182,26 @@ impl Visitor<'_> {
         }
     }
 
-    /// Calls `by`, which must lead to another page, and waits until that page is loaded.
+    /// Evaluates a JavaScript expression, waits for its promise and returns the value.
+    pub(crate) fn run(&self, expression: &str) -> Value {
+        let params =
+            json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
+        let mut answer = self.call("Runtime.evaluate", params);
+        let exception = &answer["exceptionDetails"];
+        assert!(exception.is_null(), "{exception}");
+        answer["result"]["value"].take()
+    }
+
+    /// Sets the color scheme that the visitor prefers: light or dark.
+    pub(crate) fn prefer(&self, scheme: &str) {
+        let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
+        self.call(
+            "Emulation.setEmulatedMedia",
+            json!({ "features": [feature] }),
+        );
+    }
+
+    /// Calls `by`, which must lead to another page, waits until that page is loaded, and checks its accessibility.
     fn leave(&self, by: impl FnOnce()) {
         self.evaluate("window.old = true");
         by();
@@ -185,6 +209,11 @@ impl Visitor<'_> {
         while self.evaluate("!window.old && document.readyState == 'complete'") != true {
             assert!(begun.elapsed() < PATIENCE, "no other page: {}", self.text());
             thread::sleep(Duration::from_millis(5));
+        }
+        // Pages of other sites are not part of the examples.
+        let is_ours = self.evaluate("location.protocol") == "http:";
+        if let Some(axe) = self.browser.axe.as_ref().filter(|_| is_ours) {
+            axe.check(self);
         }
     }
 
@@ -294,11 +323,7 @@ impl Visitor<'_> {
                 "mobile": width < 500 });
             self.call("Emulation.setDeviceMetricsOverride", size);
             for scheme in ["light", "dark"] {
-                let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
-                self.call(
-                    "Emulation.setEmulatedMedia",
-                    json!({ "features": [feature] }),
-                );
+                self.prefer(scheme);
                 let picture = self.call("Page.captureScreenshot", json!({ "format": "png" }));
                 let picture = STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
                 let file = format!("{name}-{width}-{scheme}.png");

@@ -3,10 +3,13 @@
 //! Run it with `tests/with-postgres cargo test --features tower-sessions --test browser`. If there is no
 //! working Chromium, the test is skipped and says so.
 //!
-//! The environment variable `CHROMIUM` selects the program. `SCREENSHOTS` names a directory for screenshots.
+//! The environment variable `CHROMIUM` selects the program. `SCREENSHOTS` names a directory for screenshots. `AXE` names
+//! the script axe-core, which checks the accessibility of each page; `tests/with-axe COMMAND` downloads it and sets
+//! `AXE`.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 
+mod axe;
 mod chromium;
 #[path = "../it/examples/program.rs"]
 mod program;
@@ -22,12 +25,17 @@ use serde_json::Value;
 use throwaway_postgres::Server;
 
 use self::{
+    axe::Axe,
     chromium::{Chromium, Visitor},
     program::Program,
 };
 
 fn main() {
-    let browser = match Chromium::start() {
+    let axe = Axe::read();
+    if axe.is_none() {
+        println!("accessibility: skipped: AXE is not set");
+    }
+    let browser = match Chromium::start(axe) {
         Ok(browser) => browser,
         Err(why) => return println!("skipped: {why}"),
     };
