@@ -46,7 +46,7 @@
 //! - **`save`** replaces the data and the expiry date of an existing session. If the session was deleted, moved to
 //!   another id by `cycle_id`, has expired or was never created, the error is
 //!   [`Backend`](session_store::Error::Backend) and nothing is created. The middleware answers 500 to such a request
-//!   and sends no cookie, so a slow request cannot undo a logout.
+//!   and sends no cookie, so the save of a slow request cannot undo a logout.
 //! - **`load`** returns the record, or `None` if the session is absent or has expired.
 //! - **`delete`** removes the session. Returns `Ok` if there is none.
 //! - **`delete_expired`** removes the rows of all expired sessions, in short statements that block no other call.
@@ -96,6 +96,9 @@
 //! - `cycle_id` removes the session and creates another one. So a session loses its owner, and its age restarts. Set the
 //!   owner with [`AsyncStore::set_owner`] after `cycle_id` and `save`. The key of a session is its id:
 //!   `session.id()` as a string, parsed into a [`Key`].
+//! - If a request has read its session, another request logs the visitor out, and the first one calls `cycle_id` then, the
+//!   session exists again under the new id. Call `cycle_id` only where visitors have just proven who they are, as at a
+//!   login.
 //! - If a handler removes its own session with [`AsyncStore::clear_handle`] or [`AsyncStore::clear_owned`] and then
 //!   changes the session, the answer is 500. Call `flush` to log out the visitor of the request.
 //! - `Session::clear` does not load the session. If it is the first call of a request and the session is absent,

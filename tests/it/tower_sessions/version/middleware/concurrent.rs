@@ -1,6 +1,9 @@
 //! Requests of one visitor at the same time.
 
+use std::sync::Arc;
+
 use super::{
+    super::super::tower_sessions::Session,
     new_site,
     site::{Page, Site},
 };
@@ -47,6 +50,29 @@ fn a_request_that_ends_after_a_login_does_not_restore_the_old_cookie() {
     assert_eq!((late.status, late.set_cookie), (500, None));
     assert_eq!(on.schema.count("true"), 1);
     assert_eq!(on.schema.count("session_data LIKE '%1000%'"), 0);
+}
+
+/// A store cannot tell this from a login with a cookie that has expired.
+#[test]
+fn a_request_that_changes_the_id_after_a_logout_creates_the_session_again() {
+    let (on, _) = new_site();
+    let store = Arc::new(on.store.clone());
+    let session = |id| Session::new(id, store.clone(), None);
+    let user = async |session: &Session| session.get::<String>("user").await.unwrap();
+    on.wait(async {
+        let first = session(None);
+        first.insert("user", "Ada").await.unwrap();
+        first.save().await.unwrap();
+        let old = first.id();
+        let slow = session(old);
+        slow.load().await.unwrap();
+        first.flush().await.unwrap();
+        assert_eq!(user(&session(old)).await, None);
+
+        slow.cycle_id().await.unwrap();
+        slow.save().await.unwrap();
+        assert_eq!(user(&session(slow.id())).await.as_deref(), Some("Ada"));
+    });
 }
 
 /// Returns the answer to a request that changes its session and ends only after the request of `other`.
