@@ -63,6 +63,16 @@ fn refused_connections_are_counted() {
 }
 
 #[test]
+fn a_client_that_another_call_uses_is_no_failure_to_connect() {
+    let schema = Schema::new();
+    let builder = schema.builder().timeout(SHORT);
+    let store = builder.from_client(schema.client());
+    let within = store.with_client(|_| store.with_client(|_| ()));
+    assert!(matches!(within, Ok(Err(Error::TimedOut { .. }))));
+    assert_eq!(store.stats().connect_failures, 0);
+}
+
+#[test]
 fn a_cancelled_statement_is_counted() {
     let schema = Schema::new();
     let store = schema.builder().timeout(SHORT).from_pool(schema.pool(1));

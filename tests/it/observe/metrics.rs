@@ -1,6 +1,6 @@
 //! The crate `metrics` gets the same numbers, under the names of the guide.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{cell::RefCell, collections::BTreeMap, sync::mpsc};
 
 use metrics_util::{
     MetricKind,
@@ -140,6 +140,42 @@ fn metrics_have_the_numbers_of_stats() {
         let state = |state| values[&format!("session_store_connections {state}")];
         (state("in_use"), state("idle"), state("opening")) == (0.0, 1.0, 0.0)
     });
+}
+
+#[tokio::test]
+async fn waiting_and_running_calls_are_gauges() {
+    let (recorded, store) = Recorded::of(|| {
+        let facade = OffloadBuilder::default().max_concurrency(1);
+        facade.build(MemoryStore::new())
+    });
+    let open = || {
+        let values = recorded.values();
+        ["waiting", "running"].map(|state| values[&format!("session_offload_{state}_calls")])
+    };
+    let (release, released) = mpsc::channel::<()>();
+    let held = {
+        let store = store.clone();
+        tokio::spawn(async move { store.run(move |_| released.recv()).await })
+    };
+    while store.stats().running == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(open(), [0.0, 1.0]);
+    let waiting = {
+        let store = store.clone();
+        tokio::spawn(async move { store.generate(None, None).await })
+    };
+    while store.stats().waiting == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(open(), [1.0, 1.0]);
+    drop(release);
+    held.await.unwrap().unwrap().unwrap_err();
+    waiting.await.unwrap().unwrap();
+    while store.stats().running > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(open(), [0.0, 0.0]);
 }
 
 #[test]
