@@ -6,7 +6,11 @@
 
 mod support;
 
-use std::{cell::Cell, io, time::Duration};
+use std::{
+    cell::Cell,
+    io,
+    time::{Duration, Instant},
+};
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use session_postgres::{AsyncStore, Offload, PostgresStore, Store};
@@ -69,9 +73,10 @@ impl Ratios {
     }
 
     fn facade(&self) {
+        let subscriber = subscriber();
         let runtime = |subscriber: Option<Dispatch>| {
-            let mut builder = Builder::new_multi_thread();
-            builder.worker_threads(1).enable_time();
+            let mut builder = Builder::new_current_thread();
+            builder.enable_time();
             if let Some(subscriber) = subscriber {
                 // The guard stays on its thread until the thread ends.
                 builder.on_thread_start(move || {
@@ -80,22 +85,21 @@ impl Ratios {
             }
             builder.build().unwrap()
         };
-        let (plain, traced) = (runtime(None), runtime(Some(subscriber())));
+        let (plain, traced) = (runtime(None), runtime(Some(subscriber.clone())));
         let pool = self.bench.pool();
         let store = Offload::new(PostgresStore::from_pool(pool.clone()));
         let measured = recorded(|| Offload::new(PostgresStore::from_pool(pool)));
         let get = |store: &Offload<PostgresStore>, runtime: &Runtime| {
-            let keys: Vec<_> = (0..self.calls).map(|_| self.next_key().clone()).collect();
-            let store = store.clone();
-            let task = runtime.spawn(async move {
-                let begun = std::time::Instant::now();
-                for key in &keys {
-                    store.get(key).await.unwrap();
+            let calls = async {
+                for _ in 0..self.calls {
+                    store.get(self.next_key()).await.unwrap();
                 }
-                begun.elapsed()
-            });
-            runtime.block_on(task).unwrap()
+            };
+            let begun = Instant::now();
+            runtime.block_on(calls);
+            begun.elapsed()
         };
+        let get_traced = |store| dispatcher::with_default(&subscriber, || get(store, &traced));
         let without = || get(&store, &plain);
         self.print(
             "Offload::get",
@@ -103,8 +107,8 @@ impl Ratios {
             || get(&measured, &plain),
             without,
         );
-        self.print("Offload::get", "tracing", || get(&store, &traced), without);
-        self.print("Offload::get", "both", || get(&measured, &traced), without);
+        self.print("Offload::get", "tracing", || get_traced(&store), without);
+        self.print("Offload::get", "both", || get_traced(&measured), without);
     }
 
     fn next_key(&self) -> &session_postgres::Key {
