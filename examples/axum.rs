@@ -4,9 +4,19 @@
 //! stops with the program. If `DATABASE_URL` is set, the example uses that database and keeps its sessions in the
 //! table `session_axum`.
 //!
-//! `LISTEN` and `ORIGIN` set the address: see `web/server.rs`.
+//! `LISTEN` and `ORIGIN` set the address: see `web/address.rs`.
 
-mod web;
+/// The parts that examples share.
+mod web {
+    mod address;
+    pub(crate) mod login;
+    mod page;
+    mod server;
+    mod stop;
+    mod words;
+
+    pub(crate) use self::{address::Address, page::page, server::serve, words::in_words};
+}
 
 use std::{error::Error as StdError, time::Duration};
 
@@ -19,9 +29,11 @@ use axum::{
     routing::{get, post},
 };
 use serde::Deserialize;
-use session_postgres::{AsyncStore, Error, Key, Offload, OwnedSession, Period, PostgresStore};
+use session_postgres::{AsyncStore, Error, Key, Offload, Period, PostgresStore};
 use throwaway_postgres::Database;
 use tower_sessions::{Expiry, Session, SessionManagerLayer, cookie::SameSite};
+
+use self::web::login;
 
 type Fault = Box<dyn StdError + Send + Sync>;
 /// Clones share the connections.
@@ -33,14 +45,14 @@ const PERIOD: Period = Period::minutes(30);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn main() -> Result<(), Fault> {
-    let server = web::Server::bind()?;
+    let address = web::Address::bind()?;
     // Opening and dropping the database blocks, so both happen outside the async runtime.
     let database = Database::open()?;
-    serve(server, database.url())
+    serve(address, database.url())
 }
 
 #[tokio::main]
-async fn serve(server: web::Server, database_url: &str) -> Result<(), Fault> {
+async fn serve(address: web::Address, database_url: &str) -> Result<(), Fault> {
     let store = open_store(database_url).await?;
     // Every change is a POST request, because the server rejects those of other sites.
     let router = Router::new()
@@ -51,10 +63,10 @@ async fn serve(server: web::Server, database_url: &str) -> Result<(), Fault> {
         .route("/devices", get(devices))
         .route("/devices/logout", post(log_out_device))
         .route("/elsewhere", post(log_out_elsewhere))
-        .layer(session_layer(store.clone(), server.needs_secure_cookies()))
+        .layer(session_layer(store.clone(), address.needs_secure_cookies()))
         .layer(map_response(replace_errors))
         .with_state(store);
-    Ok(server.serve(router).await?)
+    Ok(web::serve(address, router).await?)
 }
 
 /// With the default table and timeout, `Offload::connect(database_url)` is enough.
@@ -85,7 +97,11 @@ async fn visit(session: Session) -> Result<Html<String>, Failure> {
     let visits = session.get::<u64>("visits").await?.unwrap_or(0) + 1;
     session.insert("visits", visits).await?;
     let message = message(&session).await?;
-    Ok(front_page(user.as_deref(), visits, &message))
+    Ok(page(&login::front_page(
+        user.as_deref(),
+        visits,
+        message.as_deref(),
+    )))
 }
 
 /// Returns the user who is logged in to the session.
@@ -105,14 +121,17 @@ async fn log_in(
     Form(form): Form<LoginForm>,
 ) -> Result<Redirect, Failure> {
     let name = form.name.trim();
-    if !is_valid_name(name) {
-        show_next(&session, "A name has 1 to 40 characters.").await?;
+    if !login::is_valid_name(name) {
+        show_next(&session, login::INVALID_NAME).await?;
         return Ok(Redirect::to("/"));
     }
     // A real site would check a password here.
     begin_login(&store, &session, name).await?;
     session.insert("user", name).await?;
-    session.insert("device", device_name(&headers)).await?;
+    let agent = headers
+        .get(header::USER_AGENT)
+        .map(|agent| agent.as_bytes());
+    session.insert("device", login::device_name(agent)).await?;
     show_next(&session, &format!("Welcome, {name}.")).await?;
     Ok(Redirect::to("/"))
 }
@@ -142,10 +161,6 @@ fn key(session: &Session) -> Result<Key, Fault> {
     Ok(id.to_string().parse()?)
 }
 
-fn is_valid_name(name: &str) -> bool {
-    (1..=40).contains(&name.chars().count()) && !name.chars().any(char::is_control)
-}
-
 async fn log_out(session: Session) -> Result<Redirect, Failure> {
     session.flush().await?;
     // Not to the front page, because that would begin a new session.
@@ -153,7 +168,7 @@ async fn log_out(session: Session) -> Result<Redirect, Failure> {
 }
 
 async fn goodbye() -> Html<String> {
-    page("<h1>Goodbye</h1><p>Your session is gone.</p><nav><a href=/>Begin again</a></nav>")
+    page(login::GOODBYE)
 }
 
 /// Lists the sessions to which the user is logged in. The page contains handles, and never a key.
@@ -164,7 +179,7 @@ async fn devices(State(store): State<Store>, session: Session) -> Result<Respons
     let here = key(&session)?.handle();
     let devices = store.owned(&user).await?;
     let message = message(&session).await?;
-    Ok(devices_page(&devices, &here, &message).into_response())
+    Ok(page(&login::devices_page(&devices, &here, message.as_deref())).into_response())
 }
 
 #[derive(Deserialize)]
@@ -186,8 +201,8 @@ async fn log_out_device(
     }
     // The handle of another user's session has no effect.
     let message = match store.clear_handle(&user, &form.handle).await? {
-        true => "That device is logged out.",
-        false => "That device was not logged in any more.",
+        true => login::LOGGED_OUT,
+        false => login::NOT_LOGGED_IN,
     };
     show_next(&session, message).await?;
     Ok(Redirect::to("/devices"))
@@ -202,7 +217,7 @@ async fn log_out_elsewhere(
         return Ok(Redirect::to("/"));
     };
     store.clear_owned(&user, Some(&key(&session)?)).await?;
-    show_next(&session, "You are logged out everywhere else.").await?;
+    show_next(&session, login::LOGGED_OUT_ELSEWHERE).await?;
     Ok(Redirect::to("/devices"))
 }
 
@@ -211,109 +226,13 @@ async fn show_next(session: &Session, message: &str) -> Result<(), Fault> {
     Ok(session.insert("message", message).await?)
 }
 
-/// Returns the message for this page as HTML.
-async fn message(session: &Session) -> Result<String, Fault> {
-    let message: Option<String> = session.remove("message").await?;
-    Ok(message.map_or(String::new(), |text| {
-        format!("<p role=status>{}</p>", escape(&text))
-    }))
-}
-
-/// Returns a name by which the user recognizes the device. It comes from the browser, so it can be false.
-fn device_name(headers: &HeaderMap) -> String {
-    let agent = headers.get(header::USER_AGENT);
-    let agent = agent.map_or("", |agent| agent.to_str().unwrap_or_default());
-    let find = |names: &[&'static str]| names.iter().find(|name| agent.contains(**name)).copied();
-    // Chromium also calls itself Safari, Edge also Chrome, and Android also Linux.
-    let browser = find(&["Firefox", "Edg", "Chrome", "Safari"]).unwrap_or("Unknown browser");
-    let system = find(&["Android", "iPhone", "iPad", "Windows", "Mac OS", "Linux"]);
-    match system {
-        Some(system) => format!("{} on {system}", browser.replace("Edg", "Edge")),
-        None => browser.to_owned(),
-    }
-}
-
-fn front_page(user: Option<&str>, visits: u64, message: &str) -> Html<String> {
-    let times = if visits == 1 { "time" } else { "times" };
-    let count = format!("<p>You have been here <strong>{visits}</strong> {times}</p>");
-    page(&match user {
-        Some(name) => format!(
-            "{message}<h1>Hello, {}</h1>{count}
-            <nav><a href=/>Visit again</a>
-            <a href=/devices>Your devices</a>
-            <form method=post action=/logout><button>Log out</button></form></nav>",
-            escape(name)
-        ),
-        None => format!(
-            "{message}<h1>Your visits</h1>{count}
-            <form method=post action=/login><label for=name>Your name</label>
-            <input id=name name=name required maxlength=40 autocomplete=username>
-            <button>Log in</button></form>
-            <p><small>Any name will do: this example has no passwords.</small></p>"
-        ),
-    })
-}
-
-/// `here` is the handle of the visitor's session.
-fn devices_page(devices: &[OwnedSession], here: &str, message: &str) -> Html<String> {
-    let rows = devices.iter().enumerate().map(|(row, device)| {
-        let is_here = device.handle == here;
-        let name = escape(&stored_device_name(device));
-        let mark = if is_here {
-            "<small>This device</small>"
-        } else {
-            ""
-        };
-        let age = device.age.map_or("unknown".to_owned(), in_words);
-        let left = in_words(device.period);
-        let handle = &device.handle;
-        let button = if is_here { "Log out here" } else { "Log out" };
-        // A screen reader announces the name of the device with the button.
-        format!(
-            "<tr><th scope=row id=device-{row}>{name}{mark}</th><td>{age}</td><td>{left}</td>
-            <td><form method=post action=/devices/logout>
-            <input type=hidden name=handle value={handle}>
-            <button id=button-{row} aria-labelledby='button-{row} device-{row}'>{button}</button>
-            </form></td></tr>"
-        )
-    });
-    page(&format!(
-        "{message}<h1 id=devices>Your devices</h1>
-        <table aria-labelledby=devices>
-        <thead><tr><th scope=col>Device</th><th scope=col>Logged in for</th>
-        <th scope=col>Ends in</th><th scope=col>Action</th></tr></thead>
-        <tbody>{}</tbody></table>
-        <nav><a href=/>Back</a>
-        <form method=post action=/elsewhere><button>Log out everywhere else</button></form></nav>",
-        rows.collect::<String>()
-    ))
-}
-
-/// tower-sessions stores the data of a session as a JSON object.
-fn stored_device_name(session: &OwnedSession) -> String {
-    #[derive(Deserialize)]
-    struct Data {
-        device: String,
-    }
-    let data = session.value.as_deref().map(serde_json::from_str::<Data>);
-    match data {
-        Some(Ok(data)) => data.device,
-        // The login is not complete.
-        _ => "New device".to_owned(),
-    }
-}
-
-fn in_words(period: Period) -> String {
-    web::in_words(period.as_seconds_f64())
-}
-
-/// Escapes text between tags. Attributes would also need their quotes escaped.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
+/// Returns the message for this page.
+async fn message(session: &Session) -> Result<Option<String>, Fault> {
+    Ok(session.remove("message").await?)
 }
 
 fn page(body: &str) -> Html<String> {
-    web::page("axum and tower-sessions", body)
+    Html(web::page("axum and tower-sessions", body))
 }
 
 struct Failure(Fault);
@@ -338,6 +257,5 @@ async fn replace_errors(response: Response) -> Response {
     if !status.is_server_error() {
         return response;
     }
-    let body = "<h1>Sorry</h1><p>This did not work.</p><nav><a href=/>Try again</a></nav>";
-    (status, page(body)).into_response()
+    (status, page(login::SORRY)).into_response()
 }

@@ -3,9 +3,18 @@
 //! `tests/with-postgres cargo run --example counter` starts a PostgreSQL server that stops with the program. If
 //! `DATABASE_URL` is set, the example uses that database and keeps its sessions in the table `session_counter`.
 //!
-//! `LISTEN` and `ORIGIN` set the address: see `web/server.rs`.
+//! `LISTEN` and `ORIGIN` set the address: see `web/address.rs`.
 
-mod web;
+/// The parts that examples share.
+mod web {
+    mod address;
+    mod page;
+    mod server;
+    mod stop;
+    mod words;
+
+    pub(crate) use self::{address::Address, page::page, server::serve, words::in_words};
+}
 
 use std::{
     error::Error as StdError,
@@ -29,20 +38,20 @@ const PERIOD: Period = Period::minutes(30);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn main() -> Result<(), Box<dyn StdError + Send + Sync>> {
-    let server = web::Server::bind()?;
+    let address = web::Address::bind()?;
     // Opening and dropping the database blocks, so both happen outside the async runtime.
     let database = Database::open()?;
-    serve(server, database.url())
+    serve(address, database.url())
 }
 
 #[tokio::main]
 async fn serve(
-    server: web::Server,
+    address: web::Address,
     database_url: &str,
 ) -> Result<(), Box<dyn StdError + Send + Sync>> {
     let site = Site {
         store: open_store(database_url).await?,
-        is_secure: server.needs_secure_cookies(),
+        is_secure: address.needs_secure_cookies(),
     };
     // Every change is a POST request, because the server rejects those of other sites.
     let router = Router::new()
@@ -51,7 +60,7 @@ async fn serve(
         .route("/logout", post(log_out))
         .route("/goodbye", get(goodbye))
         .with_state(site);
-    Ok(server.serve(router).await?)
+    Ok(web::serve(address, router).await?)
 }
 
 /// With the default table and timeout, `Offload::connect(database_url)` is enough.
@@ -206,7 +215,7 @@ fn counter_page(session: &Session) -> Html<String> {
 }
 
 fn page(body: &str) -> Html<String> {
-    web::page("Counter", body)
+    Html(web::page("Counter", body))
 }
 
 /// An error, shown to the visitor without details.
