@@ -41,6 +41,7 @@
 //!
 //! # Features
 //!
+//! - `actix-session`: any [`AsyncStore`] in an adapter is a session store of actix-session 0.11, for actix-web 4.
 //! - `tls`: TLS to the server, by OpenSSL. Without it, [`SslMode::Require`] and stricter modes are errors.
 //! - `tower-sessions`: an [`Offload`] is a session store of tower-sessions 0.15.
 //! - `tower-sessions-0-14`: the same for tower-sessions 0.14, which axum-login 0.18 and axum-messages 0.8 use. Both
@@ -51,6 +52,8 @@
 //! No feature is on by default.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "actix-session")]
+pub mod actix_session;
 mod async_store;
 mod blocking;
 mod deadline;
