@@ -1,7 +1,7 @@
 //! The examples in a real browser: Chromium in headless mode.
 //!
-//! Run it with `tests/with-postgres cargo test --features tower-sessions --test browser`. If there is no
-//! working Chromium, the test is skipped and says so.
+//! Run it with `tests/with-postgres cargo test --features actix-session,tower-sessions --test browser`. If
+//! there is no working Chromium, the test is skipped and says so.
 //!
 //! The environment variable `CHROMIUM` selects the program. `SCREENSHOTS` names a directory for screenshots. `AXE` names
 //! the script axe-core, which checks the accessibility of each page; `tests/with-axe COMMAND` downloads it and sets
@@ -42,8 +42,8 @@ fn main() {
     // Cargo builds the examples if all tests are run, but not if only this one is. With the same features it
     // does not build the library again.
     let features = match cfg!(feature = "tls") {
-        true => "tower-sessions,tls",
-        false => "tower-sessions",
+        true => "actix-session,tower-sessions,tls",
+        false => "actix-session,tower-sessions",
     };
     let build = ["build", "--quiet", "--examples", "--features", features];
     let built = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
@@ -56,7 +56,8 @@ fn main() {
     let server = server.start().unwrap();
     for (name, test) in [
         ("counter", counter as fn(&Chromium, &mut Site)),
-        ("axum", axum),
+        ("axum", login_site),
+        ("actix", login_site),
         ("blocking", blocking),
     ] {
         let mut site = Site::start(name, &server);
@@ -188,21 +189,23 @@ fn counter(browser: &Chromium, site: &mut Site<'_>) {
     }
 }
 
-fn axum(browser: &Chromium, site: &mut Site<'_>) {
+/// The examples `axum` and `actix`.
+fn login_site(browser: &Chromium, site: &mut Site<'_>) {
+    let name = site.name;
     let visitor = browser.visitor();
     visitor.open(&site.url());
     assert_eq!(visitor.count(), 1);
-    visitor.screenshot("axum-out");
-    let before = check_cookie(&visitor, "axum", 1800.0);
+    visitor.screenshot(&format!("{name}-out"));
+    let before = check_cookie(&visitor, name, 1800.0);
 
-    let name = "Ada <b>& Co</b>";
-    let hello = format!("Hello, {name}");
-    visitor.enter("name", name);
+    let user = "Ada <b>& Co</b>";
+    let hello = format!("Hello, {user}");
+    visitor.enter("name", user);
     visitor.click("Log in");
-    assert!(visitor.shows(&hello) && visitor.shows(&format!("Welcome, {name}.")));
+    assert!(visitor.shows(&hello) && visitor.shows(&format!("Welcome, {user}.")));
     assert_eq!(visitor.count(), 2);
-    visitor.screenshot("axum-in");
-    let cookie = check_cookie(&visitor, "axum", 1800.0);
+    visitor.screenshot(&format!("{name}-in"));
+    let cookie = check_cookie(&visitor, name, 1800.0);
     assert_ne!(before["value"], cookie["value"]);
     visitor.reload();
     assert!(visitor.shows(&hello) && !visitor.shows("Welcome"));
@@ -232,7 +235,7 @@ fn axum(browser: &Chromium, site: &mut Site<'_>) {
     let log_in = || {
         let elsewhere = browser.visitor();
         elsewhere.open(&site.url());
-        elsewhere.enter("name", name);
+        elsewhere.enter("name", user);
         elsewhere.click("Log in");
         let cookie = elsewhere.cookie().unwrap();
         (elsewhere, cookie)
@@ -247,23 +250,23 @@ fn axum(browser: &Chromium, site: &mut Site<'_>) {
     };
     let (first, second) = (log_in(), log_in());
     visitor.click("Your devices");
-    check_devices(&visitor, "axum", 2);
+    check_devices(&visitor, name, 2);
     visitor.click("Log out");
     assert!(visitor.shows("That device is logged out."));
-    check_devices(&visitor, "axum", 1);
+    check_devices(&visitor, name, 1);
     is_logged_out(&second);
     visitor.click("Log out everywhere else");
     assert!(visitor.shows("You are logged out everywhere else."));
-    check_devices(&visitor, "axum", 0);
+    check_devices(&visitor, name, 0);
     is_logged_out(&first);
     visitor.click("Back");
     assert!(visitor.shows(&hello));
 
-    let last = check_cookie(&visitor, "axum", 1800.0);
+    let last = check_cookie(&visitor, name, 1800.0);
     visitor.click("Log out");
     assert_eq!(visitor.path(), "/goodbye");
     assert!(visitor.shows("Your session is gone."));
-    visitor.screenshot("axum-goodbye");
+    visitor.screenshot(&format!("{name}-goodbye"));
     assert_eq!(visitor.cookie(), None);
     for gone in [before, cookie, last] {
         visitor.put_cookie(&gone);

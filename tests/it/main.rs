@@ -4,7 +4,13 @@
 
 mod support;
 
-#[cfg(any(feature = "tower-sessions", feature = "tower-sessions-0-14"))]
+#[cfg(feature = "actix-session")]
+mod actix_session;
+#[cfg(any(
+    feature = "actix-session",
+    feature = "tower-sessions",
+    feature = "tower-sessions-0-14"
+))]
 mod adapters;
 mod batch;
 mod broken;

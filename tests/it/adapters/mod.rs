@@ -3,6 +3,9 @@
 //! An adapter implements [`Adapter`] with a site of a few pages, and lists its tests with [`test_rules`]. The tests
 //! send HTTP requests over TCP.
 
+#[cfg(feature = "actix-session")]
+mod actix;
+#[cfg(any(feature = "tower-sessions", feature = "tower-sessions-0-14"))]
 pub(crate) mod axum;
 mod gate;
 mod rules;

@@ -20,7 +20,8 @@ impl Site {
     pub(super) fn devices(&self, cookie: &str) -> Vec<Device> {
         let answer = self.ask("GET /devices", Some(cookie));
         assert_eq!(answer.status, 200, "{}", answer.body);
-        let (_, key) = cookie.split_once('=').unwrap();
+        // The keys end here, and have at least 22 characters. A signature may precede them.
+        let (_, key) = cookie.split_at(cookie.len() - 22);
         assert!(!answer.body.contains(key), "the page contains the key");
         let (_, rows) = answer.body.split_once("<tbody>").unwrap();
         rows.split("<tr>").skip(1).map(Device::parse).collect()

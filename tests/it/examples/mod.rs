@@ -1,10 +1,14 @@
 //! The examples as programs: HTTP requests as a browser sends them, and signals.
 
+#[cfg(feature = "actix-session")]
+mod actix;
 #[cfg(feature = "tower-sessions")]
 mod axum;
 mod blocking;
 mod counter;
 mod devices;
+#[cfg(any(feature = "actix-session", feature = "tower-sessions"))]
+mod login_site;
 mod program;
 
 use std::{
@@ -21,14 +25,19 @@ use crate::support::{
 /// A running example with a free port and its own schema.
 struct Site {
     program: Program,
+    /// The name of its table.
+    table: String,
     schema: Schema,
 }
 
 impl Site {
     fn start(name: &str, settings: &[(&str, &str)]) -> Site {
         let schema = Schema::new();
-        let program = Program::start(name, &schema.url(), settings);
-        Site { program, schema }
+        Site {
+            program: Program::start(name, &schema.url(), settings),
+            table: format!("session_{name}"),
+            schema,
+        }
     }
 
     fn send(&self, request: &str, cookie: Option<&str>, form: &str) -> TcpStream {

@@ -29,6 +29,7 @@ impl Program {
             .env("DATABASE_URL", database_url)
             .env("LISTEN", "127.0.0.1:0")
             .env_remove("ORIGIN")
+            .env_remove("COOKIE_SECRET")
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -1,5 +1,7 @@
 //! Helpers of the tests: a database, a store of every kind, and proxies that break connections.
 
+#[cfg(feature = "actix-session")]
+pub(crate) mod actix;
 pub(crate) mod backends;
 pub(crate) mod blocking;
 pub(crate) mod child;
