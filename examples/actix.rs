@@ -109,7 +109,7 @@ async fn serve(
     let handle = server.handle();
     actix_web::rt::spawn(async move {
         stop.await;
-        // Requests in progress are answered first. Releases of actix-server without the fix of actix-net#945 may cut them.
+        // Requests in progress are answered first. actix-server before 2.10 may cut them.
         handle.stop(true).await;
     });
     server.await?;

@@ -5,6 +5,7 @@
 //! | [`blocking`] | an existing client, pool or connection string |
 //! | [`async_code`] | batches, limits, and answers to errors |
 //! | [`axum`] | web sites, with or without tower-sessions |
+//! | [`actix`] | web sites on actix-web, with actix-session |
 //! | [`connecting`] | connection strings, TLS, failover, poolers, time limits |
 //! | [`logins`] | logging in and out, timeouts, devices, hashed keys |
 //! | [`transactions`] | changing sessions and other tables together |
@@ -31,6 +32,11 @@ pub mod async_code {}
 ///
 #[doc = include_str!("axum.md")]
 pub mod axum {}
+
+/// Web sites on actix-web, with actix-session.
+///
+#[doc = include_str!("actix.md")]
+pub mod actix {}
 
 /// Logging in and out, timeouts, lists of devices, and hashed keys.
 ///
