@@ -1,4 +1,4 @@
-//! Where a site listens, and where browsers find it.
+//! The address of a site, as its server and as browsers know it.
 
 use std::{
     env,

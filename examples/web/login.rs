@@ -21,7 +21,7 @@ pub(crate) fn is_valid_name(name: &str) -> bool {
 /// Returns a name by which the user recognizes the device, from the header `User-Agent`. It comes from the browser, so it
 /// can be false.
 pub(crate) fn device_name(agent: Option<&[u8]>) -> String {
-    let agent = str::from_utf8(agent.unwrap_or_default()).unwrap_or_default();
+    let agent = std::str::from_utf8(agent.unwrap_or_default()).unwrap_or_default();
     let find = |names: &[&'static str]| names.iter().find(|name| agent.contains(**name)).copied();
     // Chromium also calls itself Safari, Edge also Chrome, and Android also Linux.
     let browser = find(&["Firefox", "Edg", "Chrome", "Safari"]).unwrap_or("Unknown browser");

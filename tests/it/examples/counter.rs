@@ -76,7 +76,7 @@ fn counter_starts_a_new_session_if_the_cookie_is_forged_or_expired() {
 fn counter_counts_only_visits_of_its_page() {
     let counter = Site::start("counter", &[]);
     assert_eq!(counter.ask("GET /favicon.ico", None).status, 404);
-    assert_eq!(counter.rows("session_counter"), 0);
+    assert_eq!(counter.rows(&counter.table), 0);
     let (_, cookie) = counter.visit(None);
     for request in ["GET /favicon.ico", "GET /logout", "GET /rotate", "POST /"] {
         let answer = counter.ask(request, Some(&cookie));
@@ -84,7 +84,7 @@ fn counter_counts_only_visits_of_its_page() {
         assert_eq!(answer.header("set-cookie"), None);
     }
     assert_eq!(counter.visit(Some(&cookie)), (2, cookie));
-    assert_eq!(counter.rows("session_counter"), 1);
+    assert_eq!(counter.rows(&counter.table), 1);
 }
 
 #[test]
@@ -94,9 +94,9 @@ fn counter_deletes_the_session_at_logout() {
     let out = counter.ask("POST /logout", Some(&cookie));
     assert_eq!((out.status, out.cookie().as_str()), (303, "counter="));
     assert!(out.header("set-cookie").unwrap().contains("; Max-Age=0"));
-    assert_eq!(counter.rows("session_counter"), 0);
+    assert_eq!(counter.rows(&counter.table), 0);
     let goodbye = counter.ask(&format!("GET {}", out.header("location").unwrap()), None);
-    assert_eq!((goodbye.status, counter.rows("session_counter")), (200, 0));
+    assert_eq!((goodbye.status, counter.rows(&counter.table)), (200, 0));
 
     let (visits, new) = counter.visit(Some(&cookie));
     assert_eq!(visits, 1);
@@ -110,7 +110,7 @@ fn counter_rejects_post_requests_from_other_sites() {
     let counter = Site::start("counter", &[]);
     let (_, cookie) = counter.visit(None);
     counter.assert_rejects_other_sites("/logout", &cookie);
-    assert_eq!(counter.rows("session_counter"), 0);
+    assert_eq!(counter.rows(&counter.table), 0);
 }
 
 #[test]
