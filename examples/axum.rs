@@ -4,18 +4,22 @@
 //! stops with the program. If `DATABASE_URL` is set, the example uses that database and keeps its sessions in the
 //! table `session_axum`.
 //!
-//! `LISTEN` and `ORIGIN` set the address: see `web/address.rs`.
+//! `LISTEN` and `ORIGIN` set the address: see `web/address.rs`. With the feature `metrics` and `METRICS=127.0.0.1:9464`, the
+//! metrics of the store are at <http://127.0.0.1:9464/metrics> for Prometheus.
 
 /// The parts that examples share.
 mod web {
     mod address;
     pub(crate) mod login;
+    mod metrics;
     mod page;
     mod server;
     mod stop;
     mod words;
 
-    pub(crate) use self::{address::Address, page::page, server::serve, words::in_words};
+    pub(crate) use self::{
+        address::Address, metrics::serve_metrics, page::page, server::serve, words::in_words,
+    };
 }
 
 use std::{error::Error as StdError, time::Duration};
@@ -53,6 +57,7 @@ fn main() -> Result<(), Fault> {
 
 #[tokio::main]
 async fn serve(address: web::Address, database_url: &str) -> Result<(), Fault> {
+    web::serve_metrics().await?;
     let store = open_store(database_url).await?;
     // Every change is a POST request, because the server rejects those of other sites.
     let router = Router::new()

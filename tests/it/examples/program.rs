@@ -13,6 +13,8 @@ use std::{
 pub(crate) struct Program {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// The text before the line with the address.
+    pub(crate) announced: String,
 }
 
 /// Cargo puts the examples into a directory next to that of the tests.
@@ -36,15 +38,22 @@ impl Program {
             .spawn()
             .expect("the example, which `cargo build --examples` builds");
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
+        let (mut announced, mut line) = (String::new(), String::new());
+        while stdout.read_line(&mut line).unwrap() > 0 && !line.starts_with("Listening on ") {
+            announced += &line;
+            line.clear();
+        }
         // Reads and ignores the rest, so that the pipe does not fill up.
         thread::spawn(move || stdout.read_to_end(&mut Vec::new()));
         let Some(address) = line.strip_prefix("Listening on ") else {
-            panic!("unexpected output {line:?}, log {:?}", log(&mut child));
+            panic!("unexpected output {announced:?}, log {:?}", log(&mut child));
         };
         let address = address.split_once(". ").unwrap().0.parse().unwrap();
-        Program { child, address }
+        Program {
+            child,
+            address,
+            announced,
+        }
     }
 
     pub(crate) fn signal(&self, name: &str) {
