@@ -130,10 +130,7 @@ mod conflict;
 use std::{collections::HashMap, future::Future, sync::Arc};
 
 use actix_session::storage::{LoadError, SaveError, SessionKey, SessionStore, UpdateError};
-use serde_json::{
-    Value,
-    value::{RawValue, to_raw_value},
-};
+use serde_json::{Value, value::RawValue};
 
 pub use self::conflict::conflict_if_ended;
 #[cfg(doc)]
@@ -314,7 +311,7 @@ fn encode(state: HashMap<String, String>) -> Result<String, anyhow::Error> {
             RawValue::from_string(json).map_err(describe("an entry is not JSON"))?,
         );
     }
-    Ok(to_raw_value(&entries)?.get().to_owned())
+    Ok(serde_json::to_string(&entries)?)
 }
 
 fn decode(value: &str) -> Result<HashMap<String, String>, anyhow::Error> {
