@@ -41,13 +41,22 @@ fn main() {
     };
     // Cargo builds the examples if all tests are run, but not if only this one is. With the same features it
     // does not build the library again.
-    let features = match cfg!(feature = "tls") {
-        true => "actix-session,tower-sessions,tls",
-        false => "actix-session,tower-sessions",
-    };
-    let build = ["build", "--quiet", "--examples", "--features", features];
+    let optional = [
+        ("metrics", cfg!(feature = "metrics")),
+        ("rustls", cfg!(feature = "rustls")),
+        ("tls", cfg!(feature = "tls")),
+        ("tower-sessions-0-14", cfg!(feature = "tower-sessions-0-14")),
+        ("tracing", cfg!(feature = "tracing")),
+    ];
+    let optional = optional.iter().filter(|(_, is_on)| *is_on);
+    let features: Vec<_> = ["actix-session", "tower-sessions"]
+        .into_iter()
+        .chain(optional.map(|(feature, _)| *feature))
+        .collect();
+    let build = ["build", "--quiet", "--examples", "--features"];
     let built = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
         .args(build)
+        .arg(features.join(","))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status();
     assert!(built.unwrap().success());
@@ -77,6 +86,7 @@ struct Site<'a> {
 impl<'a> Site<'a> {
     fn start(name: &'a str, server: &'a Server) -> Site<'a> {
         let program = Program::start(name, server.url(), &[]);
+        assert_eq!(program.announced, "");
         Site {
             name,
             program,
