@@ -25,7 +25,7 @@ use crate::{
     settings::{Host, Location, Password, Settings, TargetRole},
     ssl_mode::SslMode,
     stream::{Encryption, MakeStream},
-    tls::Tls,
+    tls::{LastTls, Tls},
 };
 
 /// Whether the server is read-only, and whether it is a standby.
@@ -34,7 +34,9 @@ const ROLE: &str = "SELECT current_setting('transaction_read_only') = 'on', pg_i
 /// Opens connections, all with the same options.
 ///
 /// [`new`](Self::new) reads the environment and the service file. Each connection reads the password file and
-/// the certificates again, so they can be replaced while the program runs. Clones share the options.
+/// the certificate files again, so they can be replaced while the program runs. The authorities that the operating
+/// system trusts are read only if they are used, and not again for each connection, because there are many. Clones
+/// share the options.
 ///
 /// # Examples
 ///
@@ -47,7 +49,10 @@ const ROLE: &str = "SELECT current_setting('transaction_read_only') = 'on', pg_i
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Connector(Arc<Settings>);
+pub struct Connector {
+    settings: Arc<Settings>,
+    tls: Arc<LastTls>,
+}
 
 /// Opens one connection.
 ///
@@ -85,7 +90,10 @@ impl Connector {
     /// If an option is invalid or a file that it names cannot be read. See
     /// [`Error::is_invalid_option`].
     pub fn new(options: &ConnectOptions) -> Result<Connector, Error> {
-        let connector = Connector(Arc::new(Settings::new(options)?));
+        let connector = Connector {
+            settings: Arc::new(Settings::new(options)?),
+            tls: Arc::default(),
+        };
         // An unreadable file is an error of the options and not of each connection.
         connector.encryptions().map_err(Error::invalid_option)?;
         Ok(connector)
@@ -128,13 +136,13 @@ impl Connector {
     /// Whether a cancel request can wait until the server has closed its connection. The driver offers no way
     /// to do so on a Unix socket.
     pub(crate) fn can_wait_for_cancel(&self) -> bool {
-        !self.0.hosts.iter().any(Host::is_unix_socket)
+        !self.settings.hosts.iter().any(Host::is_unix_socket)
     }
 
     fn try_all(&self) -> Result<Client, Error> {
         let mut attempts = Vec::new();
-        'all: for role in self.0.target_role.in_order() {
-            for host in self.in_order(&self.0.hosts) {
+        'all: for role in self.settings.target_role.in_order() {
+            for host in self.in_order(&self.settings.hosts) {
                 if let Some(client) = self.try_host(host, *role, &mut attempts) {
                     return Ok(client);
                 }
@@ -145,7 +153,7 @@ impl Connector {
                 }
             }
         }
-        let Settings { user, dbname, .. } = &*self.0;
+        let Settings { user, dbname, .. } = &*self.settings;
         Err(Error::of_attempts(user, dbname, &attempts))
     }
 
@@ -171,8 +179,8 @@ impl Connector {
                     Err(error) => error,
                 };
                 let with_tls = stream.has_begun_tls();
-                let is_last =
-                    !error.may_depend_on_tls() || self.0.tls.mode == SslMode::Prefer && !with_tls;
+                let is_last = !error.may_depend_on_tls()
+                    || self.settings.tls.mode == SslMode::Prefer && !with_tls;
                 attempts.push(Attempt::new(describe(host, &address, with_tls), error));
                 if is_last {
                     break;
@@ -186,7 +194,7 @@ impl Connector {
     }
 
     fn within_connect_timeout<T>(&self, work: impl FnOnce() -> T) -> T {
-        match self.0.connect_timeout {
+        match self.settings.connect_timeout {
             // A stream ends its wait `GRACE` after the deadline.
             Some(timeout) => Deadline::within(timeout.saturating_sub(Deadline::GRACE)).scope(work),
             None => work(),
@@ -221,7 +229,7 @@ impl Connector {
 
     /// The part of the configuration that is the same for every address.
     fn config(&self) -> Config {
-        let settings = &self.0;
+        let settings = &self.settings;
         let mut config = Config::new();
         config
             .user(&settings.user)
@@ -253,7 +261,7 @@ impl Connector {
     }
 
     fn set_password(&self, config: &mut Config, host: &Host) -> PasswordOrigin {
-        let settings = &self.0;
+        let settings = &self.settings;
         let file = match &settings.password {
             Password::Given(password, origin) => {
                 config.password(password);
@@ -297,20 +305,21 @@ impl Connector {
 
     /// The encryptions to try on TCP, in order.
     fn encryptions(&self) -> Result<Vec<Encryption>, String> {
-        let tls = &self.0.tls;
-        Ok(match tls.mode {
+        let mode = self.settings.tls.mode;
+        let tls = || self.tls.get(&self.settings.tls);
+        Ok(match mode {
             mode if mode.allows_plain() && !Tls::IS_AVAILABLE => vec![Encryption::Never],
             SslMode::Disable => vec![Encryption::Never],
-            SslMode::Allow => vec![Encryption::Never, Encryption::Always(Tls::new(tls)?)],
-            SslMode::Prefer => vec![Encryption::IfSupported(Tls::new(tls)?), Encryption::Never],
-            _ => vec![Encryption::Always(Tls::new(tls)?)],
+            SslMode::Allow => vec![Encryption::Never, Encryption::Always(tls()?)],
+            SslMode::Prefer => vec![Encryption::IfSupported(tls()?), Encryption::Never],
+            _ => vec![Encryption::Always(tls()?)],
         })
     }
 
     /// All of them in order, or in random order if `load_balance_hosts` asks for that.
     fn in_order<'a, T>(&self, all: &'a [T]) -> Vec<&'a T> {
         let mut all: Vec<_> = all.iter().collect();
-        if self.0.is_random_order {
+        if self.settings.is_random_order {
             all.sort_by_cached_key(|_| SysRng.try_next_u64().unwrap_or_default());
         }
         all
@@ -319,7 +328,7 @@ impl Connector {
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hosts: Vec<_> = self.0.hosts.iter().map(Host::to_string).collect();
+        let hosts: Vec<_> = self.settings.hosts.iter().map(Host::to_string).collect();
         f.debug_struct("Connector").field("hosts", &hosts).finish()
     }
 }

@@ -13,10 +13,6 @@ pub(crate) enum Tls {}
 impl Tls {
     pub(crate) const IS_AVAILABLE: bool = false;
 
-    pub(crate) fn new(_: &TlsSettings) -> Result<Tls, String> {
-        Err("this sslmode needs TLS: turn on the feature `tls` of postgres-connect, or of the crate that uses it".to_owned())
-    }
-
     #[allow(clippy::unused_async, reason = "same signature as with TLS")]
     pub(crate) async fn handshake(
         self,
@@ -24,5 +20,15 @@ impl Tls {
         _: &str,
     ) -> Result<Socket, Box<dyn Error + Send + Sync>> {
         match self {}
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct LastTls;
+
+impl LastTls {
+    #[allow(clippy::unused_self, reason = "same signature as with TLS")]
+    pub(crate) fn get(&self, _: &TlsSettings) -> Result<Tls, String> {
+        Err("this sslmode needs TLS: turn on the feature `tls` of postgres-connect, or of the crate that uses it".to_owned())
     }
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 #[cfg(feature = "tls")]
+mod certificate_files;
+#[cfg(feature = "tls")]
 mod client_certificates;
 mod hosts;
 mod limits;

@@ -43,7 +43,7 @@ pub(crate) fn server(pair: &Pair, hba: &str, clients: Option<&Ca>) -> Option<Ser
     }
 }
 
-const TRUST_LOCAL: &str = "host all all 127.0.0.1/32 trust";
+pub(crate) const TRUST_LOCAL: &str = "host all all 127.0.0.1/32 trust";
 
 /// Options that connect to the server, with `name` as its host name.
 pub(crate) fn options(server: &Server, name: &str) -> ConnectOptions {
@@ -51,7 +51,7 @@ pub(crate) fn options(server: &Server, name: &str) -> ConnectOptions {
     options.host(name).hostaddr("127.0.0.1")
 }
 
-fn trusting(options: ConnectOptions, roots: &Path) -> ConnectOptions {
+pub(crate) fn trusting(options: ConnectOptions, roots: &Path) -> ConnectOptions {
     options.set("sslrootcert", roots.to_str().unwrap()).unwrap()
 }
 
