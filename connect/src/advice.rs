@@ -17,6 +17,10 @@ pub(crate) fn advice(
     }
     let advice = match network_error(error).map(io::Error::kind) {
         _ if text.contains("password missing") => return Some(no_password(origin)),
+        _ if text.contains("channel binding") => {
+            "channel_binding=require needs TLS, the method scram-sha-256, and a certificate of the server whose \
+             signature uses SHA-2, but not Ed25519"
+        }
         _ if text.contains("certificate verify failed") => {
             "the server's certificate is not trusted, or was issued for another host: sslrootcert names the \
              file of trusted certificates; nothing was sent to the server"

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
 };
 
 use rcgen::{
@@ -39,10 +40,33 @@ impl Ca {
     ///
     /// If no key can be generated.
     pub fn new(name: &str) -> Result<Self, Error> {
-        let key = made(KeyPair::generate())?;
+        Self::with(named(name))
+    }
+
+    /// Creates an authority as [`new`](Self::new) does, but one that is valid from 2020 to this instant, in whole
+    /// seconds.
+    ///
+    /// # Errors
+    ///
+    /// If no key can be generated.
+    pub fn valid_until(name: &str, end: SystemTime) -> Result<Self, Error> {
         let mut params = named(name);
+        params.not_before = date_time_ymd(2020, 1, 1);
+        let seconds = end.duration_since(SystemTime::UNIX_EPOCH);
+        let seconds = seconds.unwrap_or_default().as_secs();
+        params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
+        Self::with(params)
+    }
+
+    fn with(mut params: CertificateParams) -> Result<Self, Error> {
+        let key = made(KeyPair::generate())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+            // For servers that use the certificate itself.
+            KeyUsagePurpose::DigitalSignature,
+        ];
         let pem = made(params.self_signed(&key))?.pem();
         let issuer = Issuer::new(params, key);
         Ok(Self { issuer, pem })
@@ -60,6 +84,23 @@ impl Ca {
     /// If a name is invalid, or if no key can be generated.
     pub fn server(&self, names: &[&str]) -> Result<Pair, Error> {
         self.sign(of_server(names)?)
+    }
+
+    /// Signs a certificate for a server that has its name only in the CN of its subject, as old ones do.
+    ///
+    /// # Errors
+    ///
+    /// If no key can be generated.
+    pub fn server_without_alternative_name(&self, name: &str) -> Result<Pair, Error> {
+        let mut params = of_server(&[name])?;
+        params.subject_alt_names.clear();
+        self.sign(params)
+    }
+
+    /// Returns the authority's own certificate and key, as a server uses them that has signed its certificate
+    /// itself.
+    pub fn pair(&self) -> Pair {
+        Pair::new(&self.pem, &self.issuer.key().serialize_pem())
     }
 
     /// Signs a certificate as [`server`](Self::server) does, but one that expired in 2020.
@@ -92,6 +133,19 @@ impl Ca {
     ///
     /// If the list cannot be signed.
     pub fn revoked(&self, pairs: &[&Pair]) -> Result<String, Error> {
+        self.list(pairs, 4096)
+    }
+
+    /// Signs an empty revocation list, as PEM, that should have been replaced in 2021.
+    ///
+    /// # Errors
+    ///
+    /// If the list cannot be signed.
+    pub fn outdated_list(&self) -> Result<String, Error> {
+        self.list(&[], 2021)
+    }
+
+    fn list(&self, pairs: &[&Pair], year_of_next: i32) -> Result<String, Error> {
         let now = date_time_ymd(2020, 1, 1);
         let revoked = |pair: &&Pair| RevokedCertParams {
             serial_number: pair.serial.clone(),
@@ -101,7 +155,7 @@ impl Ca {
         };
         let list = CertificateRevocationListParams {
             this_update: now,
-            next_update: date_time_ymd(4096, 1, 1),
+            next_update: date_time_ymd(year_of_next, 1, 1),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: pairs.iter().map(revoked).collect(),
@@ -124,6 +178,17 @@ impl Ca {
             key_pem: key.serialize_pem(),
             serial,
         })
+    }
+}
+
+impl Pair {
+    /// Returns a certificate and a key that were made elsewhere. They cannot be revoked.
+    pub fn new(cert_pem: &str, key_pem: &str) -> Self {
+        Self {
+            cert_pem: cert_pem.to_owned(),
+            key_pem: key_pem.to_owned(),
+            serial: SerialNumber::from(0),
+        }
     }
 }
 
