@@ -64,7 +64,7 @@ fn measure(url: &str) -> Result<(), Box<dyn Error>> {
         options.set("sslrootcert", roots)
     };
     let mut cases = vec![("disable", options.clone().sslmode(SslMode::Disable))];
-    if cfg!(feature = "tls") {
+    if cfg!(any(feature = "tls", feature = "rustls")) {
         cases.push(("require", options.clone().sslmode(SslMode::Require)));
         cases.push(("verify-full, one root", trusting(&env::var("ONE_ROOT")?)?));
         let many = env::var("SSL_CERT_FILE")?;

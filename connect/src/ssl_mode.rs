@@ -6,8 +6,8 @@ use crate::error::Error;
 
 /// Whether a TCP connection uses TLS, and how the server's certificate is checked.
 ///
-/// A Unix socket never uses TLS. The modes from [`Require`](Self::Require) on need the feature `tls`. Without the
-/// feature they are rejected, and the other modes connect without TLS.
+/// A Unix socket never uses TLS. The modes from [`Require`](Self::Require) on need the feature `tls` (OpenSSL) or
+/// `rustls`. Without a feature they are rejected, and the other modes connect without TLS.
 ///
 /// # Examples
 ///

@@ -84,7 +84,7 @@ impl MakeStream {
             Encryption::Always(tls) => (tls, true),
         };
         socket.write_all(&TLS_REQUEST).await?;
-        // The server answers with one byte. More bytes come from an attacker. If OpenSSL got them, the
+        // The server answers with one byte. More bytes come from an attacker. If TLS got them, the
         // handshake would fail, and `prefer` would then connect without TLS.
         let mut answer = [0; 2];
         let length = socket.read(&mut answer).await?;

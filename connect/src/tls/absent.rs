@@ -1,4 +1,4 @@
-//! The replacement for TLS if the feature `tls` is off.
+//! The replacement for TLS if the features `tls` and `rustls` are off.
 
 use std::error::Error;
 
@@ -29,6 +29,7 @@ pub(crate) struct LastTls;
 impl LastTls {
     #[allow(clippy::unused_self, reason = "same signature as with TLS")]
     pub(crate) fn get(&self, _: &TlsSettings) -> Result<Tls, String> {
-        Err("this sslmode needs TLS: turn on the feature `tls` of postgres-connect, or of the crate that uses it".to_owned())
+        Err("this sslmode needs TLS: turn on the feature `tls` (OpenSSL) or `rustls` of postgres-connect, or of the crate \
+             that uses it".to_owned())
     }
 }

@@ -4,8 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Tls, TlsSettings, files::Files};
 
-/// What the last connection has used. Connections use it again while the files have the same content, because
-/// parsing many certificates takes tens of milliseconds.
+/// The TLS of the last connection, and the files it was made of. Connections use it again while the files have the
+/// same content, because parsing many certificates takes tens of milliseconds.
 #[derive(Default)]
 pub(crate) struct LastTls(Mutex<Option<(Files, Tls)>>);
 
@@ -16,7 +16,7 @@ impl LastTls {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let files = Files::read(settings)?;
         if let Some((same, tls)) = &*last {
-            if *same == files {
+            if *same == files && tls.is_current() {
                 return Ok(tls.clone());
             }
         }
@@ -30,11 +30,17 @@ impl LastTls {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::{
         fs::{self, Permissions},
         os::unix::fs::PermissionsExt,
         path::{Path, PathBuf},
+    };
+    #[cfg(not(feature = "tls"))]
+    use std::{
+        thread,
+        time::{Duration, SystemTime},
     };
 
     use tempfile::TempDir;
@@ -123,5 +129,23 @@ mod tests {
         assert!(error.contains("chmod 600"), "{error}");
         set_mode(&files.path().join("client.key"), 0o600);
         last.get(&settings).unwrap();
+    }
+    /// rustls does not check the dates of root certificates, so a connection must not share them for longer.
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn what_was_read_is_not_shared_after_a_root_certificate_has_expired() {
+        let files = tempfile::tempdir().unwrap();
+        let end = SystemTime::now() + Duration::from_secs(2);
+        let brief = Ca::valid_until("brief", end).unwrap();
+        write(&files, "roots.pem", brief.pem());
+        let (mut settings, last) = (settings(&files), LastTls::default());
+        (settings.revoked, settings.identity) = (None, None);
+        let first = last.get(&settings).unwrap();
+        while SystemTime::now() < end {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let second = last.get(&settings).unwrap();
+        assert!(!second.is_same_as(&first));
+        assert!(last.get(&settings).unwrap().is_same_as(&second));
     }
 }

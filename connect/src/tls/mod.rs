@@ -1,24 +1,33 @@
-//! TLS by OpenSSL, or its absence.
+//! TLS by OpenSSL or rustls, or its absence. With both features, it is OpenSSL.
 
-#[cfg(not(feature = "tls"))]
+#[cfg(not(any(feature = "tls", feature = "rustls")))]
 mod absent;
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "tls", feature = "rustls"))]
 mod files;
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "tls", feature = "rustls"))]
 mod last;
 #[cfg(feature = "tls")]
 mod openssl;
+#[cfg(all(feature = "rustls", not(feature = "tls")))]
+mod rustls;
 
 use std::path::PathBuf;
 
-#[cfg(not(feature = "tls"))]
+#[cfg(not(any(feature = "tls", feature = "rustls")))]
 pub(crate) use self::absent::{LastTls, Tls};
+#[cfg(any(feature = "tls", feature = "rustls"))]
+pub(crate) use self::last::LastTls;
 #[cfg(feature = "tls")]
-pub(crate) use self::{last::LastTls, openssl::Tls};
+pub(crate) use self::openssl::Tls;
+#[cfg(all(feature = "rustls", not(feature = "tls")))]
+pub(crate) use self::rustls::Tls;
 use crate::ssl_mode::SslMode;
 
 #[derive(Clone)]
-#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "only TLS reads it"))]
+#[cfg_attr(
+    not(any(feature = "tls", feature = "rustls")),
+    allow(dead_code, reason = "only TLS reads it")
+)]
 pub(crate) struct TlsSettings {
     pub(crate) mode: SslMode,
     pub(crate) roots: Roots,
@@ -40,7 +49,10 @@ pub(crate) enum Roots {
 
 /// The certificate and key of the client.
 #[derive(Clone)]
-#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "only TLS reads it"))]
+#[cfg_attr(
+    not(feature = "tls"),
+    allow(dead_code, reason = "only OpenSSL reads all of it")
+)]
 pub(crate) struct Identity {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,

@@ -6,14 +6,28 @@ use std::{
     path::Path,
 };
 
-use openssl::{pkey::PKey, symm::Cipher};
 use postgres_connect::SslMode;
 use throwaway_postgres::certificates::Ca;
 
 use crate::{
     support::Files,
-    tls::{options, server, uses_tls},
+    tls::{IS_OPENSSL, options, server, uses_tls},
 };
+
+/// The key, encrypted with the password `prawn`.
+#[cfg(feature = "tls")]
+fn encrypted(key: &str) -> String {
+    use openssl::{pkey::PKey, symm::Cipher};
+    let key = PKey::private_key_from_pem(key.as_bytes()).unwrap();
+    let encrypted = key.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"prawn");
+    String::from_utf8(encrypted.unwrap()).unwrap()
+}
+
+/// rustls only reads the type of the section.
+#[cfg(not(feature = "tls"))]
+fn encrypted(key: &str) -> String {
+    key.replace(" PRIVATE KEY", " ENCRYPTED PRIVATE KEY")
+}
 
 #[test]
 fn a_client_sends_its_certificate() {
@@ -39,14 +53,20 @@ fn a_client_sends_its_certificate() {
     let error = uses_tls(options.clone().sslmode(SslMode::Require)).unwrap_err();
     assert_eq!(error.sqlstate().unwrap().code(), "28000", "{error}");
 
-    let plain = PKey::private_key_from_pem(client.key_pem.as_bytes()).unwrap();
-    let locked = plain.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"prawn");
-    let locked = String::from_utf8(locked.unwrap()).unwrap();
-    let locked = with(&files.write("locked.key", &locked));
+    let locked = with(&files.write("locked.key", &encrypted(&client.key_pem)));
     let unlocked = locked.clone().set("sslpassword", "prawn").unwrap();
-    assert!(uses_tls(unlocked).unwrap());
+    if IS_OPENSSL {
+        assert!(uses_tls(unlocked).unwrap());
+    } else {
+        let error = uses_tls(unlocked).unwrap_err();
+        assert!(error.is_invalid_option(), "{error:?}");
+        assert!(error.to_string().contains("openssl pkey"), "{error}");
+    }
     let error = uses_tls(locked).unwrap_err();
     assert!(error.is_invalid_option(), "{error:?}");
+    // As in libpq, a password for a key that is not encrypted has no effect.
+    let needless = with(&key).set("sslpassword", "prawn").unwrap();
+    assert!(uses_tls(needless).unwrap());
 
     let open = files.write("open.key", &client.key_pem);
     let is_roots = fs::metadata(&open).unwrap().uid() == 0;

@@ -2,15 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "tls", feature = "rustls"))]
 mod certificate_files;
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "tls", feature = "rustls"))]
 mod client_certificates;
 mod hosts;
 mod limits;
+#[cfg(any(feature = "tls", feature = "rustls"))]
+mod openssl_and_rustls;
 mod options;
 mod passwords;
 mod pool;
 mod support;
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "tls", feature = "rustls"))]
 mod tls;

@@ -155,8 +155,8 @@ fn a_uri_with_another_scheme_is_an_error_that_names_the_scheme() {
 }
 
 #[test]
-fn without_the_feature_tls_a_mode_that_needs_it_is_an_error() {
-    if cfg!(feature = "tls") {
+fn without_a_feature_for_tls_a_mode_that_needs_it_is_an_error() {
+    if cfg!(any(feature = "tls", feature = "rustls")) {
         return;
     }
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -170,7 +170,9 @@ fn without_the_feature_tls_a_mode_that_needs_it_is_an_error() {
         let options = options.set("sslrootcert", "/nowhere").unwrap();
         let error = connect(options).err().unwrap();
         assert!(error.is_invalid_option(), "{error:?}");
-        assert!(error.to_string().contains("feature `tls`"), "{error}");
+        for feature in ["`tls`", "`rustls`"] {
+            assert!(error.to_string().contains(feature), "{error}");
+        }
     }
     assert!(listener.accept().is_err(), "no connection is attempted");
     for mode in [SslMode::Disable, SslMode::Allow, SslMode::Prefer] {

@@ -19,6 +19,9 @@ use throwaway_postgres::{
 
 use crate::support::{Files, cancels, child, port};
 
+/// Whether TLS is by OpenSSL. Otherwise it is by rustls.
+pub(crate) const IS_OPENSSL: bool = cfg!(feature = "tls");
+
 const MODES: [SslMode; 6] = [
     SslMode::Disable,
     SslMode::Allow,
@@ -62,7 +65,7 @@ pub(crate) fn uses_tls(options: ConnectOptions) -> Result<bool, Error> {
     Ok(client.query_one(sql, &[]).unwrap().get(0))
 }
 
-fn is_refused(options: ConnectOptions, why: &str) {
+pub(crate) fn is_refused(options: ConnectOptions, why: &str) {
     let error = uses_tls(options).unwrap_err();
     assert!(!error.is_invalid_option(), "{error:?}");
     assert!(error.to_string().contains(why), "not {why:?}: {error}");
@@ -92,8 +95,13 @@ fn sslmode_decides_which_certificates_are_trusted() {
     }
     for mode in [SslMode::Require, SslMode::VerifyCa, SslMode::VerifyFull] {
         let options = trusting(named.clone().sslmode(mode), &wrong);
-        is_refused(options, "certificate verify failed");
+        is_refused(options.clone(), "certificate verify failed");
+        is_refused(options.host("web.test"), "certificate verify failed");
     }
+    cancels(&trusting(
+        named.clone().sslmode(SslMode::VerifyFull),
+        &right,
+    ));
     // As in libpq, `prefer` connects without TLS if the certificate is not trusted.
     let options = trusting(named.clone().sslmode(SslMode::Prefer), &wrong);
     assert!(!uses_tls(options.clone()).unwrap());
@@ -151,7 +159,8 @@ fn a_certificate_can_be_issued_for_an_address() {
     let files = Files::new();
     let ca = Ca::new("ours").unwrap();
     let roots = files.write("ca.pem", ca.pem());
-    let pair = ca.server(&["127.0.0.1"]).unwrap();
+    // The name in CN is another.
+    let pair = ca.server(&["db.test", "127.0.0.1"]).unwrap();
     let Some(server) = server(&pair, TRUST_LOCAL, None) else {
         return;
     };
@@ -164,6 +173,27 @@ fn a_certificate_can_be_issued_for_an_address() {
     ] {
         let options = trusting(options.sslmode(SslMode::VerifyFull), &roots);
         assert!(uses_tls(options).unwrap());
+    }
+}
+
+#[test]
+fn a_wildcard_in_a_certificate_stands_for_a_whole_label() {
+    let files = Files::new();
+    let ca = Ca::new("ours").unwrap();
+    let roots = files.write("ca.pem", ca.pem());
+    for (pattern, is_right) in [("*.db.test", true), ("o*.db.test", false)] {
+        let pair = ca.server(&[pattern]).unwrap();
+        let Some(server) = server(&pair, TRUST_LOCAL, None) else {
+            return;
+        };
+        let options = trusting(options(&server, "one.db.test"), &roots);
+        let options = options.sslmode(SslMode::VerifyFull);
+        if is_right {
+            assert!(uses_tls(options.clone()).unwrap());
+            is_refused(options.host("a.one.db.test"), "hostname mismatch");
+        } else {
+            is_refused(options, "hostname mismatch");
+        }
     }
 }
 
@@ -330,5 +360,6 @@ fn a_password_can_be_bound_to_the_channel() {
     assert!(uses_tls(bound.clone()).unwrap());
     let error = uses_tls(bound.sslmode(SslMode::Disable)).unwrap_err();
     assert!(error.to_string().contains("channel binding"), "{error}");
+    assert!(error.to_string().contains("needs TLS"), "{error}");
     assert!(!uses_tls(options.sslmode(SslMode::Disable)).unwrap());
 }

@@ -4,7 +4,7 @@ mod failover;
 mod pool;
 mod pooler;
 mod silent_server;
-#[cfg(feature = "tls")]
+#[cfg(any(feature = "tls", feature = "rustls"))]
 mod tls;
 
 use std::{sync::mpsc, thread};
