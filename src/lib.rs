@@ -41,12 +41,12 @@
 //!
 //! # Features
 //!
+//! - `tower-sessions`: an [`Offload`] is a session store of tower-sessions 0.15, for axum and other frameworks on tower.
+//! - `tower-sessions-0-14`: the same for tower-sessions 0.14, which axum-login 0.18 and axum-messages 0.8 use. Both
+//!   features can be on.
 //! - `actix-session`: any [`AsyncStore`] in an adapter is a session store of actix-session 0.11, for actix-web 4.
 //! - `tls`: TLS to the server, by OpenSSL. Without it or `rustls`, [`SslMode::Require`] and stricter modes are errors.
 //! - `rustls`: TLS to the server, by rustls, which needs no OpenSSL. With both, OpenSSL is used.
-//! - `tower-sessions`: an [`Offload`] is a session store of tower-sessions 0.15.
-//! - `tower-sessions-0-14`: the same for tower-sessions 0.14, which axum-login 0.18 and axum-messages 0.8 use. Both
-//!   features can be on.
 //! - `metrics`: counters, gauges and histograms for the crate [metrics](https://docs.rs/metrics).
 //! - `tracing`: a span for each call, and events for faults. [Observing](guide::observing) lists both.
 //!

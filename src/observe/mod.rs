@@ -1,4 +1,4 @@
-//! What operators see: counters, metrics for the crate `metrics`, and spans and events for the crate `tracing`.
+//! Counters of calls and faults, which the crate `metrics` also gets, and spans and events of the crate `tracing`.
 //!
 //! - [`calls`] observes each call of a store or facade. [`batch_sizes`] counts batches.
 //! - [`metric`] has counters and gauges, which [`exporter`] also sends to the crate `metrics`. [`catalogue`] has their

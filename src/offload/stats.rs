@@ -21,7 +21,7 @@ pub struct OffloadStats {
     pub running: usize,
 }
 
-/// What a facade counts outside of the lock of its queue.
+/// The counters of a facade that need no lock.
 pub(super) struct OffloadCounters {
     pub(super) calls: CallCounters,
     pub(super) batches: BatchCounters,

@@ -1,4 +1,4 @@
-//! What operators see: counters, metrics, spans and events.
+//! Counters, metrics, spans and events.
 
 mod counters;
 mod faults;
