@@ -1,6 +1,6 @@
 //! The replacement for `trace.rs` if the feature `tracing` is off.
 
-use std::{fmt::Display, future::Future, time::Duration};
+use std::{fmt::Display, time::Duration};
 
 use super::Method;
 use crate::Error;
@@ -19,10 +19,6 @@ impl Span {
 
     pub(crate) fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
         work()
-    }
-
-    pub(crate) fn instrument<F: Future>(&self, future: F) -> impl Future<Output = F::Output> {
-        future
     }
 
     pub(crate) fn execute<'s, T>(_: impl Iterator<Item = &'s Span>, work: impl FnOnce() -> T) -> T {

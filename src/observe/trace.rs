@@ -1,8 +1,8 @@
 //! Spans and events for the crate `tracing`. Their target is `session_postgres`.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
-use tracing::{Instrument, debug_span, info, warn};
+use tracing::{debug_span, info, warn};
 
 use super::Method;
 use crate::Error;
@@ -28,10 +28,6 @@ impl Span {
 
     pub(crate) fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
         self.0.in_scope(work)
-    }
-
-    pub(crate) fn instrument<F: Future>(&self, future: F) -> impl Future<Output = F::Output> {
-        future.instrument(self.0.clone())
     }
 
     /// Executes calls together, in the span of the first. The others follow from it.

@@ -229,8 +229,7 @@ impl<S: Store> Offload<S> {
         .await
     }
 
-    /// Counts calls that are made as one, and measures their time. `call` gets their span, which is current while its
-    /// future is polled.
+    /// Counts calls that are made as one, and measures their time. `call` gets their span.
     async fn observe<T, F: Future<Output = T>>(
         &self,
         method: Method,
@@ -241,7 +240,7 @@ impl<S: Store> Offload<S> {
         let span = Span::of_facade(method, calls);
         let counters = &self.shared.counters.calls;
         let begun = counters.begin(method, calls);
-        let done = span.instrument(call(span.clone())).await;
+        let done = call(span.clone()).await;
         span.in_scope(|| counters.end(&begun, errors(&done)));
         done
     }
