@@ -97,8 +97,8 @@ pub use crate::{
         Columns, ConnectionStats, PostgresStore, PostgresStoreBuilder, SessionTransaction,
         StoreStats, ValueType,
     },
-    pruned::Pruned,
-    pruner::{Pruner, PrunerBuilder, PrunerStats},
+    pruned::{Pruned, PrunerStats},
+    pruner::{Pruner, PrunerBuilder},
     session::{MAX_VALUE_BYTES, OwnedSession, Session, SessionFields},
     store::Store,
 };

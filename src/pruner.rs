@@ -12,7 +12,7 @@ use std::{
 
 use rand::{TryRng, rngs::SysRng};
 
-use crate::{Error, Pruned, Store, deadline::Deadline, observe::trace};
+use crate::{Error, Pruned, PrunerStats, Store, deadline::Deadline, observe::trace};
 
 /// The largest random change of the interval, as a fraction of it.
 const JITTER: f64 = 0.2;
@@ -204,36 +204,6 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
         "the pass panicked: {}",
         text.unwrap_or("without a message")
     ))
-}
-
-/// The counters of a [`Pruner`], returned by [`Pruner::stats`], and of a store as a part of
-/// [`StoreStats`](crate::StoreStats).
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct PrunerStats {
-    /// Rows that were removed.
-    pub removed: u64,
-    /// Passes that went through the whole table, or reached their limit.
-    pub passes: u64,
-    /// Passes that were skipped because another program pruned the table.
-    pub yields: u64,
-    /// Passes that failed, or that could not remove some expired rows.
-    pub failures: u64,
-    /// The error of the last pass, or of the first row that the last pass could not remove. `None` if the last pass
-    /// did not fail.
-    pub last_error: Option<Error>,
-}
-
-impl PrunerStats {
-    pub(crate) fn count(&mut self, pass: &Pruned) {
-        self.removed += pass.removed;
-        match &pass.error {
-            Some(_) => self.failures += 1,
-            None if pass.is_skipped => self.yields += 1,
-            None => self.passes += 1,
-        }
-        self.last_error.clone_from(&pass.error);
-    }
 }
 
 #[derive(Default)]

@@ -38,31 +38,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All kinds, in the order of the enum.
-    pub const ALL: [ErrorKind; 23] = [
-        ErrorKind::NotFound,
-        ErrorKind::NotSet,
-        ErrorKind::KeyExists,
-        ErrorKind::InvalidKey,
-        ErrorKind::InvalidValue,
-        ErrorKind::InvalidOwner,
-        ErrorKind::PeriodOutOfRange,
-        ErrorKind::InvalidOption,
-        ErrorKind::TimedOut,
-        ErrorKind::StillRunning,
-        ErrorKind::Locked,
-        ErrorKind::AsyncContext,
-        ErrorKind::Overloaded,
-        ErrorKind::Cancelled,
-        ErrorKind::NoRuntime,
-        ErrorKind::Disconnected,
-        ErrorKind::MissingTable,
-        ErrorKind::MissingColumn,
-        ErrorKind::UnfitTable,
-        ErrorKind::Connect,
-        ErrorKind::Database,
-        ErrorKind::Randomness,
-        ErrorKind::Other,
-    ];
+    pub const ALL: &'static [ErrorKind] = &KINDS;
 
     /// Returns the name of the kind in metrics, for example `timed_out`.
     pub fn as_str(self) -> &'static str {
@@ -93,6 +69,32 @@ impl ErrorKind {
         }
     }
 }
+
+pub(crate) const KINDS: [ErrorKind; 23] = [
+    ErrorKind::NotFound,
+    ErrorKind::NotSet,
+    ErrorKind::KeyExists,
+    ErrorKind::InvalidKey,
+    ErrorKind::InvalidValue,
+    ErrorKind::InvalidOwner,
+    ErrorKind::PeriodOutOfRange,
+    ErrorKind::InvalidOption,
+    ErrorKind::TimedOut,
+    ErrorKind::StillRunning,
+    ErrorKind::Locked,
+    ErrorKind::AsyncContext,
+    ErrorKind::Overloaded,
+    ErrorKind::Cancelled,
+    ErrorKind::NoRuntime,
+    ErrorKind::Disconnected,
+    ErrorKind::MissingTable,
+    ErrorKind::MissingColumn,
+    ErrorKind::UnfitTable,
+    ErrorKind::Connect,
+    ErrorKind::Database,
+    ErrorKind::Randomness,
+    ErrorKind::Other,
+];
 
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -137,7 +139,7 @@ mod tests {
 
     #[test]
     fn all_kinds_are_in_their_places() {
-        for (place, kind) in ErrorKind::ALL.into_iter().enumerate() {
+        for (place, kind) in KINDS.into_iter().enumerate() {
             assert_eq!(kind as usize, place);
         }
     }

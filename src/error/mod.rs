@@ -7,6 +7,7 @@ use std::{convert::Infallible, error::Error as StdError, sync::Arc, time::Durati
 
 use postgres::error::SqlState;
 
+pub(crate) use self::kind::KINDS;
 pub use self::{database::DatabaseError, kind::ErrorKind};
 use crate::{ConnectError, InvalidKey, Period};
 

@@ -49,9 +49,9 @@ fn range_of(size: usize) -> usize {
 }
 
 fn largest_of(range: usize) -> usize {
-    match range {
-        0..13 => 1 << range,
-        _ => usize::MAX,
+    match range < RANGES - 1 {
+        true => 1 << range,
+        false => usize::MAX,
     }
 }
 

@@ -8,13 +8,11 @@ use std::{
 use super::{
     Method,
     catalogue::CallMetrics,
+    method::METHODS,
     metric::{Counter, Histogram},
     trace,
 };
-use crate::{Error, ErrorKind};
-
-const METHODS: usize = Method::ALL.len();
-const KINDS: usize = ErrorKind::ALL.len();
+use crate::{Error, ErrorKind, error::KINDS};
 
 /// The numbers of calls and errors, as a part of [`OffloadStats`](crate::OffloadStats) and
 /// [`StoreStats`](crate::StoreStats).
@@ -39,8 +37,8 @@ const KINDS: usize = ErrorKind::ALL.len();
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct CallStats {
-    by_method: [u64; METHODS],
-    by_kind: [u64; KINDS],
+    by_method: [u64; METHODS.len()],
+    by_kind: [u64; KINDS.len()],
     slow: u64,
 }
 
@@ -89,52 +87,85 @@ impl fmt::Debug for CallStats {
 
 /// Counts calls and measures their time.
 pub(crate) struct CallCounters {
-    by_method: [Counter; METHODS],
-    seconds: [Histogram; METHODS],
-    by_kind: [Counter; KINDS],
+    by_method: [Counter; METHODS.len()],
+    seconds: [Histogram; METHODS.len()],
+    by_kind: [Counter; KINDS.len()],
     slow: Counter,
     slow_threshold: Duration,
 }
 
-/// A call that has begun, or several that are executed together.
-pub(crate) struct Begun {
+/// A call that has begun, or several that are executed together. If it is dropped, its time is measured.
+pub(crate) struct Begun<'a> {
+    counters: &'a CallCounters,
     method: Method,
     calls: usize,
     at: Instant,
+}
+
+impl Begun<'_> {
+    pub(crate) fn end(self, errors: Vec<&Error>) {
+        for error in errors {
+            self.counters.by_kind[error.kind() as usize].add(1);
+        }
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        let Begun {
+            counters,
+            method,
+            calls,
+            at,
+        } = *self;
+        if calls == 0 {
+            return;
+        }
+        let time = at.elapsed();
+        counters.seconds[method as usize].record_time(time);
+        // A pass for expired rows may take minutes.
+        if time > counters.slow_threshold && method != Method::Prune {
+            counters.slow.add(calls as u64);
+            trace::slow_call(method, calls, time);
+        }
+    }
+}
+
+/// Returns the error of a call, if any.
+pub(crate) fn error_of<T>(result: &Result<T, Error>) -> Vec<&Error> {
+    result.as_ref().err().into_iter().collect()
+}
+
+/// Returns the errors of calls that were executed together.
+#[allow(
+    clippy::ptr_arg,
+    reason = "it is passed where a function of the result is needed"
+)]
+pub(crate) fn errors_of<T>(results: &Vec<Result<T, Error>>) -> Vec<&Error> {
+    let errors = results.iter().filter_map(|result| result.as_ref().err());
+    errors.collect()
 }
 
 impl CallCounters {
     pub(crate) fn new(metrics: &CallMetrics, slow_threshold: Duration) -> CallCounters {
         let method = |method: Method| Some(("method", method.as_str()));
         CallCounters {
-            by_method: Method::ALL.map(|of| Counter::labelled(metrics.calls, method(of))),
-            seconds: Method::ALL.map(|of| Histogram::labelled(metrics.seconds, method(of))),
-            by_kind: ErrorKind::ALL
+            by_method: METHODS.map(|of| Counter::labelled(metrics.calls, method(of))),
+            seconds: METHODS.map(|of| Histogram::labelled(metrics.seconds, method(of))),
+            by_kind: KINDS
                 .map(|kind| Counter::labelled(metrics.errors, Some(("kind", kind.as_str())))),
             slow: Counter::new(metrics.slow),
             slow_threshold,
         }
     }
 
-    pub(crate) fn begin(&self, method: Method, calls: usize) -> Begun {
+    pub(crate) fn begin(&self, method: Method, calls: usize) -> Begun<'_> {
         self.by_method[method as usize].add(calls as u64);
         Begun {
+            counters: self,
             method,
             calls,
             at: Instant::now(),
-        }
-    }
-
-    pub(crate) fn end<'e>(&self, call: &Begun, errors: impl IntoIterator<Item = &'e Error>) {
-        for error in errors {
-            self.by_kind[error.kind() as usize].add(1);
-        }
-        let time = call.at.elapsed();
-        self.seconds[call.method as usize].record_time(time);
-        // A pass for expired rows may take minutes.
-        if time > self.slow_threshold && call.method != Method::Prune {
-            self.slow.add(call.calls as u64);
-            trace::slow_call(call.method, call.calls, time);
         }
     }
 

@@ -30,6 +30,9 @@ pub(super) enum Unit {
     Seconds,
 }
 
+/// The name and value of a label, if any.
+pub(super) type Label = Option<(&'static str, &'static str)>;
+
 const fn counter(name: &'static str, description: &'static str) -> Metric {
     Metric {
         name,
@@ -124,7 +127,7 @@ pub(crate) const STORE: StoreMetrics = StoreMetrics {
     ),
     new_connections: counter(
         "session_store_new_connections_total",
-        "Connections that the store has used for the first time.",
+        "Connections that no store had used before.",
     ),
     connect_failures: counter(
         "session_store_connect_failures_total",

@@ -1,10 +1,8 @@
 //! The crate `metrics`. A handle belongs to the recorder that is installed when it is made.
 
-use metrics::{Key, Label, Level, Metadata, with_recorder};
+use metrics::{Key, Level, Metadata, with_recorder};
 
-use super::catalogue::{Kind, Metric, Unit};
-
-type LabelPair = Option<(&'static str, &'static str)>;
+use super::catalogue::{Kind, Label, Metric, Unit};
 
 const METADATA: Metadata<'static> =
     Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
@@ -12,7 +10,7 @@ const METADATA: Metadata<'static> =
 pub(super) struct Counter(metrics::Counter);
 
 impl Counter {
-    pub(super) fn new(metric: Metric, label: LabelPair) -> Counter {
+    pub(super) fn new(metric: Metric, label: Label) -> Counter {
         describe(&metric);
         let key = key(&metric, label);
         Counter(with_recorder(|to| to.register_counter(&key, &METADATA)))
@@ -26,7 +24,7 @@ impl Counter {
 pub(super) struct Gauge(metrics::Gauge);
 
 impl Gauge {
-    pub(super) fn new(metric: Metric, label: LabelPair) -> Gauge {
+    pub(super) fn new(metric: Metric, label: Label) -> Gauge {
         describe(&metric);
         let key = key(&metric, label);
         Gauge(with_recorder(|to| to.register_gauge(&key, &METADATA)))
@@ -40,7 +38,7 @@ impl Gauge {
 pub(super) struct Histogram(metrics::Histogram);
 
 impl Histogram {
-    pub(super) fn new(metric: Metric, label: LabelPair) -> Histogram {
+    pub(super) fn new(metric: Metric, label: Label) -> Histogram {
         describe(&metric);
         let key = key(&metric, label);
         Histogram(with_recorder(|to| to.register_histogram(&key, &METADATA)))
@@ -51,8 +49,8 @@ impl Histogram {
     }
 }
 
-fn key(metric: &Metric, label: LabelPair) -> Key {
-    let labels = label.map(|(name, value)| Label::from_static_parts(name, value));
+fn key(metric: &Metric, label: Label) -> Key {
+    let labels = label.map(|(name, value)| metrics::Label::from_static_parts(name, value));
     Key::from_parts(metric.name, labels.into_iter().collect::<Vec<_>>())
 }
 

@@ -36,29 +36,14 @@ pub enum Method {
     ClearHandle,
     /// `prune`, `prune_pass`, and each pass of a [`Pruner`](crate::Pruner).
     Prune,
-    /// Work of the program: `with_client`, `transaction` and [`Offload::run`](crate::Offload::run).
+    /// Work of the program: `with_client`, `transaction` and [`Offload::run`](crate::Offload::run). The errors that the
+    /// work returns are not counted.
     Run,
 }
 
 impl Method {
     /// All methods, in the order of the enum.
-    pub const ALL: [Method; 15] = [
-        Method::Generate,
-        Method::Clear,
-        Method::Get,
-        Method::Renew,
-        Method::Set,
-        Method::Insert,
-        Method::Touch,
-        Method::Rotate,
-        Method::Update,
-        Method::SetOwner,
-        Method::Owned,
-        Method::ClearOwned,
-        Method::ClearHandle,
-        Method::Prune,
-        Method::Run,
-    ];
+    pub const ALL: &'static [Method] = &METHODS;
 
     /// Returns the name of the method in metrics and spans, for example `set_owner`.
     pub fn as_str(self) -> &'static str {
@@ -82,8 +67,38 @@ impl Method {
     }
 }
 
+pub(crate) const METHODS: [Method; 15] = [
+    Method::Generate,
+    Method::Clear,
+    Method::Get,
+    Method::Renew,
+    Method::Set,
+    Method::Insert,
+    Method::Touch,
+    Method::Rotate,
+    Method::Update,
+    Method::SetOwner,
+    Method::Owned,
+    Method::ClearOwned,
+    Method::ClearHandle,
+    Method::Prune,
+    Method::Run,
+];
+
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_methods_are_in_their_places() {
+        for (place, method) in METHODS.into_iter().enumerate() {
+            assert_eq!(method as usize, place);
+        }
     }
 }

@@ -2,10 +2,13 @@
 
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use super::{catalogue::Metric, exporter};
+use super::{
+    catalogue::{Label, Metric},
+    exporter,
+};
 
 /// A number that only grows.
 pub(crate) struct Counter {
@@ -18,8 +21,7 @@ impl Counter {
         Counter::labelled(metric, None)
     }
 
-    /// `label` is a name and its value.
-    pub(crate) fn labelled(metric: Metric, label: Option<(&'static str, &'static str)>) -> Counter {
+    pub(crate) fn labelled(metric: Metric, label: Label) -> Counter {
         Counter {
             value: AtomicU64::new(0),
             exported: exporter::Counter::new(metric, label),
@@ -48,7 +50,7 @@ impl Gauge {
         Gauge::labelled(metric, None)
     }
 
-    pub(crate) fn labelled(metric: Metric, label: Option<(&'static str, &'static str)>) -> Gauge {
+    pub(crate) fn labelled(metric: Metric, label: Label) -> Gauge {
         Gauge {
             value: AtomicUsize::new(0),
             exported: exporter::Gauge::new(metric, label),
@@ -64,14 +66,14 @@ impl Gauge {
         self.value.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn increment(&self) {
-        self.value.fetch_add(1, Ordering::Relaxed);
-        self.exported.add(1.0);
+    pub(crate) fn add(&self, count: usize) {
+        self.value.fetch_add(count, Ordering::Relaxed);
+        self.exported.add(count as f64);
     }
 
-    pub(crate) fn decrement(&self) {
-        self.value.fetch_sub(1, Ordering::Relaxed);
-        self.exported.add(-1.0);
+    pub(crate) fn subtract(&self, count: usize) {
+        self.value.fetch_sub(count, Ordering::Relaxed);
+        self.exported.add(-(count as f64));
     }
 }
 
@@ -89,10 +91,7 @@ impl Histogram {
         Histogram::labelled(metric, None)
     }
 
-    pub(crate) fn labelled(
-        metric: Metric,
-        label: Option<(&'static str, &'static str)>,
-    ) -> Histogram {
+    pub(crate) fn labelled(metric: Metric, label: Label) -> Histogram {
         Histogram(exporter::Histogram::new(metric, label))
     }
 
@@ -102,10 +101,5 @@ impl Histogram {
 
     pub(crate) fn record_time(&self, time: Duration) {
         self.0.record(|| time.as_secs_f64());
-    }
-
-    /// Records the time since `begun`. Without the feature, the clock is not read.
-    pub(crate) fn record_since(&self, begun: Instant) {
-        self.0.record(|| begun.elapsed().as_secs_f64());
     }
 }

@@ -17,13 +17,15 @@ mod metric;
 #[cfg_attr(not(feature = "tracing"), path = "no_trace.rs")]
 pub(crate) mod trace;
 
+use std::time::Duration;
+
 pub(crate) use self::{
     batch_sizes::BatchCounters,
-    calls::CallCounters,
+    calls::{CallCounters, error_of, errors_of},
     catalogue::{OFFLOAD, STORE},
     metric::{Counter, Gauge, Histogram},
 };
-/// The time after which a call is slow, unless an option says otherwise.
-pub(crate) const DEFAULT_SLOW_THRESHOLD: std::time::Duration = std::time::Duration::from_secs(1);
-
 pub use self::{batch_sizes::BatchSizes, calls::CallStats, method::Method};
+
+/// The time after which a call is slow, unless an option says otherwise.
+pub(crate) const DEFAULT_SLOW_THRESHOLD: Duration = Duration::from_secs(1);

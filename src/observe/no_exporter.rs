@@ -1,13 +1,11 @@
 //! The replacement for `exporter.rs` if the feature `metrics` is off.
 
-use super::catalogue::Metric;
-
-type LabelPair = Option<(&'static str, &'static str)>;
+use super::catalogue::{Label, Metric};
 
 pub(super) struct Counter;
 
 impl Counter {
-    pub(super) fn new(_: Metric, _: LabelPair) -> Counter {
+    pub(super) fn new(_: Metric, _: Label) -> Counter {
         Counter
     }
 
@@ -17,7 +15,7 @@ impl Counter {
 pub(super) struct Gauge;
 
 impl Gauge {
-    pub(super) fn new(_: Metric, _: LabelPair) -> Gauge {
+    pub(super) fn new(_: Metric, _: Label) -> Gauge {
         Gauge
     }
 
@@ -27,7 +25,7 @@ impl Gauge {
 pub(super) struct Histogram;
 
 impl Histogram {
-    pub(super) fn new(_: Metric, _: LabelPair) -> Histogram {
+    pub(super) fn new(_: Metric, _: Label) -> Histogram {
         Histogram
     }
 

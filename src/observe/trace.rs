@@ -11,23 +11,39 @@ const TARGET: &str = "session_postgres";
 
 /// The span of a call. Its parent is the current span of the thread or task that makes the call.
 #[derive(Clone)]
-pub(crate) struct Span(tracing::Span);
+pub(crate) struct Span {
+    span: tracing::Span,
+    /// Whether it is the current span of the caller, because the subscriber wants none for calls.
+    is_of_caller: bool,
+}
 
 impl Span {
     /// Returns the span of a call of a facade.
     pub(crate) fn of_facade(method: Method, calls: usize) -> Span {
         let method = method.as_str();
-        Span(debug_span!(target: TARGET, "session_offload", method, calls))
+        Span::or_of_caller(debug_span!(target: TARGET, "session_offload", method, calls))
     }
 
     /// Returns the span of a call of a store.
     pub(crate) fn of_store(method: Method, calls: usize) -> Span {
         let method = method.as_str();
-        Span(debug_span!(target: TARGET, "session_store", method, calls))
+        Span::or_of_caller(debug_span!(target: TARGET, "session_store", method, calls))
+    }
+
+    fn or_of_caller(span: tracing::Span) -> Span {
+        let is_of_caller = span.is_disabled();
+        Span {
+            span: if is_of_caller {
+                tracing::Span::current()
+            } else {
+                span
+            },
+            is_of_caller,
+        }
     }
 
     pub(crate) fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.0.in_scope(work)
+        self.span.in_scope(work)
     }
 
     /// Executes calls together, in the span of the first. The others follow from it.
@@ -35,11 +51,11 @@ impl Span {
         mut spans: impl Iterator<Item = &'s Span>,
         work: impl FnOnce() -> T,
     ) -> T {
-        let Some(Span(first)) = spans.next() else {
+        let Some(first) = spans.next() else {
             return work();
         };
-        for Span(other) in spans {
-            other.follows_from(first);
+        for other in spans.filter(|other| !other.is_of_caller) {
+            other.span.follows_from(&first.span);
         }
         first.in_scope(work)
     }

@@ -6,7 +6,10 @@ use super::{
     queues::{Calls, Queues},
     verb::{Clear, Generate, Get, Insert, OwnedFields, Renew, Set, Touch, Verb},
 };
-use crate::{AsyncStore, Error, Key, Method, OwnedSession, Period, Session, SessionFields, Store};
+use crate::{
+    AsyncStore, Error, Key, Method, OwnedSession, Period, Session, SessionFields, Store,
+    observe::{error_of, errors_of},
+};
 
 impl<S: Store> AsyncStore for Offload<S> {
     async fn generate_with(&self, fields: SessionFields<'_>) -> Result<Key, Error> {
@@ -184,10 +187,7 @@ impl<S: Store> Offload<S> {
             let bytes = V::bytes(&args);
             self.call(queue, bytes, span, |ticket| Call { args, ticket })
         };
-        self.observe(V::METHOD, 1, one, |result| {
-            result.as_ref().err().into_iter().collect()
-        })
-        .await
+        self.observe(V::METHOD, 1, one, error_of).await
     }
 
     /// Makes many calls that are executed as one.
@@ -201,10 +201,6 @@ impl<S: Store> Offload<S> {
                 Err(e) => (0..calls).map(|_| Err(e.clone())).collect(),
             }
         };
-        self.observe(V::METHOD, calls, many, |results| {
-            let errors = results.iter().filter_map(|result| result.as_ref().err());
-            errors.collect()
-        })
-        .await
+        self.observe(V::METHOD, calls, many, errors_of).await
     }
 }

@@ -121,7 +121,8 @@ impl OffloadBuilder {
     }
 
     /// Sets the time after which a call is slow, including its wait for a worker. Slow calls are counted in
-    /// [`CallStats::slow`](crate::CallStats::slow), and cause an event with the feature `tracing`.
+    /// [`CallStats::slow`](crate::CallStats::slow), and cause an event with the feature `tracing`. With `Duration::MAX`, no
+    /// call is slow.
     ///
     /// Defaults to 1 second.
     pub fn slow_threshold(mut self, time: Duration) -> Self {

@@ -12,7 +12,11 @@ use std::{
 
 use tokio::{runtime::Handle, sync::oneshot};
 
-use crate::{Error, deadline::Deadline, observe::trace::Span};
+use crate::{
+    Error,
+    deadline::Deadline,
+    observe::{Histogram, trace::Span},
+};
 
 /// The callers of a batch that a worker executes, and its deadline.
 pub(super) struct Round {
@@ -124,6 +128,8 @@ pub(super) struct Ticket<T> {
     pub(super) deadline: Instant,
     pub(super) home: Handle,
     pub(super) span: Span,
+    /// Whether the call has left the queue before, for example because it waits for a lock.
+    pub(super) was_taken: bool,
 }
 
 impl<T> Ticket<T> {
@@ -137,6 +143,13 @@ impl<T> Ticket<T> {
         });
         // If the caller is gone, the answer is dropped.
         let _ = self.reply.send(answer);
+    }
+
+    /// Records the time in the queue, the first time that the call leaves it.
+    pub(super) fn leaves_queue(&mut self, queue_seconds: &Histogram) {
+        if !mem::replace(&mut self.was_taken, true) {
+            queue_seconds.record_time(self.begun.elapsed());
+        }
     }
 
     pub(super) fn remaining(&self) -> Duration {

@@ -58,13 +58,13 @@ impl<S: Store> Job<S> for Work<S> {
 /// Makes a job of `work`, which is executed alone and may take long.
 pub(super) fn alone<S: Store, T: Send + 'static>(
     work: impl FnOnce(&S) -> Result<T, Error> + Send + 'static,
-    ticket: Ticket<T>,
+    mut ticket: Ticket<T>,
 ) -> Work<S> {
     Box::new(move |context| {
         let round = Round::new(Deadline::new(ticket.begun, ticket.deadline));
         if ticket.claim.take(&round) {
             round.is_complete();
-            context.counters.queue_seconds.record_since(ticket.begun);
+            ticket.leaves_queue(&context.counters.queue_seconds);
             let work = || ticket.span.in_scope(|| work(context.store));
             let done = catch(|| round.deadline.scope(work));
             context.history.learn(
@@ -91,16 +91,16 @@ impl<V: Verb, S: Store> Job<S> for Call<V> {
                 return;
             };
             let round = Round::new(Deadline::new(Instant::now(), end));
-            calls.retain(|call| call.ticket.claim.take(&round));
+            calls.retain_mut(|call| {
+                let is_taken = call.ticket.claim.take(&round);
+                if is_taken {
+                    call.ticket.leaves_queue(&context.counters.queue_seconds);
+                }
+                is_taken
+            });
             round.is_complete();
             if calls.is_empty() {
                 return;
-            }
-            for call in &calls {
-                context
-                    .counters
-                    .queue_seconds
-                    .record_since(call.ticket.begun);
             }
             let args: Vec<_> = calls.iter().map(|call| &call.args).collect();
             let begun = Instant::now();
@@ -186,7 +186,8 @@ impl<S: Store> Context<'_, S> {
         let (calls, late): (Vec<_>, Vec<_>) = calls
             .into_iter()
             .partition(|call| call.ticket.remaining() > needed);
-        for call in late {
+        for mut call in late {
+            call.ticket.leaves_queue(&self.counters.queue_seconds);
             let reason = self.history.too_late();
             let waited = call.ticket.begun.elapsed();
             call.ticket

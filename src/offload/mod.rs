@@ -52,7 +52,11 @@ use self::{
 };
 #[cfg(doc)]
 use crate::AsyncStore;
-use crate::{Error, Method, Store, deadline::Deadline, observe::trace::Span};
+use crate::{
+    Error, Method, Store,
+    deadline::Deadline,
+    observe::{error_of, trace::Span},
+};
 
 /// An async facade for a blocking [`Store`].
 ///
@@ -208,10 +212,7 @@ impl<S: Store> Offload<S> {
         work: impl FnOnce(&S) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let long = |span| self.call_alone(bytes, span, work);
-        self.observe(method, 1, long, |result| {
-            result.as_ref().err().into_iter().collect()
-        })
-        .await
+        self.observe(method, 1, long, error_of).await
     }
 
     async fn call_alone<T: Send + 'static>(
@@ -238,10 +239,9 @@ impl<S: Store> Offload<S> {
         errors: impl FnOnce(&T) -> Vec<&Error>,
     ) -> T {
         let span = Span::of_facade(method, calls);
-        let counters = &self.shared.counters.calls;
-        let begun = counters.begin(method, calls);
+        let begun = self.shared.counters.calls.begin(method, calls);
         let done = call(span.clone()).await;
-        span.in_scope(|| counters.end(&begun, errors(&done)));
+        span.in_scope(|| begun.end(errors(&done)));
         done
     }
 
@@ -265,7 +265,11 @@ impl<S: Store> Offload<S> {
         span: Span,
         job: impl FnOnce(Ticket<T>) -> J,
     ) -> Result<T, Error> {
-        let Shared { timeout, .. } = *self.shared;
+        let Shared {
+            timeout,
+            ref counters,
+            ..
+        } = *self.shared;
         let home = sync::current_runtime().ok_or(Error::NoRuntime)?;
         let begun = Instant::now();
         let (reply, mut answer) = oneshot::channel();
@@ -283,16 +287,17 @@ impl<S: Store> Offload<S> {
             deadline: begun + timeout.min(Deadline::LONGEST),
             home: home.clone(),
             span,
+            was_taken: false,
         };
         let job = job(ticket);
-        let entered = self.shared.queue.enter(
-            queue,
-            Waiting {
-                job,
-                home: home.clone(),
-                bytes,
-            },
-        )?;
+        let waiting = Waiting {
+            job,
+            home: home.clone(),
+            bytes,
+        };
+        counters.begin_waiting();
+        let entered = self.shared.queue.enter(queue, waiting);
+        let entered = entered.inspect_err(|_| counters.end_waiting(1))?;
         worker::wake(&self.shared, entered);
         let mut answered = soon.await;
         if answered.is_none() {
@@ -302,6 +307,7 @@ impl<S: Store> Offload<S> {
         }
         if answered.is_none() {
             if caller.claim.withdraw() {
+                counters.queue_seconds.record_time(begun.elapsed());
                 return Err(self.too_late(begun).await);
             }
             // A worker has taken the call, and the store is about to stop it.

@@ -20,7 +20,7 @@ use super::{
     job::{Job, Waiting, Work},
     load::{Executing, Load},
     queues::{Batch, Calls, Queues, READS, VERBS},
-    stats::{OpenCallGauges, OpenCalls},
+    stats::OpenCalls,
     sync::{Condvar, Mutex, has_passed},
 };
 use crate::{Error, Store};
@@ -83,7 +83,6 @@ struct State<S: Store> {
     load: Load,
     waiting_bytes: usize,
     open: OpenCalls,
-    gauges: OpenCallGauges,
 }
 
 #[derive(Default)]
@@ -112,13 +111,6 @@ impl Workers {
 }
 
 impl<S: Store> State<S> {
-    /// Counts a call that begins to wait. `bytes` is the size of the values of all waiting calls then.
-    fn begin_waiting(&mut self, bytes: usize) {
-        self.open.waiting += 1;
-        self.waiting_bytes = bytes;
-        self.gauges.set(&self.open);
-    }
-
     /// Whether a worker may take a call that may take long.
     fn takes_long(&self, limits: &Limits) -> bool {
         self.workers.long < limits.long()
@@ -144,7 +136,6 @@ impl<S: Store> State<S> {
         let (queue, batch) = self.queues.take(most)?;
         self.open.waiting -= batch.calls;
         self.open.running += batch.calls;
-        self.gauges.set(&self.open);
         self.waiting_bytes -= batch.bytes;
         self.workers.long += usize::from(queue == VERBS);
         let executing = self.load.begin(queue, batch.calls, Instant::now());
@@ -162,7 +153,6 @@ impl<S: Store> Queue<S> {
                 load: Load::new(limits.processors),
                 waiting_bytes: 0,
                 open: OpenCalls::default(),
-                gauges: OpenCallGauges::new(),
             }),
         }
     }
@@ -183,7 +173,8 @@ impl<S: Store> Queue<S> {
             return Err(Error::Overloaded { waiting });
         }
         let home = call.home.clone();
-        state.begin_waiting(bytes);
+        state.open.waiting += 1;
+        state.waiting_bytes = bytes;
         queue(&mut state.queues).push_back(call);
         Ok(self.wake_worker(&mut state, Some(home)))
     }
@@ -192,8 +183,8 @@ impl<S: Store> Queue<S> {
     /// any.
     pub(super) fn enter_again(&self, call: Waiting<Work<S>>) -> Option<Wake> {
         let mut state = self.state.lock();
-        let bytes = state.waiting_bytes + call.bytes;
-        state.begin_waiting(bytes);
+        state.open.waiting += 1;
+        state.waiting_bytes += call.bytes;
         state.queues.long.push_back(call);
         self.wake_worker(&mut state, None)
     }
@@ -258,7 +249,6 @@ impl<S: Store> Queue<S> {
         let mut state = self.state.lock();
         state.load.end(batch, Instant::now());
         state.open.running -= batch.calls;
-        state.gauges.set(&state.open);
         state.workers.long -= usize::from(batch.queue == VERBS);
         state.workers.coming += 1;
     }
@@ -309,7 +299,6 @@ impl<S: Store> Queue<S> {
             state.open.waiting -= batch.calls;
             state.waiting_bytes -= batch.bytes;
         }
-        state.gauges.set(&state.open);
         (self.wake_worker(&mut state, None), lost)
     }
 

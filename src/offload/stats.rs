@@ -21,12 +21,13 @@ pub struct OffloadStats {
     pub running: usize,
 }
 
-/// The counters of a facade that need no lock.
+/// The counters of a facade. None is changed while the queue is locked, because the recorder of a program gets them.
 pub(super) struct OffloadCounters {
     pub(super) calls: CallCounters,
-    pub(super) batches: BatchCounters,
-    /// The time from a call until a worker has taken it.
+    batches: BatchCounters,
     pub(super) queue_seconds: Histogram,
+    waiting: Gauge,
+    running: Gauge,
 }
 
 impl OffloadCounters {
@@ -35,6 +36,8 @@ impl OffloadCounters {
             calls: CallCounters::new(&OFFLOAD.calls, slow_threshold),
             batches: BatchCounters::new(&OFFLOAD.calls),
             queue_seconds: Histogram::new(OFFLOAD.queue_seconds),
+            waiting: Gauge::new(OFFLOAD.waiting),
+            running: Gauge::new(OFFLOAD.running),
         }
     }
 
@@ -46,6 +49,39 @@ impl OffloadCounters {
             running: open.running,
         }
     }
+
+    /// Counts a call that begins to wait.
+    pub(super) fn begin_waiting(&self) {
+        self.waiting.add(1);
+    }
+
+    /// Counts calls that do not wait any more.
+    pub(super) fn end_waiting(&self, calls: usize) {
+        self.waiting.subtract(calls);
+    }
+
+    /// Counts calls that a worker has taken together, until the result is dropped.
+    pub(super) fn taken(&self, calls: usize) -> Running<'_> {
+        self.end_waiting(calls);
+        self.running.add(calls);
+        self.batches.count(calls);
+        Running {
+            counters: self,
+            calls,
+        }
+    }
+}
+
+/// Calls that a worker executes.
+pub(super) struct Running<'a> {
+    counters: &'a OffloadCounters,
+    calls: usize,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.counters.running.subtract(self.calls);
+    }
 }
 
 /// The numbers of calls that are not done. The queue changes them under its lock.
@@ -53,26 +89,4 @@ impl OffloadCounters {
 pub(super) struct OpenCalls {
     pub(super) waiting: usize,
     pub(super) running: usize,
-}
-
-/// The same for the crate `metrics`.
-pub(super) struct OpenCallGauges {
-    waiting: Gauge,
-    running: Gauge,
-}
-
-impl OpenCallGauges {
-    pub(super) fn new() -> OpenCallGauges {
-        OpenCallGauges {
-            waiting: Gauge::new(OFFLOAD.waiting),
-            running: Gauge::new(OFFLOAD.running),
-        }
-    }
-
-    pub(super) fn set(&self, open: &OpenCalls) {
-        if cfg!(feature = "metrics") {
-            self.waiting.set(open.waiting);
-            self.running.set(open.running);
-        }
-    }
 }

@@ -88,7 +88,6 @@ impl<S: Store> Worker<S> {
             counters,
             timeout,
         } = &*self.shared;
-        counters.batches.count(executing.calls);
         let is_done = Cell::new(false);
         let done = || {
             if !is_done.replace(true) {
@@ -100,11 +99,18 @@ impl<S: Store> Worker<S> {
             history,
             counters,
             timeout: *timeout,
-            enter_again: &|call| wake(&self.shared, queue.enter_again(call)),
+            enter_again: &|call| {
+                counters.begin_waiting();
+                wake(&self.shared, queue.enter_again(call));
+            },
             done: &done,
         };
-        // The callers have their panics. Only an answer without a caller can panic here, when it is dropped.
-        let _ = catch_unwind(AssertUnwindSafe(|| (batch.work)(&context)));
+        // The callers have their panics. An answer without a caller can panic here, when it is dropped, and so can a
+        // recorder of metrics.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            let _running = counters.taken(executing.calls);
+            (batch.work)(&context);
+        }));
         done();
     }
 }
@@ -115,6 +121,8 @@ impl<S: Store> Drop for Worker<S> {
         if !self.has_begun {
             let (another, lost) = self.shared.queue.lost(self.home);
             wake(&self.shared, another);
+            let calls = lost.iter().map(|batch| batch.calls).sum();
+            self.shared.counters.end_waiting(calls);
             drop(lost);
         }
     }

@@ -323,7 +323,7 @@ impl PostgresStoreBuilder {
 
     /// Sets the time after which a call is slow. Slow calls are counted in
     /// [`CallStats::slow`](crate::CallStats::slow), and cause an event with the feature `tracing`. Passes for expired rows
-    /// are never slow.
+    /// are not counted as slow. With `Duration::MAX`, no call is.
     ///
     /// Defaults to 1 second.
     pub fn slow_threshold(mut self, time: Duration) -> Self {

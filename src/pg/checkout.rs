@@ -66,8 +66,9 @@ impl PostgresStore {
             let error = match connection.ping_and_look() {
                 Ok(()) => return Ok(connection),
                 Err(StatementError::Driver(error)) => {
-                    self.counters.broken_connection(&error);
-                    self.broken_error(deadline, &DatabaseError::from(&error))
+                    let cause = DatabaseError::from(&error);
+                    self.note_broken(&cause);
+                    self.broken_error(deadline, &cause)
                 }
                 Err(StatementError::Unsent) => timed_out(deadline, UNSENT),
                 Err(StatementError::Final(error)) => error,

@@ -89,9 +89,15 @@ impl PostgresStore {
     }
 
     fn broken(&self, error: &postgres::Error) -> FailedAttempt {
-        self.counters.broken_connection(error);
+        let cause = error.into();
+        self.note_broken(&cause);
+        FailedAttempt::Broken(cause)
+    }
+
+    /// Notes that a connection has broken.
+    pub(super) fn note_broken(&self, cause: &DatabaseError) {
+        self.counters.broken_connection(cause);
         *lock(&self.last_broken) = Some(Instant::now());
-        FailedAttempt::Broken(error.into())
     }
 
     /// Returns whether a connection has broken since `instant`. The others may be closed as well.

@@ -61,7 +61,7 @@ impl<M: ManageConnection<Connection = Client>> ManageConnection for Opening<M> {
     type Error = M::Error;
 
     fn connect(&self) -> Result<Client, M::Error> {
-        self.opening.increment();
+        self.opening.add(1);
         // A manager of a program may panic, and r2d2 continues after that.
         let _opening = Decrement(&self.opening);
         self.manager.connect()
@@ -80,6 +80,6 @@ struct Decrement<'a>(&'a Gauge);
 
 impl Drop for Decrement<'_> {
     fn drop(&mut self) {
-        self.0.decrement();
+        self.0.subtract(1);
     }
 }

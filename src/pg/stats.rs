@@ -1,9 +1,6 @@
 //! The counters of a store.
 
-use std::{
-    sync::Mutex,
-    time::{Duration, Instant},
-};
+use std::{sync::Mutex, time::Duration};
 
 use super::{
     PostgresStore,
@@ -11,8 +8,12 @@ use super::{
     mutex::lock,
 };
 use crate::{
-    BatchSizes, CallStats, Error, Method, Pruned, PrunerStats,
-    observe::{BatchCounters, CallCounters, Counter, Gauge, Histogram, STORE, trace, trace::Span},
+    BatchSizes, CallStats, DatabaseError, Error, Method, Pruned, PrunerStats,
+    deadline::Deadline,
+    observe::{
+        BatchCounters, CallCounters, Counter, Gauge, Histogram, STORE, error_of, errors_of, trace,
+        trace::Span,
+    },
 };
 
 /// The counters of a [`PostgresStore`], returned by [`PostgresStore::stats`].
@@ -28,8 +29,8 @@ pub struct StoreStats {
     pub retries: u64,
     /// Connections that broke, or that were found broken.
     pub broken_connections: u64,
-    /// Connections that the store has used for the first time. If it grows together with `broken_connections`, the store
-    /// has reconnected.
+    /// Connections that no store had used before. If it grows together with `broken_connections`, the store has
+    /// reconnected.
     pub new_connections: u64,
     /// Errors of attempts to connect that the pool has reported to a call. The pool reports each error once, and only
     /// while a call waits for a connection.
@@ -68,7 +69,8 @@ pub(super) struct StoreCounters {
     statement_seconds: Histogram,
     in_use: Gauge,
     idle: Gauge,
-    pruning: Mutex<PrunerStats>,
+    counting: Mutex<()>,
+    last_pruning_error: Mutex<Option<Error>>,
     pruned_rows: Counter,
     passes: Counter,
     skipped_passes: Counter,
@@ -90,7 +92,8 @@ impl StoreCounters {
             statement_seconds: Histogram::new(STORE.statement_seconds),
             in_use: state("in_use"),
             idle: state("idle"),
-            pruning: Mutex::default(),
+            counting: Mutex::default(),
+            last_pruning_error: Mutex::default(),
             pruned_rows: Counter::new(STORE.pruned_rows),
             passes: passes("complete"),
             skipped_passes: passes("skipped"),
@@ -103,7 +106,7 @@ impl StoreCounters {
         trace::retry(attempt, error);
     }
 
-    pub(super) fn broken_connection(&self, error: &postgres::Error) {
+    pub(super) fn broken_connection(&self, error: &DatabaseError) {
         self.broken_connections.add(1);
         trace::broken_connection(error);
     }
@@ -123,30 +126,40 @@ impl StoreCounters {
         trace::cancelled_statement();
     }
 
-    /// Measures a statement that was sent at this time and has ended now.
-    pub(super) fn statement(&self, sent: Instant) {
-        self.statement_seconds.record_since(sent);
+    /// Measures a statement that was answered after this time.
+    pub(super) fn statement(&self, took: Duration) {
+        self.statement_seconds.record_time(took);
     }
 
     /// Counts the connections for the crate `metrics`, each time that a call takes or returns one.
     pub(super) fn connections(&self, source: &dyn ConnectionSource) {
         if cfg!(feature = "metrics") {
+            // Otherwise a thread could replace newer numbers by older ones.
+            let _one_at_a_time = lock(&self.counting);
             let state = source.state();
             self.in_use.set(state.in_use);
             self.idle.set(state.idle);
         }
     }
 
-    fn pass(&self, pass: &Pruned) {
+    fn pass(&self, pass: Pruned) {
         self.pruned_rows.add(pass.removed);
-        match pass {
-            Pruned { error: Some(_), .. } => self.failed_passes.add(1),
-            Pruned {
-                is_skipped: true, ..
-            } => self.skipped_passes.add(1),
-            _ => self.passes.add(1),
+        match &pass.error {
+            Some(_) => self.failed_passes.add(1),
+            None if pass.is_skipped => self.skipped_passes.add(1),
+            None => self.passes.add(1),
         }
-        lock(&self.pruning).count(pass);
+        *lock(&self.last_pruning_error) = pass.error;
+    }
+
+    fn pruning(&self) -> PrunerStats {
+        PrunerStats {
+            removed: self.pruned_rows.get(),
+            passes: self.passes.get(),
+            yields: self.skipped_passes.get(),
+            failures: self.failed_passes.get(),
+            last_error: lock(&self.last_pruning_error).clone(),
+        }
     }
 }
 
@@ -190,7 +203,7 @@ impl PostgresStore {
                 opening,
                 max: self.source.max_connections().get(),
             },
-            pruning: lock(&counters.pruning).clone(),
+            pruning: counters.pruning(),
         }
     }
 
@@ -201,9 +214,7 @@ impl PostgresStore {
         work: impl FnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
         self.counters.batches.count(1);
-        self.observe(method, 1, work, |result| {
-            result.as_ref().err().into_iter().collect()
-        })
+        self.observe(method, 1, work, error_of)
     }
 
     /// Makes calls of a method that are executed together.
@@ -214,10 +225,7 @@ impl PostgresStore {
         work: impl FnOnce() -> Vec<Result<T, Error>>,
     ) -> Vec<Result<T, Error>> {
         self.counters.batches.count(calls);
-        self.observe(method, calls, work, |results| {
-            let errors = results.iter().filter_map(|result| result.as_ref().err());
-            errors.collect()
-        })
+        self.observe(method, calls, work, errors_of)
     }
 
     fn observe<T>(
@@ -230,7 +238,7 @@ impl PostgresStore {
         Span::of_store(method, calls).in_scope(|| {
             let call = self.counters.calls.begin(method, calls);
             let done = work();
-            self.counters.calls.end(&call, errors(&done));
+            call.end(errors(&done));
             done
         })
     }
@@ -238,7 +246,16 @@ impl PostgresStore {
     /// Makes a pass for expired rows.
     pub(super) fn one_pass(&self, work: impl FnOnce() -> Pruned) -> Pruned {
         let pass = self.observe(Method::Prune, 1, work, |pass| pass.error.iter().collect());
-        self.counters.pass(&pass);
+        // A pruner that is dropped stops its pass at once, which is no failure.
+        let is_stopped = Deadline::current().is_some_and(|deadline| deadline.has_passed());
+        self.counters.pass(match is_stopped {
+            true => Pruned {
+                removed: pass.removed,
+                is_skipped: true,
+                error: None,
+            },
+            false => pass.clone(),
+        });
         pass
     }
 }

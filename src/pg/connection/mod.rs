@@ -30,6 +30,9 @@ const MAX_IDLE_UNTESTED: Duration = Duration::from_millis(500);
 /// The time limit of a test whether a connection is alive.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The reason why a connection that was lent has broken. The program has the error.
+const CLOSED_DURING_WORK: &str = "it was closed while the program used it";
+
 /// Returns whether this statement, or the `BEGIN` sent together with it, has begun the transaction.
 const IS_NEW: &str =
     "SELECT pg_catalog.now() OPERATOR(pg_catalog.=) pg_catalog.statement_timestamp()";
@@ -221,6 +224,10 @@ impl<'a> Connection<'a> {
             // After a panic, or if the server does not say, `work` may have left one open.
             self.is_in_transaction = !matches!(self.find_transaction(), Ok(false));
         }
+        if self.is_closed() {
+            self.store
+                .note_broken(&DatabaseError::new(CLOSED_DURING_WORK));
+        }
         self.clean_up();
         match done {
             Ok(done) => (done, may_lack_replication),
@@ -311,9 +318,10 @@ impl<'a> Connection<'a> {
         let guard = self.may_cancel()?.then(|| self.guard(self.deadline));
         let sent = Instant::now();
         let done = send(self.checked_out.client());
-        self.store.counters.statement(sent);
+        let took = sent.elapsed();
         self.has_answered |= done.is_ok();
         self.end(guard);
+        self.store.counters.statement(took);
         Ok(done?)
     }
 

@@ -33,8 +33,11 @@ struct Site {
 impl Site {
     fn start(name: &str, settings: &[(&str, &str)]) -> Site {
         let schema = Schema::new();
+        let program = Program::start(name, &schema.url(), settings);
+        let has_metrics = settings.iter().any(|(setting, _)| *setting == "METRICS");
+        assert_eq!(program.announced.is_empty(), !has_metrics);
         Site {
-            program: Program::start(name, &schema.url(), settings),
+            program,
             table: format!("session_{name}"),
             schema,
         }

@@ -41,6 +41,20 @@ fn a_killed_connection_is_counted_and_the_call_that_meets_it_is_a_retry() {
 }
 
 #[test]
+fn a_connection_that_is_killed_while_the_program_uses_it_is_counted() {
+    let schema = Schema::new();
+    let store = store_on_one(&schema, schema.builder());
+    let die = "SELECT pg_terminate_backend(pg_backend_pid())";
+    let died = store.with_client(|client| client.batch_execute(die));
+    assert!(died.unwrap().is_err());
+    let died = store.transaction(|tx| Ok::<_, Error>(tx.batch_execute(die)?));
+    assert!(died.is_err());
+    assert_eq!(store.stats().broken_connections, 2);
+    store.with_client(|_| ()).unwrap();
+    assert_eq!(store.stats().broken_connections, 2);
+}
+
+#[test]
 fn refused_connections_are_counted() {
     let schema = Schema::new();
     // The port is free again when the listener is dropped.
@@ -140,6 +154,25 @@ fn a_connection_to_a_silent_server_is_being_opened() {
         // The connection breaks, and another one is opened.
         drop(has_accepted);
     });
+}
+
+#[test]
+fn a_pass_that_is_stopped_because_its_pruner_is_dropped_has_not_failed() {
+    let schema = Schema::new();
+    let store: &'static _ = Box::leak(Box::new(schema.store()));
+    store.generate(None, Some(Period::ZERO)).unwrap();
+    let mut holder = schema.client();
+    let mut held = holder.transaction().unwrap();
+    held.batch_execute("LOCK TABLE session").unwrap();
+    let pruner = Pruner::start(store);
+    wait_until("the pass to wait", || schema.active() > 0);
+    drop(pruner);
+    wait_until("the pass to be over", || {
+        store.stats().connections.in_use == 0
+    });
+    let stats = store.stats();
+    assert_eq!((stats.pruning.failures, stats.pruning.yields), (0, 1));
+    assert!(stats.pruning.last_error.is_none());
 }
 
 #[test]

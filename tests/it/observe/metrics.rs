@@ -1,7 +1,19 @@
 //! The crate `metrics` gets the same numbers, under the names of the guide.
 
-use std::{cell::RefCell, collections::BTreeMap, sync::mpsc};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
 
+use metrics::{
+    Counter, Gauge, Histogram, HistogramFn, KeyName, Metadata, Recorder, SharedString, Unit,
+};
 use metrics_util::{
     MetricKind,
     debugging::{DebugValue, DebuggingRecorder, Snapshotter},
@@ -11,7 +23,11 @@ use session_postgres::{
 };
 
 use super::{kill_connection, store_on_one};
-use crate::support::{blocking::Blocking, database::Schema, wait_until};
+use crate::support::{
+    blocking::Blocking,
+    database::{Schema, lock},
+    wait_until,
+};
 
 const GUIDE: &str = include_str!("../../../src/guide/observing.md");
 
@@ -174,10 +190,92 @@ async fn waiting_and_running_calls_are_gauges() {
     drop(release);
     held.await.unwrap().unwrap().unwrap_err();
     waiting.await.unwrap().unwrap();
-    while store.stats().running > 0 {
+    while open() != [0.0, 0.0] {
         tokio::task::yield_now().await;
     }
-    assert_eq!(open(), [0.0, 0.0]);
+}
+
+#[test]
+fn the_time_in_the_queue_is_recorded_once_also_if_the_call_is_late() {
+    let schema = Schema::new();
+    schema.create_table(false);
+    let (recorded, facade) = Recorded::of(|| {
+        let builder = OffloadBuilder::default().timeout(Duration::from_millis(300));
+        let builder = builder.max_concurrency(1);
+        builder.build(schema.builder().from_pool(schema.pool(2)))
+    });
+    let store = Blocking::new(|| facade.clone());
+    let key = store.generate(None, None).unwrap();
+    let times = || recorded.values()["session_offload_queue_seconds"];
+    assert_eq!(times(), 1.0);
+    let mut holder = schema.client();
+    let held = lock(&mut holder, &key);
+    // It is taken twice, because the session is locked.
+    assert!(matches!(
+        store.touch(&key, None),
+        Err(Error::TimedOut { .. })
+    ));
+    drop(held);
+    assert_eq!(times(), 2.0);
+    // The only worker is busy.
+    let (release, released) = mpsc::channel::<()>();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let holder = facade.clone();
+    let held = runtime.spawn(async move { holder.run(move |_| released.recv()).await });
+    wait_until("the worker is busy", || facade.stats().running == 1);
+    assert!(matches!(store.find(&key), Err(Error::TimedOut { .. })));
+    assert_eq!(times(), 4.0);
+    drop(release);
+    let _ = runtime.block_on(held);
+}
+
+/// A recorder that panics when workers take calls, as long as this is true.
+struct Faulty(Arc<AtomicBool>);
+
+impl Recorder for Faulty {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &metrics::Key, _: &Metadata<'_>) -> Counter {
+        Counter::noop()
+    }
+
+    fn register_gauge(&self, _: &metrics::Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, key: &metrics::Key, _: &Metadata<'_>) -> Histogram {
+        match key.name() {
+            "session_offload_batch_size" => Histogram::from_arc(Arc::new(Faulty(self.0.clone()))),
+            _ => Histogram::noop(),
+        }
+    }
+}
+
+impl HistogramFn for Faulty {
+    fn record(&self, _: f64) {
+        assert!(!self.0.load(Ordering::Relaxed), "the recorder panics");
+    }
+}
+
+#[test]
+fn a_recorder_that_panics_in_a_worker_ends_only_that_batch() {
+    let is_faulty = Arc::new(AtomicBool::new(true));
+    let facade = metrics::with_local_recorder(&Faulty(is_faulty.clone()), || {
+        let builder = OffloadBuilder::default().max_concurrency(1);
+        builder.build(MemoryStore::new())
+    });
+    let store = Blocking::new(|| facade.clone());
+    for _ in 0..3 {
+        assert!(matches!(store.generate(None, None), Err(Error::Cancelled)));
+    }
+    is_faulty.store(false, Ordering::Relaxed);
+    store.generate(None, None).unwrap();
+    wait_until("the worker is idle", || facade.stats().running == 0);
+    assert_eq!(facade.stats().waiting, 0);
 }
 
 #[test]

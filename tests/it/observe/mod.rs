@@ -7,7 +7,7 @@ mod metrics;
 #[cfg(feature = "tracing")]
 mod trace;
 
-use session_postgres::{PostgresStore, PostgresStoreBuilder};
+use session_postgres::{PostgresStore, PostgresStoreBuilder, postgres::Client};
 
 use crate::support::database::{Schema, pid};
 
@@ -20,8 +20,12 @@ fn store_on_one(schema: &Schema, builder: PostgresStoreBuilder) -> PostgresStore
 
 /// Kills the connection of a store that has one.
 fn kill_connection(schema: &Schema, store: &PostgresStore) {
+    kill_connection_with(schema.client(), store);
+}
+
+/// The same, with this client.
+fn kill_connection_with(mut client: Client, store: &PostgresStore) {
     let pid = pid(store);
-    let mut client = schema.client();
     let killed = client
         .query_one("SELECT pg_terminate_backend($1, 60000)", &[&pid])
         .unwrap();

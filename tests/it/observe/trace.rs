@@ -23,11 +23,12 @@ use tracing::{
 };
 use tracing_subscriber::{
     Layer, Registry,
+    filter::LevelFilter,
     layer::{Context, SubscriberExt},
     registry::LookupSpan,
 };
 
-use super::{kill_connection, store_on_one};
+use super::{kill_connection, kill_connection_with, store_on_one};
 use crate::support::{
     database::{Schema, lock},
     wait_until,
@@ -112,8 +113,12 @@ impl Recorded {
 
     /// Records what the threads of a runtime do.
     fn on_runtime() -> (Recorded, Runtime) {
+        Recorded::on_runtime_from(LevelFilter::TRACE)
+    }
+
+    fn on_runtime_from(level: LevelFilter) -> (Recorded, Runtime) {
         let recorded = Recorded::default();
-        let dispatch = recorded.dispatch();
+        let dispatch = Dispatch::new(Registry::default().with(level).with(recorded.clone()));
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .enable_time()
@@ -254,6 +259,32 @@ fn each_call_of_a_batch_has_its_own_caller_and_follows_from_the_first() {
     }
 }
 
+/// Subscribers often want no spans of level debug.
+#[test]
+fn without_a_span_for_the_call_the_worker_is_in_that_of_the_caller() {
+    let schema = Schema::new();
+    let store = Offload::new(store_on_one(&schema, schema.builder()));
+    let killed = schema.client();
+    let (recorded, runtime) = Recorded::on_runtime_from(LevelFilter::INFO);
+    let task = async move {
+        let key = store.generate(Some("lobster"), None).await.unwrap();
+        let kill = |store: &PostgresStore| {
+            info_span!("inside").in_scope(|| kill_connection_with(killed, store));
+        };
+        store.run(kill).await.unwrap();
+        store.get(&key).await.unwrap();
+    };
+    runtime.block_on(visit(&runtime, task)).unwrap();
+    assert!(recorded.spans("session_offload").is_empty());
+    assert!(recorded.spans("session_store").is_empty());
+    let caller = recorded.span("visit");
+    assert_eq!(recorded.span("inside").parent, Some(caller.id));
+    let broken = recorded.event("a connection broke");
+    assert_eq!(broken.span, Some(caller.id));
+    assert_ne!(broken.thread, thread::current().id());
+    assert!(caller.follows.is_empty());
+}
+
 #[test]
 fn a_call_that_meets_a_killed_connection_tells_of_it() {
     let schema = Schema::new();
@@ -263,6 +294,8 @@ fn a_call_that_meets_a_killed_connection_tells_of_it() {
     let (recorded, _guard) = Recorded::here();
     store.get(&key).unwrap();
     let call = recorded.span("session_store");
+    let broken = recorded.event("a connection broke").fields;
+    assert!(broken.contains("error=PostgreSQL: "), "{broken}");
     for (text, level) in [
         ("a connection broke", "WARN"),
         ("the attempt failed, and another one follows", "WARN"),
