@@ -55,6 +55,12 @@
 
 #[cfg(feature = "actix-session")]
 pub mod actix_session;
+#[cfg(any(
+    feature = "actix-session",
+    feature = "tower-sessions",
+    feature = "tower-sessions-0-14"
+))]
+mod adapters;
 mod async_store;
 mod blocking;
 mod deadline;

@@ -57,8 +57,9 @@
 //! - **`update_ttl`** changes the expiry date of an existing session, and is an error in the same cases.
 //! - **`delete`** removes the session. Returns `Ok` if there is none.
 //!
-//! A call whose connection breaks is repeated up to three times, so a restart of PostgreSQL causes few errors. Each call
-//! has the time limit, the batches and the errors of the store.
+//! A call whose connection breaks is repeated up to three times, so a restart of PostgreSQL causes few errors. Each
+//! attempt has the time limit of a call of the store, so a write can take up to four times as long. A call has the
+//! batches and the errors of the store.
 //!
 //! # A session that ends during a request
 //!
@@ -127,7 +128,7 @@
 
 mod conflict;
 
-use std::{collections::HashMap, future::Future, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use actix_session::storage::{LoadError, SaveError, SessionKey, SessionStore, UpdateError};
 use serde_json::{Value, value::RawValue};
@@ -135,12 +136,9 @@ use serde_json::{Value, value::RawValue};
 pub use self::conflict::conflict_if_ended;
 #[cfg(doc)]
 use crate::Store;
-use crate::{AsyncStore, Error, Key, MAX_PERIOD, MIN_PERIOD, Period, SessionFields};
-
-/// The largest number of attempts at a write whose connection breaks. Repeating a write is safe: the last update wins in
-/// any case, an update does not restore a deleted session, and a creation takes another key, so that a session that may
-/// have been created belongs to no visitor.
-const MAX_WRITES: usize = 4;
+use crate::{
+    AsyncStore, Error, Key, MAX_PERIOD, MIN_PERIOD, Period, SessionFields, adapters::repeated,
+};
 
 /// A session store of actix-session in any [`AsyncStore`]. See the [module](self).
 #[derive(Debug, Clone)]
@@ -279,19 +277,6 @@ impl<A: AsyncStore> SessionStore for Adapter<A> {
             Err(_) => Ok(()),
         }
     }
-}
-
-/// Makes a call, and repeats it while its connection breaks.
-async fn repeated<T, F: Future<Output = Result<T, Error>>>(
-    mut call: impl FnMut() -> F,
-) -> Result<T, Error> {
-    for _ in 1..MAX_WRITES {
-        match call().await {
-            Err(Error::Disconnected(_)) => {}
-            result => return result,
-        }
-    }
-    call().await
 }
 
 fn period(ttl: &Period) -> Period {

@@ -53,7 +53,9 @@
 //!   The task `continuously_delete_expired` ends at its first error. A [`Pruner`](crate::Pruner) does not.
 //!
 //! A save or delete whose connection breaks is repeated up to three times, so a restart of PostgreSQL causes few
-//! errors. Each call has the time limit, the batches and the errors of the [`Offload`].
+//! errors. Each attempt has the time limit of a call of the [`Offload`], so a save or delete can take up to four times
+//! as long. A `create` makes up to eight attempts, and a save of an [`IdleTimeout`] up to five. A call has the batches
+//! and the errors of the [`Offload`].
 //!
 //! # Errors
 //!

@@ -7,14 +7,10 @@ use std::{collections::HashMap, error::Error as StdError, fmt};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::{AsyncStore, Error, Key, MAX_PERIOD, MIN_PERIOD, Period, Session};
+use crate::{AsyncStore, Error, Key, MAX_PERIOD, MIN_PERIOD, Period, Session, adapters::repeated};
 
 /// The largest number of ids that a creation tries. They are random, so nearly always the first is free.
 const MAX_IDS: usize = 8;
-
-/// The largest number of attempts at a write whose connection breaks. Repeating a write is safe: the last save wins
-/// in any case, and a save does not restore a deleted session.
-const MAX_WRITES: usize = 4;
 
 /// The largest number of expired sessions that one call of [`AsyncStore::prune`] removes.
 const PRUNE_LIMIT: u64 = 1_000;
@@ -77,13 +73,7 @@ pub(super) async fn save<A: AsyncStore>(
     period: Period,
 ) -> Result<(), Failure> {
     let value = encode(data)?;
-    for _ in 1..MAX_WRITES {
-        match store.set(key, &value, Some(period)).await {
-            Err(Error::Disconnected(_)) => {}
-            set => return Ok(set?),
-        }
-    }
-    Ok(store.set(key, &value, Some(period)).await?)
+    Ok(repeated(|| store.set(key, &value, Some(period))).await?)
 }
 
 /// Returns the data and the expiry date of a session, or `None` if it is absent.
@@ -98,13 +88,7 @@ pub(super) fn loaded(
 }
 
 pub(super) async fn delete<A: AsyncStore>(store: &A, key: &Key) -> Result<(), Failure> {
-    for _ in 1..MAX_WRITES {
-        match store.clear(key).await {
-            Err(Error::Disconnected(_)) => {}
-            cleared => return Ok(cleared?),
-        }
-    }
-    Ok(store.clear(key).await?)
+    Ok(repeated(|| store.clear(key)).await?)
 }
 
 /// Calls [`AsyncStore::prune`] until no expired session is left.
