@@ -160,6 +160,9 @@ impl<A: AsyncStore> Adapter<A> {
     /// [`AsyncStore::owned`], [`AsyncStore::clear_handle`] and [`AsyncStore::clear_owned`] find all logins of a user. If
     /// the entry changes later, the owner does not.
     ///
+    /// If the connection breaks while `save` creates the session, it creates another one, because the first may not exist.
+    /// If the first does exist, no visitor has its key, but [`AsyncStore::owned`] returns it until it expires.
+    ///
     /// actix-identity stores the user in the entry `actix_identity.user_id`.
     ///
     /// # Examples

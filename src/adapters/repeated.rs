@@ -11,7 +11,8 @@ const MAX_WRITES: usize = 4;
 ///
 /// The first attempt may have had its effect, so a write must be safe to repeat. The last update wins in any case, an
 /// update does not restore a deleted session, and a second deletion finds nothing. A creation takes another key each
-/// time. A session that a broken attempt has created belongs to no visitor, and is one of its owner's until it expires.
+/// time: if a broken attempt has created a session, no visitor has its key, and
+/// [`AsyncStore::owned`](crate::AsyncStore::owned) returns it until it expires.
 pub(crate) async fn repeated<T, F: Future<Output = Result<T, Error>>>(
     mut write: impl FnMut() -> F,
 ) -> Result<T, Error> {
