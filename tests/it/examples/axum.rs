@@ -51,8 +51,7 @@ fn axum_serves_metrics_at_an_address_of_their_own() {
 fn axum_refuses_to_serve_metrics_that_do_not_exist() {
     let output = command("axum")
         .env("LISTEN", "127.0.0.1:0")
-        .env("METRICS", "127.0.0.1:0");
-    let output = output
+        .env("METRICS", "127.0.0.1:0")
         .env("DATABASE_URL", crate::support::database::url())
         .output()
         .unwrap();

@@ -14,6 +14,10 @@ pub(crate) struct Program {
     child: Child,
     pub(crate) address: SocketAddr,
     /// The text before the line with the address.
+    #[cfg_attr(
+        not(all(feature = "metrics", feature = "tower-sessions")),
+        allow(dead_code)
+    )]
     pub(crate) announced: String,
 }
 
