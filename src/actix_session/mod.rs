@@ -85,8 +85,10 @@
 //! - [`Deserialization`](LoadError::Deserialization) if the row has no value, or a value that is not a JSON object, for
 //!   example because another program has written it. The middleware continues with an empty state. If the request changes
 //!   it, the row is overwritten.
-//! - [`Serialization`](SaveError::Serialization) if an entry is not JSON, or if the state cannot be stored, for example
-//!   because it is larger than 256 MiB.
+//! - [`Serialization`](SaveError::Serialization) if an entry is not JSON, if an entry is nested deeper than 126 levels, or
+//!   if the state cannot be stored, for example because it is larger than 256 MiB. serde_json can write deeper entries
+//!   but cannot read them. If another program has stored such an entry, `load` accepts it, and each update fails until
+//!   it is removed from the state.
 //! - [`Other`](LoadError::Other) for all other errors. The middleware answers 500.
 //!
 //! The texts of errors contain no keys and no data. The causes are in their `Debug` output.
@@ -137,7 +139,11 @@ pub use self::conflict::conflict_if_ended;
 #[cfg(doc)]
 use crate::Store;
 use crate::{
-    AsyncStore, Error, Key, MAX_PERIOD, MIN_PERIOD, Period, SessionFields, adapters::repeated,
+    AsyncStore, Error, Key, MAX_PERIOD, MIN_PERIOD, Period, SessionFields,
+    adapters::{
+        json::{self, MAX_DEPTH},
+        repeated,
+    },
 };
 
 /// A session store of actix-session in any [`AsyncStore`]. See the [module](self).
@@ -291,25 +297,30 @@ fn is_about_data(error: &Error) -> bool {
 }
 
 /// Each entry of a state is JSON. It is stored as it is, so that large numbers do not change.
+///
+/// A [`RawValue`] accepts any depth of nesting, numbers out of range and halves of surrogate pairs. So this reads the
+/// result, as the other frameworks do, and refuses a state that they cannot read.
 fn encode(state: HashMap<String, String>) -> Result<String, anyhow::Error> {
     let mut entries: HashMap<String, Box<RawValue>> = HashMap::with_capacity(state.len());
     for (name, json) in state {
-        entries.insert(
-            name,
-            RawValue::from_string(json).map_err(describe("an entry is not JSON"))?,
-        );
+        let json = RawValue::from_string(json).map_err(describe("an entry is not JSON"))?;
+        entries.insert(name, json);
     }
-    Ok(serde_json::to_string(&entries)?)
+    let value = serde_json::to_string(&entries)?;
+    json::decode(&value).map_err(|e| {
+        let why = format!("an entry is nested deeper than {MAX_DEPTH} levels, or cannot be read");
+        describe(&why)(e)
+    })?;
+    Ok(value)
 }
 
 fn decode(value: &str) -> Result<HashMap<String, String>, anyhow::Error> {
-    let entries: HashMap<String, Box<RawValue>> = serde_json::from_str(value)
-        .map_err(describe("the value of the session is not a JSON object"))?;
+    let entries: HashMap<String, Box<RawValue>> =
+        serde_json::from_str(value).map_err(describe(json::NOT_AN_OBJECT))?;
     let to_text = |(name, json): (String, Box<RawValue>)| (name, json.get().to_owned());
     Ok(entries.into_iter().map(to_text).collect())
 }
 
-/// Returns an error without the text of serde_json, which may quote the value.
 fn describe(what: &str) -> impl Fn(serde_json::Error) -> anyhow::Error + '_ {
-    move |e| anyhow::Error::msg(format!("{what}: line {}, column {}", e.line(), e.column()))
+    move |error| anyhow::Error::msg(json::describe(what, &error))
 }

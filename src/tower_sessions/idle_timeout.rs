@@ -2,8 +2,8 @@
 
 use time::OffsetDateTime;
 
-use super::records::{self, Data, Failure, decode, period_until};
-use crate::{AsyncStore, Error, Key, Period};
+use super::records::{self, Failure, decode, period_until};
+use crate::{AsyncStore, Error, Key, Period, adapters::json::Data};
 
 /// A session store of tower-sessions that ends sessions which are not used.
 ///

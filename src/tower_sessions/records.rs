@@ -2,24 +2,24 @@
 //!
 //! The types of each version are different. So these functions take the parts of a record.
 
-use std::{collections::HashMap, error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt};
 
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::{AsyncStore, Error, Key, MAX_PERIOD, MIN_PERIOD, Period, Session, adapters::repeated};
+use crate::{
+    AsyncStore, Error, Key, MAX_PERIOD, MIN_PERIOD, Period, Session,
+    adapters::{
+        json::{self, Data, MAX_DEPTH},
+        repeated,
+    },
+};
 
 /// The largest number of ids that a creation tries. They are random, so nearly always the first is free.
 const MAX_IDS: usize = 8;
 
 /// The largest number of expired sessions that one call of [`AsyncStore::prune`] removes.
 const PRUNE_LIMIT: u64 = 1_000;
-
-/// The deepest nesting of a value. `serde_json` writes deeper values but cannot read them.
-const MAX_DEPTH: usize = 126;
-
-/// The data of a record.
-pub(super) type Data = HashMap<String, Value>;
 
 /// An error of tower-sessions.
 pub(super) enum Failure {
@@ -131,11 +131,5 @@ fn fits(value: &Value, levels: usize) -> bool {
 }
 
 pub(super) fn decode(value: &str) -> Result<Data, Failure> {
-    serde_json::from_str(value).map_err(|e| {
-        // The text of `e` may quote the value.
-        let (line, column) = (e.line(), e.column());
-        let why =
-            format!("the value of the session is not a JSON object: line {line}, column {column}");
-        Failure::Decode(why)
-    })
+    json::decode(value).map_err(|e| Failure::Decode(json::describe(json::NOT_AN_OBJECT, &e)))
 }

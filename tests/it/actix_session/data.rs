@@ -8,17 +8,17 @@ use session_postgres::{Key, Store};
 
 use super::{Fixture, SECRET, State, state};
 
+fn nested(levels: usize) -> String {
+    format!("{}{}", "[".repeat(levels), "]".repeat(levels))
+}
+
 /// Generates JSON texts that a `Value` of serde_json could not hold without a change, too.
 fn json() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap()),
         any::<u128>().prop_map(|number| number.to_string()),
         any::<f64>().prop_map(|number| serde_json::to_string(&number).unwrap()),
-        (0..300usize).prop_map(|levels| format!(
-            "{}{}",
-            "[".repeat(levels + 1),
-            "]".repeat(levels + 1)
-        )),
+        (1..=126usize).prop_map(nested),
         Just("{\"b\": 1.00, \"a\": null}".to_owned()),
         Just("true".to_owned()),
     ]
@@ -32,6 +32,39 @@ fn any_state_is_loaded_as_it_was_saved() {
         let key = on.save(state.clone()).unwrap();
         prop_assert_eq!(on.load(&key).unwrap(), Some(state));
     });
+}
+
+#[test]
+fn an_entry_that_could_not_be_read_is_rejected() {
+    let on = Fixture::new();
+    let deepest = State::from([("text".to_owned(), nested(126))]);
+    let key = on.save(deepest.clone()).unwrap();
+    let value = on.schema.store().get(&key.parse().unwrap()).unwrap().value;
+    serde_json::from_str::<serde_json::Value>(&value).unwrap();
+
+    for entry in [&nested(127), &nested(100_000), "1e999", "\"\\ud800\""] {
+        let state = State::from([("text".to_owned(), entry.to_owned())]);
+        let saved = on.save(state.clone()).unwrap_err();
+        assert!(matches!(saved, SaveError::Serialization(_)), "{saved:?}");
+        let updated = on.update(&key, state).unwrap_err();
+        assert!(
+            matches!(updated, UpdateError::Serialization(_)),
+            "{updated:?}"
+        );
+    }
+    assert_eq!(on.load(&key).unwrap(), Some(deepest));
+    assert_eq!(on.schema.count("true"), 1);
+}
+
+#[test]
+fn a_deeper_entry_of_another_program_is_loaded_and_not_updated() {
+    let on = Fixture::new();
+    let value = format!(r#"{{"deep":{}}}"#, nested(127));
+    let key = on.schema.store().generate(Some(&value), None).unwrap();
+    let mut state = on.load(key.as_str()).unwrap().unwrap();
+    assert!(on.update(key.as_str(), state.clone()).is_err());
+    state.remove("deep");
+    on.update(key.as_str(), state).unwrap();
 }
 
 #[test]
