@@ -14,8 +14,12 @@ use tokio::task_local;
 use crate::Error;
 
 task_local! {
-    /// Whether the session of the request that this task handles has ended. The middleware of actix-session does not pass
-    /// on the errors of a store, so this tells them apart.
+    /// Whether the session of the request that this task handles has ended.
+    ///
+    /// There is no other way: actix-session does not give the request to a store, and wraps the error of a store in an
+    /// `InternalError`, whose cause is private. The middleware calls the store in the future of the request, so tasks that
+    /// a handler spawns need no value, and a value is dropped with its request. If a middleware between
+    /// [`conflict_if_ended`] and the `SessionMiddleware` moves the request to another task, the answer stays 500.
     static HAS_ENDED: Cell<bool>;
 }
 
