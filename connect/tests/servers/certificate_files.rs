@@ -12,6 +12,8 @@ use std::{
     thread,
 };
 
+#[cfg(not(feature = "tls"))]
+use postgres_connect::Error;
 use postgres_connect::{ConnectOptions, Connector, SslMode};
 use throwaway_postgres::certificates::Ca;
 
@@ -167,4 +169,90 @@ impl Reader {
     fn is_there(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
+}
+
+/// OpenSSL does not tell whether it has read the system's certificates.
+#[cfg(not(feature = "tls"))]
+#[test]
+fn the_authorities_of_the_system_are_read_again_after_a_failure() {
+    const NAME: &str =
+        "certificate_files::the_authorities_of_the_system_are_read_again_after_a_failure";
+    if child::is_for(NAME) {
+        return fail_in_child();
+    }
+    let files = Files::new();
+    let ca = Ca::new("ours").unwrap();
+    let own = files.write("own.pem", ca.pem());
+    let Some(server) = server(&ca.server(&["db.test"]).unwrap(), TRUST_LOCAL, None) else {
+        return;
+    };
+    child::run_with(
+        NAME,
+        &[
+            ("OWN_ROOTS", own.to_str().unwrap()),
+            (
+                "SSL_CERT_FILE",
+                files.path().join("system.pem").to_str().unwrap(),
+            ),
+            // This directory is not there, so what the file contains is never all of it.
+            (
+                "SSL_CERT_DIR",
+                files.path().join("system").to_str().unwrap(),
+            ),
+            ("PGHOST", "db.test"),
+            ("PGHOSTADDR", "127.0.0.1"),
+            ("PGPORT", &port(&server).to_string()),
+            ("PGUSER", "postgres"),
+            ("PGSSLROOTCERT", "system"),
+        ],
+    );
+}
+
+#[cfg(not(feature = "tls"))]
+fn fail_in_child() {
+    let own = env::var("OWN_ROOTS").unwrap();
+    let file = env::var("SSL_CERT_FILE").unwrap();
+    let connector = || Connector::new(&ConnectOptions::new());
+    let is_unreadable = |error: Error| {
+        let error = error.to_string();
+        assert!(error.contains("root certificates cannot be"), "{error}");
+        assert!(error.contains(&format!("at '{file}'")), "{error}");
+    };
+
+    let error = connector().err().unwrap();
+    assert!(error.is_invalid_option(), "{error}");
+    is_unreadable(error);
+
+    fs::copy(&own, &file).unwrap();
+    let connector = connector().unwrap();
+    connector.connect().unwrap();
+    fs::remove_file(&file).unwrap();
+    is_unreadable(connector.connect().err().unwrap());
+    fs::copy(&own, &file).unwrap();
+    connector.connect().unwrap();
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn a_system_without_authorities_is_an_error() {
+    const NAME: &str = "certificate_files::a_system_without_authorities_is_an_error";
+    if child::is_for(NAME) {
+        let options = ConnectOptions::new().host("db.test");
+        let options = options.set("sslrootcert", "system").unwrap();
+        let error = Connector::new(&options).err().unwrap();
+        assert!(error.is_invalid_option(), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("the system has no root certificates"),
+            "{text}"
+        );
+        return;
+    }
+    let files = Files::new();
+    let none = files.write("system.pem", "");
+    let none = [
+        ("SSL_CERT_FILE", none.to_str().unwrap()),
+        ("SSL_CERT_DIR", ""),
+    ];
+    child::run_with(NAME, &none);
 }

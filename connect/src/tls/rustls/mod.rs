@@ -36,7 +36,7 @@ pub(crate) struct Tls(Arc<Made>);
 
 struct Made {
     make: MakeRustlsConnect,
-    /// When one of the root certificates begins or ceases to be valid.
+    /// Until when connections can share it, because they trust the same root certificates.
     until: Option<SystemTime>,
 }
 
@@ -104,7 +104,7 @@ fn trust(
         (Roots::File(file), Some(content)) => {
             Valid::in_file(content, now).map_err(|why| unreadable(ROOTS, file, &why))?
         }
-        (Roots::System, _) => Valid::of_system(now),
+        (Roots::System, _) => Valid::of_system(now)?,
         _ => return Ok((Trust::All, None)),
     };
     if store.is_empty() {

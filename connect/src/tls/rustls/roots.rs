@@ -1,16 +1,18 @@
 //! The root certificates.
 
-use std::time::SystemTime;
+use std::{io, time::SystemTime};
 
 use rustls::{RootCertStore, pki_types::CertificateDer};
+use rustls_native_certs::{CertificateResult, ErrorKind};
 use x509_cert::{Certificate, der::Decode};
 
-use super::{explain, pem};
+use super::{super::files::ROOTS, explain, pem};
 
 /// The root certificates that are valid now. rustls does not check their dates.
 pub(super) struct Valid {
     pub(super) store: RootCertStore,
-    /// When one of them, or another, begins or ceases to be valid.
+    /// When connections can no longer share them: one of them, or another, begins or ceases to be valid, or some could
+    /// not be read because of a failure that may be over then.
     pub(super) until: Option<SystemTime>,
 }
 
@@ -23,13 +25,37 @@ impl Valid {
         Ok(valid)
     }
 
-    /// As by OpenSSL, certificates that cannot be read are not trusted, and are no error.
-    pub(super) fn of_system(now: SystemTime) -> Valid {
+    pub(super) fn of_system(now: SystemTime) -> Result<Valid, String> {
+        Valid::loaded(rustls_native_certs::load_native_certs(), now)
+    }
+
+    /// The system's certificates. As with OpenSSL, those that cannot be read are not trusted, and are no error, because
+    /// directories of certificates also contain other files. These may be more than with OpenSSL, because rustls and
+    /// x509-cert are stricter. Unlike with OpenSSL, it is an error if there is none at all.
+    fn loaded(loaded: CertificateResult, now: SystemTime) -> Result<Valid, String> {
+        let CertificateResult { certs, errors, .. } = loaded;
         let mut valid = Valid::none();
-        for certificate in rustls_native_certs::load_native_certs().certs {
-            let _ = valid.add(certificate, now);
+        let mut reasons: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        let mut is_any_read = false;
+        for certificate in certs {
+            match valid.add(certificate, now) {
+                Ok(()) => is_any_read = true,
+                Err(why) => reasons.push(why),
+            }
         }
-        valid
+        if is_any_read {
+            if errors.iter().any(may_be_over_soon) {
+                valid.until = Some(now);
+            }
+            return Ok(valid);
+        }
+        if reasons.is_empty() {
+            return Err(format!(
+                "the system has no {ROOTS}: name a file of them with sslrootcert"
+            ));
+        }
+        let reasons = reasons.join(", ");
+        Err(format!("the system's {ROOTS} cannot be read: {reasons}"))
     }
 
     fn none() -> Valid {
@@ -52,6 +78,14 @@ impl Valid {
             added.map_err(|e| format!("a certificate is not valid: {}", explain::error(&e)))?;
         }
         Ok(())
+    }
+}
+
+/// Whether a repetition may succeed without a change of the files, for example because no file descriptor was left.
+fn may_be_over_soon(error: &rustls_native_certs::Error) -> bool {
+    match &error.kind {
+        ErrorKind::Io { inner, .. } => inner.kind() != io::ErrorKind::PermissionDenied,
+        _ => false,
     }
 }
 
@@ -80,6 +114,34 @@ mod tests {
             let valid = Valid::in_file(pem.as_bytes(), now).unwrap();
             assert_eq!((valid.store.len(), valid.until), (count, until), "{now:?}");
         }
+    }
+
+    #[test]
+    fn some_of_the_systems_certificates_are_read_again_only_if_that_may_succeed() {
+        let now = SystemTime::now();
+        let ca = Ca::new("ours").unwrap();
+        let read = pem::certificates(ca.pem().as_bytes()).unwrap().remove(0);
+        let no_certificate = CertificateDer::from(vec![0]);
+        let io = |kind: io::ErrorKind| ErrorKind::Io {
+            inner: kind.into(),
+            path: "/roots".into(),
+        };
+        for (kind, is_shared) in [
+            (io(io::ErrorKind::PermissionDenied), true),
+            (ErrorKind::Os("not trusted".into()), true),
+            (io(io::ErrorKind::Other), false),
+        ] {
+            let mut result = CertificateResult::default();
+            result.certs = vec![no_certificate.clone(), read.clone()];
+            result.errors = vec![rustls_native_certs::Error { context: "", kind }];
+            let valid = Valid::loaded(result, now).unwrap();
+            assert_eq!(valid.store.len(), 1);
+            assert_eq!(valid.until.unwrap() > now, is_shared);
+        }
+        let mut result = CertificateResult::default();
+        result.certs = vec![no_certificate];
+        let error = Valid::loaded(result, now).err().unwrap();
+        assert!(error.contains("a certificate is not valid"), "{error}");
     }
 
     #[test]
