@@ -118,7 +118,7 @@ fn trust(
     };
     if let Some(content) = &files.revoked {
         let lists = pem::revocation_lists(content).map_err(wrong)?;
-        // As by OpenSSL, an outdated list is an error.
+        // As with OpenSSL, an outdated list is an error.
         builder = builder.with_crls(lists).enforce_revocation_expiration();
     }
     let verifier = builder.build().map_err(|e| wrong(e.to_string()))?;
