@@ -18,8 +18,9 @@ pub(crate) fn advice(
     let advice = match network_error(error).map(io::Error::kind) {
         _ if text.contains("password missing") => return Some(no_password(origin)),
         _ if text.contains("channel binding") => {
-            "channel_binding=require needs TLS, the method scram-sha-256, and a certificate of the server whose \
-             signature uses SHA-2, but not Ed25519"
+            "channel_binding=require needs TLS, the method scram-sha-256, and a certificate of the server that is \
+             signed with RSA or ECDSA, but not with RSA-PSS, and not with ECDSA and SHA-512 unless the feature \
+             `tls` is on"
         }
         _ if text.contains("certificate verify failed") => {
             "the server's certificate is not trusted, or was issued for another host: sslrootcert names the \

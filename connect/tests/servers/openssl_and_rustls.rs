@@ -10,7 +10,9 @@ use throwaway_postgres::{
 
 use crate::{
     support::Files,
-    tls::{IS_OPENSSL, TRUST_LOCAL, is_refused, options, server, trusting, uses_tls},
+    tls::{
+        IS_OPENSSL, TRUST_LOCAL, is_refused, options, server, trusting, uses_tls, with_password,
+    },
 };
 
 /// OpenSSL connects, and rustls refuses for this reason.
@@ -83,6 +85,22 @@ fn certificates_of_version_1_and_with_p_521_need_openssl() {
         let options = options(&server, "db.test").sslmode(SslMode::Require);
         only_openssl_accepts(options, why);
     }
+}
+
+/// The pair was created with `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -sha512`.
+#[test]
+fn channel_binding_with_ecdsa_and_sha_512_needs_openssl() {
+    let pair = Pair::new(
+        include_str!("pairs/ecdsa-sha-512.pem"),
+        include_str!("pairs/ecdsa-sha-512.key"),
+    );
+    let Some((_server, options)) = with_password(&pair) else {
+        return;
+    };
+    let options = options.sslmode(SslMode::Require);
+    assert!(uses_tls(options.clone()).unwrap());
+    let bound = options.set("channel_binding", "require").unwrap();
+    only_openssl_accepts(bound, "ECDSA and SHA-512 unless the feature `tls` is on");
 }
 
 #[test]

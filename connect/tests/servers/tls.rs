@@ -343,19 +343,24 @@ fn the_server_decides_about_tls_if_the_client_accepts_both() {
     }
 }
 
-#[test]
-fn a_password_can_be_bound_to_the_channel() {
-    let ca = Ca::new("ours").unwrap();
-    let pair = ca.server(&["db.test"]).unwrap();
-    let Some(server) = server(&pair, "host all all 127.0.0.1/32 scram-sha-256", None) else {
-        return;
-    };
+/// Starts a server with this certificate that asks for a password, and returns options with the password.
+pub(crate) fn with_password(pair: &Pair) -> Option<(Server, ConnectOptions)> {
+    let server = server(pair, "host all all 127.0.0.1/32 scram-sha-256", None)?;
     let setup: Config = server.url().parse().unwrap();
     let mut superuser = setup.connect(NoTls).unwrap();
     superuser
         .batch_execute("CREATE ROLE web LOGIN PASSWORD 'lobster'")
         .unwrap();
     let options = options(&server, "db.test").user("web").password("lobster");
+    Some((server, options))
+}
+
+#[test]
+fn a_password_can_be_bound_to_the_channel() {
+    let ca = Ca::new("ours").unwrap();
+    let Some((_server, options)) = with_password(&ca.server(&["db.test"]).unwrap()) else {
+        return;
+    };
     let bound = options.clone().set("channel_binding", "require").unwrap();
     assert!(uses_tls(bound.clone()).unwrap());
     let error = uses_tls(bound.sslmode(SslMode::Disable)).unwrap_err();
