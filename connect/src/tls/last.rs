@@ -32,15 +32,15 @@ impl LastTls {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    #[cfg(not(feature = "tls"))]
+    use std::time::{Duration, SystemTime};
     use std::{
-        fs::{self, Permissions},
+        fs::{self, File, Permissions},
+        io::Write,
         os::unix::fs::PermissionsExt,
         path::{Path, PathBuf},
-    };
-    #[cfg(not(feature = "tls"))]
-    use std::{
+        process::Command,
         thread,
-        time::{Duration, SystemTime},
     };
 
     use tempfile::TempDir;
@@ -130,6 +130,35 @@ mod tests {
         set_mode(&files.path().join("client.key"), 0o600);
         last.get(&settings).unwrap();
     }
+
+    /// The revocation list is a named pipe at first, so that the other files change after they have been read.
+    #[test]
+    fn what_was_read_while_a_file_changed_is_not_shared() {
+        let files = tempfile::tempdir().unwrap();
+        let (ours, another) = (Ca::new("ours").unwrap(), Ca::new("another").unwrap());
+        write(&files, "roots.pem", ours.pem());
+        write_pair(&files, &ours.client("one").unwrap());
+        let pipe = files.path().join("revoked.pem");
+        let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let (settings, last) = (settings(&files), LastTls::default());
+        let get = || last.get(&settings).unwrap();
+        let list = ours.revoked(&[]).unwrap();
+        let mixed = thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut reader = File::options().write(true).open(&pipe).unwrap();
+                write(&files, "roots.pem", another.pem());
+                fs::rename(write(&files, "new.pem", &list), &pipe).unwrap();
+                reader.write_all(list.as_bytes()).unwrap();
+            });
+            get()
+        });
+        write(&files, "roots.pem", ours.pem());
+        let next = get();
+        assert!(!next.is_same_as(&mixed));
+        assert!(get().is_same_as(&next));
+    }
+
     /// rustls does not check the dates of root certificates, so a connection must not share them for longer.
     #[cfg(not(feature = "tls"))]
     #[test]
