@@ -13,32 +13,33 @@ const TARGET: &str = "session_postgres";
 #[derive(Clone)]
 pub(crate) struct Span {
     span: tracing::Span,
-    /// Whether it is the current span of the caller, because the subscriber wants none for calls.
     is_of_caller: bool,
 }
 
 impl Span {
-    /// Returns the span of a call of a facade.
+    /// Returns the span of a call of a facade. If the subscriber wants none, this is the current span of the caller, so
+    /// that the worker is in it.
     pub(crate) fn of_facade(method: Method, calls: usize) -> Span {
         let method = method.as_str();
-        Span::or_of_caller(debug_span!(target: TARGET, "session_offload", method, calls))
+        let span = debug_span!(target: TARGET, "session_offload", method, calls);
+        match span.is_disabled() {
+            true => Span {
+                span: tracing::Span::current(),
+                is_of_caller: true,
+            },
+            false => Span {
+                span,
+                is_of_caller: false,
+            },
+        }
     }
 
     /// Returns the span of a call of a store.
     pub(crate) fn of_store(method: Method, calls: usize) -> Span {
         let method = method.as_str();
-        Span::or_of_caller(debug_span!(target: TARGET, "session_store", method, calls))
-    }
-
-    fn or_of_caller(span: tracing::Span) -> Span {
-        let is_of_caller = span.is_disabled();
         Span {
-            span: if is_of_caller {
-                tracing::Span::current()
-            } else {
-                span
-            },
-            is_of_caller,
+            span: debug_span!(target: TARGET, "session_store", method, calls),
+            is_of_caller: false,
         }
     }
 

@@ -265,11 +265,7 @@ impl<S: Store> Offload<S> {
         span: Span,
         job: impl FnOnce(Ticket<T>) -> J,
     ) -> Result<T, Error> {
-        let Shared {
-            timeout,
-            ref counters,
-            ..
-        } = *self.shared;
+        let (timeout, counters) = (self.shared.timeout, &self.shared.counters);
         let home = sync::current_runtime().ok_or(Error::NoRuntime)?;
         let begun = Instant::now();
         let (reply, mut answer) = oneshot::channel();

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use session_postgres::{Key, Store};
 
 use super::{Fixture, SECRET, State, state};
+use crate::support::rows::NOT_OBJECTS;
 
 fn nested(levels: usize) -> String {
     format!("{}{}", "[".repeat(levels), "]".repeat(levels))
@@ -86,17 +87,7 @@ fn a_row_contains_the_state_as_json_and_can_be_changed_by_other_programs() {
 fn a_row_without_a_json_object_is_an_error_that_does_not_quote_it() {
     let on = Fixture::new();
     let store = on.schema.store();
-    for value in [
-        None,
-        Some(""),
-        Some("SecretOfTheLobster"),
-        Some("\"SecretOfTheLobster\""),
-        Some("[\"SecretOfTheLobster\"]"),
-        Some("{\"SecretOfTheLobster\": "),
-        Some("{\"text\": 1} SecretOfTheLobster"),
-        Some("{1: 2}"),
-        Some("null"),
-    ] {
+    for value in NOT_OBJECTS {
         let key = store.generate(value, None).unwrap();
         let error = on.load(key.as_str()).unwrap_err();
         assert!(matches!(error, LoadError::Deserialization(_)), "{error:?}");

@@ -10,6 +10,12 @@ pub(crate) mod http;
 pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod role;
+#[cfg(any(
+    feature = "actix-session",
+    feature = "tower-sessions",
+    feature = "tower-sessions-0-14"
+))]
+pub(crate) mod rows;
 pub(crate) mod switch;
 pub(crate) mod tcp_proxy;
 pub(crate) mod transactions;

@@ -9,6 +9,7 @@ use super::{
     super::{Fixture, is_in, record},
     SECRET, key,
 };
+use crate::support::rows::NOT_OBJECTS;
 
 /// Generates any JSON value.
 fn value() -> impl Strategy<Value = Value> {
@@ -69,17 +70,7 @@ fn data_that_could_not_be_loaded_is_rejected() {
 fn a_row_without_valid_json_is_a_decode_error_that_does_not_quote_it() {
     let on = Fixture::new();
     let store = on.schema.store();
-    for value in [
-        None,
-        Some(""),
-        Some("SecretOfTheLobster"),
-        Some("\"SecretOfTheLobster\""),
-        Some("[\"SecretOfTheLobster\"]"),
-        Some("{\"SecretOfTheLobster\": "),
-        Some("{\"text\": 1} SecretOfTheLobster"),
-        Some("{1: 2}"),
-        Some("null"),
-    ] {
+    for value in NOT_OBJECTS {
         let record = record("");
         store.insert(&key(&record), value, None).unwrap();
         let error = on.load(&record.id).unwrap_err();
