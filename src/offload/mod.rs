@@ -249,7 +249,8 @@ impl<S: Store> Offload<S> {
         Kept(self.shared.clone())
     }
 
-    /// Returns the counters of this facade.
+    /// Returns the counters of this facade. Those of a [`PostgresStore`](crate::PostgresStore) in it are returned by
+    /// [`store_stats`](Offload::store_stats).
     pub fn stats(&self) -> OffloadStats {
         let Shared {
             queue, counters, ..
