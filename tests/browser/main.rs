@@ -100,10 +100,10 @@ impl<'a> Site<'a> {
 
     /// Ends the program, which must have logged nothing.
     fn end_program(&mut self) {
-        self.program.signal("INT");
+        self.program.signal("TERM");
         let status = self.program.end();
         // The example `blocking` does not catch the signal.
-        let is_killed = self.name == "blocking" && status.signal() == Some(2);
+        let is_killed = self.name == "blocking" && status.signal() == Some(15);
         assert!(status.success() || is_killed, "{status}");
         assert_eq!(self.program.log(), "");
     }

@@ -294,7 +294,7 @@ fn blocking_shows_no_details_if_the_store_fails() {
         assert!(answer.body.contains("Sorry") && !answer.body.contains("session_blocking"));
         assert_eq!(answer.header("cache-control"), Some("no-store"));
     }
-    site.signal("INT");
+    site.signal("TERM");
     site.end();
     let log = site.log();
     assert_eq!(
