@@ -167,12 +167,13 @@ fn a_pass_that_is_stopped_because_its_pruner_is_dropped_has_not_failed() {
     let pruner = Pruner::start(store);
     wait_until("the pass to wait", || schema.active() > 0);
     drop(pruner);
-    wait_until("the pass to be over", || {
-        store.stats().connections.in_use == 0
+    wait_until("the pass to be counted", || {
+        let pruning = store.stats().pruning;
+        pruning.yields + pruning.failures > 0
     });
-    let stats = store.stats();
-    assert_eq!((stats.pruning.failures, stats.pruning.yields), (0, 1));
-    assert!(stats.pruning.last_error.is_none());
+    let pruning = store.stats().pruning;
+    assert_eq!((pruning.failures, pruning.yields), (0, 1));
+    assert!(pruning.last_error.is_none());
 }
 
 #[test]
