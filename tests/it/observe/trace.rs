@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{self, Write as _},
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, LazyLock, Mutex, mpsc},
     thread::{self, ThreadId},
     time::Duration,
 };
@@ -101,7 +101,15 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recorded {
 
 impl Recorded {
     fn dispatch(&self) -> Dispatch {
-        Dispatch::new(Registry::default().with(self.clone()))
+        self.dispatch_from(LevelFilter::TRACE)
+    }
+
+    fn dispatch_from(&self, level: LevelFilter) -> Dispatch {
+        // If there is only one subscriber, tracing asks that of the thread which first comes to a span whether it is
+        // wanted. That can be the thread of a test without a subscriber.
+        static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Registry::default()));
+        LazyLock::force(&ANOTHER);
+        Dispatch::new(Registry::default().with(level).with(self.clone()))
     }
 
     /// Records what this thread does.
@@ -118,7 +126,7 @@ impl Recorded {
 
     fn on_runtime_from(level: LevelFilter) -> (Recorded, Runtime) {
         let recorded = Recorded::default();
-        let dispatch = Dispatch::new(Registry::default().with(level).with(recorded.clone()));
+        let dispatch = recorded.dispatch_from(level);
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .enable_time()
