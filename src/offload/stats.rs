@@ -50,20 +50,27 @@ impl OffloadCounters {
         }
     }
 
-    /// Counts a call that begins to wait.
+    /// Counts a call that begins to wait. This and the next are only for the crate `metrics`: the queue counts the calls,
+    /// too.
     pub(super) fn begin_waiting(&self) {
-        self.waiting.add(1);
+        if cfg!(feature = "metrics") {
+            self.waiting.add(1);
+        }
     }
 
     /// Counts calls that do not wait any more.
     pub(super) fn end_waiting(&self, calls: usize) {
-        self.waiting.subtract(calls);
+        if cfg!(feature = "metrics") {
+            self.waiting.subtract(calls);
+        }
     }
 
     /// Counts calls that a worker has taken together, until the result is dropped.
     pub(super) fn taken(&self, calls: usize) -> Running<'_> {
         self.end_waiting(calls);
-        self.running.add(calls);
+        if cfg!(feature = "metrics") {
+            self.running.add(calls);
+        }
         self.batches.count(calls);
         Running {
             counters: self,
@@ -80,7 +87,9 @@ pub(super) struct Running<'a> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.counters.running.subtract(self.calls);
+        if cfg!(feature = "metrics") {
+            self.counters.running.subtract(self.calls);
+        }
     }
 }
 
