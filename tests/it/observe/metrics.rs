@@ -217,8 +217,9 @@ fn the_time_in_the_queue_is_recorded_once_also_if_the_call_is_late() {
     drop(held);
     assert_eq!(times(), 2.0);
     // The only worker is busy.
-    let (release, released) = mpsc::channel::<()>();
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    // If the test fails, this is dropped before the runtime, which waits for the worker.
+    let (release, released) = mpsc::channel::<()>();
     let holder = facade.clone();
     let held = runtime.spawn(async move { holder.run(move |_| released.recv()).await });
     wait_until("the worker is busy", || facade.stats().running == 1);
