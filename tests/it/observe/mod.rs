@@ -5,6 +5,8 @@ mod faults;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(feature = "tracing")]
+mod recorder;
+#[cfg(feature = "tracing")]
 mod trace;
 
 use session_postgres::{PostgresStore, PostgresStoreBuilder, postgres::Client};
