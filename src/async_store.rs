@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::{Error, Key, OwnedSession, Period, Session, SessionFields};
+use crate::{Error, Key, OwnedSession, Period, Session, SessionFields, ShardMap};
 
 /// The async form of [`Store`](crate::Store).
 ///
@@ -104,7 +104,7 @@ pub trait AsyncStore: Send + Sync + 'static {
         changes: SessionFields<'_>,
     ) -> impl Future<Output = Result<Key, Error>> + Send {
         async move {
-            let new = Key::generate()?;
+            let new = self.new_key(Some(key))?;
             self.rotate_to(key, &new, changes).await?;
             Ok(new)
         }
@@ -155,6 +155,20 @@ pub trait AsyncStore: Send + Sync + 'static {
 
     /// Does the same as [`Store::set_default_period`](crate::Store::set_default_period). It never waits.
     fn set_default_period(&self, period: Period);
+
+    /// Does the same as [`Store::new_key`](crate::Store::new_key). It never waits.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::new_key`](crate::Store::new_key).
+    fn new_key(&self, moved: Option<&Key>) -> Result<Key, Error>;
+
+    /// Does the same as [`Store::join_map`](crate::Store::join_map).
+    fn join_map(
+        &self,
+        server: &str,
+        map: &ShardMap,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Does the same as [`Store::prune`](crate::Store::prune).
     fn prune(&self, limit: u64) -> impl Future<Output = Result<u64, Error>> + Send;

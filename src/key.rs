@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::{TryRng, rngs::SysRng};
 use sha2::{Digest, Sha256};
 
-use crate::Error;
+use crate::{Error, shard_map::Slots};
 
 /// The random bytes of a generated key: 240 bits, 40 characters of base64.
 const RANDOM_BYTES: usize = 30;
@@ -61,10 +61,20 @@ impl Key {
     ///
     /// [`Error::Randomness`] if the operating system provides no random bytes.
     pub fn generate() -> Result<Key, Error> {
-        let mut bytes = [0; RANDOM_BYTES];
+        Key::generate_in(&Slots::default())
+    }
+
+    /// Returns a new random key in one of these slots.
+    pub(crate) fn generate_in(slots: &Slots) -> Result<Key, Error> {
+        let mut random = [0; RANDOM_BYTES + 4];
         SysRng
-            .try_fill_bytes(&mut bytes)
+            .try_fill_bytes(&mut random)
             .map_err(|e| Error::Randomness(e.to_string()))?;
+        let [mut bytes @ .., a, b, c, d] = random;
+        let [high, low] = slots.pick(u32::from_be_bytes([a, b, c, d])).to_be_bytes();
+        // The first two characters have 12 bits.
+        bytes[0] = high << 4 | low >> 4;
+        bytes[1] = low << 4 | bytes[1] & 15;
         Ok(Key(URL_SAFE_NO_PAD.encode(bytes).into()))
     }
 

@@ -77,6 +77,8 @@ mod pruned;
 mod pruner;
 mod recent;
 mod session;
+mod shard_map;
+mod sharded;
 mod store;
 #[cfg(any(feature = "tower-sessions", feature = "tower-sessions-0-14"))]
 pub mod tower_sessions;
@@ -106,5 +108,7 @@ pub use crate::{
     pruned::{Pruned, PrunerStats},
     pruner::{Pruner, PrunerBuilder},
     session::{MAX_VALUE_BYTES, OwnedSession, Session, SessionFields},
+    shard_map::ShardMap,
+    sharded::{ShardServer, Sharded, ShardedBuilder},
     store::Store,
 };

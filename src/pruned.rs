@@ -15,11 +15,31 @@ pub struct Pruned {
 }
 
 impl Pruned {
+    /// Returns an error only if nothing was removed.
+    pub(crate) fn into_result(self) -> Result<u64, Error> {
+        match self.error {
+            Some(error) if self.removed == 0 => Err(error),
+            _ => Ok(self.removed),
+        }
+    }
+
     /// Returns the result of a pass without an error, for other implementations of [`Store`](crate::Store).
     pub fn new(removed: u64) -> Pruned {
         Pruned {
             removed,
             ..Pruned::default()
+        }
+    }
+}
+
+impl From<Result<u64, Error>> for Pruned {
+    fn from(result: Result<u64, Error>) -> Pruned {
+        match result {
+            Ok(removed) => Pruned::new(removed),
+            Err(error) => Pruned {
+                error: Some(error),
+                ..Pruned::default()
+            },
         }
     }
 }

@@ -109,6 +109,13 @@ impl OwnedSession {
     }
 }
 
+/// Sorts the sessions of an owner. Those of unknown age come last.
+pub(crate) fn newest_first(sessions: impl Iterator<Item = OwnedSession>) -> Vec<OwnedSession> {
+    let mut sessions: Vec<_> = sessions.collect();
+    sessions.sort_by_key(|session| (session.age.is_none(), session.age));
+    sessions
+}
+
 impl fmt::Debug for OwnedSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.value.as_ref().map(String::len);

@@ -32,6 +32,10 @@ pub enum ErrorKind {
     UnfitTable,
     Connect,
     Database,
+    NotOpen,
+    OtherServer,
+    Partial,
+    ShardMap,
     Randomness,
     Other,
 }
@@ -64,13 +68,17 @@ impl ErrorKind {
             ErrorKind::UnfitTable => "unfit_table",
             ErrorKind::Connect => "connect",
             ErrorKind::Database => "database",
+            ErrorKind::NotOpen => "not_open",
+            ErrorKind::OtherServer => "other_server",
+            ErrorKind::Partial => "partial",
+            ErrorKind::ShardMap => "shard_map",
             ErrorKind::Randomness => "randomness",
             ErrorKind::Other => "other",
         }
     }
 }
 
-pub(crate) const KINDS: [ErrorKind; 23] = [
+pub(crate) const KINDS: [ErrorKind; 27] = [
     ErrorKind::NotFound,
     ErrorKind::NotSet,
     ErrorKind::KeyExists,
@@ -92,6 +100,10 @@ pub(crate) const KINDS: [ErrorKind; 23] = [
     ErrorKind::UnfitTable,
     ErrorKind::Connect,
     ErrorKind::Database,
+    ErrorKind::NotOpen,
+    ErrorKind::OtherServer,
+    ErrorKind::Partial,
+    ErrorKind::ShardMap,
     ErrorKind::Randomness,
     ErrorKind::Other,
 ];
@@ -127,6 +139,10 @@ impl Error {
             Error::UnfitTable { .. } => ErrorKind::UnfitTable,
             Error::Connect(_) => ErrorKind::Connect,
             Error::Database(_) => ErrorKind::Database,
+            Error::NotOpen { .. } => ErrorKind::NotOpen,
+            Error::OtherServer => ErrorKind::OtherServer,
+            Error::Partial { .. } => ErrorKind::Partial,
+            Error::ShardMap { .. } => ErrorKind::ShardMap,
             Error::Randomness(_) => ErrorKind::Randomness,
             Error::Other(_) => ErrorKind::Other,
         }

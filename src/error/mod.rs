@@ -24,9 +24,10 @@ use crate::{ConnectError, InvalidKey, Period};
 /// | errors | what to do |
 /// |---|---|
 /// | `NotFound`, `NotSet`, `KeyExists`, `InvalidKey` | handle it: for example, the visitor is not logged in |
-/// | `InvalidValue`, `InvalidOwner`, `PeriodOutOfRange`, `AsyncContext`, `NoRuntime` | correct the program |
-/// | `InvalidOption`, `Connect`, `MissingTable`, `MissingColumn`, `UnfitTable` | correct the configuration, the server or the table |
-/// | `TimedOut`, `Overloaded`, `Locked`, `Cancelled` | try again later, or answer 503 |
+/// | `InvalidValue`, `InvalidOwner`, `PeriodOutOfRange`, `AsyncContext`, `NoRuntime`, `OtherServer` | correct the program |
+/// | `InvalidOption`, `Connect`, `MissingTable`, `MissingColumn`, `UnfitTable`, `ShardMap` | correct the configuration, the server or the table |
+/// | `TimedOut`, `Overloaded`, `Locked`, `Cancelled`, `NotOpen` | try again later, or answer 503 |
+/// | `Partial` | look at the errors in it, and repeat the call |
 /// | `Disconnected`, `StillRunning` | read the session to see the effect, or repeat the call if that does no harm |
 /// | `Database`, `Randomness`, `Other` | log it |
 #[derive(Debug, Clone, thiserror::Error)]
@@ -190,6 +191,49 @@ pub enum Error {
     #[error(transparent)]
     Database(#[from] DatabaseError),
 
+    /// No session can be created under this key now. The call had no effect.
+    ///
+    /// Only [`insert`](crate::Store::insert) on a [`Sharded`](crate::Sharded) store returns this, because the caller has
+    /// chosen the key and thereby the server. [`Store::new_key`](crate::Store::new_key) returns a key on a server that
+    /// creates sessions. `generate` returns it if all servers are closed.
+    #[error("no session can be created under this key: {reason}")]
+    NotOpen {
+        /// Why, for example `server a is closed for new sessions`.
+        reason: String,
+    },
+
+    /// The two keys of a [`rotate_to`](crate::Store::rotate_to) belong to different servers of a
+    /// [`Sharded`](crate::Sharded) store. The call had no effect.
+    ///
+    /// Draw the new key with [`Store::new_key`](crate::Store::new_key), or call [`rotate`](crate::Store::rotate).
+    #[error(
+        "the new key belongs to another server, and a session stays on its server: draw the new key with \
+         `new_key(Some(&key))`"
+    )]
+    OtherServer,
+
+    /// Some servers of a [`Sharded`](crate::Sharded) store did not execute a call that concerns all of them.
+    ///
+    /// The call had its effect on the servers in `done`, and none on the others, unless their error says otherwise.
+    #[error("{} of {} servers did not execute the call: {}", failed.len(), done.len() + failed.len(), list(failed))]
+    Partial {
+        /// The names of the servers that executed the call.
+        done: Vec<String>,
+        /// The names of the others, and their errors.
+        failed: Vec<(String, Error)>,
+    },
+
+    /// The map of a [`Sharded`](crate::Sharded) store differs from the one that a server keeps. The call had no effect.
+    ///
+    /// With different maps, programs would not find each other's sessions.
+    #[error("server {server} does not accept the map of this program: {reason}")]
+    ShardMap {
+        /// The name of the server.
+        server: String,
+        /// The difference, and what to do.
+        reason: String,
+    },
+
     /// The operating system provided no random bytes for a key. The call had no effect.
     #[error("the operating system provided no random bytes: {0}")]
     Randomness(String),
@@ -198,6 +242,14 @@ pub enum Error {
     /// call had an effect.
     #[error(transparent)]
     Other(Arc<dyn StdError + Send + Sync>),
+}
+
+/// Lists the servers that failed, with their errors.
+fn list(failed: &[(String, Error)]) -> String {
+    let each = failed
+        .iter()
+        .map(|(server, error)| format!("{server}: {error}"));
+    each.collect::<Vec<_>>().join("; ")
 }
 
 impl From<ConnectError> for Error {

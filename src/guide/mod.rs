@@ -12,6 +12,7 @@
 //! | [`table`] | creating, checking, upgrading and protecting the table, and existing tables |
 //! | [`operations`] | pruning, failover, and what each error means |
 //! | [`observing`] | the numbers to watch; counters, metrics, spans and events |
+//! | [`scaling`] | sessions on several servers |
 //! | [`performance`] | what calls cost, with measurements |
 //! | [`from_sqlx`] | moving from tower-sessions' sqlx store |
 //! | [`ocaml`] | sharing a table with OCaml's session-postgresql |
@@ -82,3 +83,8 @@ pub mod from_sqlx {}
 ///
 #[doc = include_str!("ocaml.md")]
 pub mod ocaml {}
+
+/// More sessions than one server holds.
+///
+#[doc = include_str!("scaling.md")]
+pub mod scaling {}

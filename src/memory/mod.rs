@@ -11,9 +11,11 @@ use std::{
 
 use self::entries::{Entries, Entry};
 use crate::{
-    DEFAULT_PERIOD, Error, Key, OwnedSession, Period, Pruned, Session, SessionFields, Store,
+    DEFAULT_PERIOD, Error, Key, OwnedSession, Period, Pruned, Session, SessionFields, ShardMap,
+    Store,
     period::{self, DefaultPeriod, RenewAfter, check_max_age},
     session::{check_owner, check_value},
+    shard_map::OwnSlots,
 };
 
 /// A store in memory, for tests, demos and programs that run as a single process.
@@ -40,6 +42,7 @@ pub struct MemoryStore {
     default_period: DefaultPeriod,
     renew_after: RenewAfter,
     entries: Mutex<Entries>,
+    slots: OwnSlots,
 }
 
 impl MemoryStore {
@@ -50,6 +53,7 @@ impl MemoryStore {
             default_period: DefaultPeriod::new(DEFAULT_PERIOD),
             renew_after: RenewAfter::default(),
             entries: Mutex::new(Entries::new()),
+            slots: OwnSlots::default(),
         }
     }
 
@@ -275,7 +279,7 @@ impl Store for MemoryStore {
 
     fn generate_many(&self, calls: &[SessionFields<'_>]) -> Vec<Result<Key, Error>> {
         let generate = |fields: &SessionFields<'_>| {
-            let key = Key::generate()?;
+            let key = self.slots.new_key()?;
             self.add(&key, *fields)?;
             Ok(key)
         };
@@ -311,6 +315,15 @@ impl Store for MemoryStore {
     fn try_touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
         let touch = |(key, expiry): &(&Key, _)| self.touch(key, *expiry);
         calls.iter().map(touch).collect()
+    }
+
+    fn new_key(&self, _: Option<&Key>) -> Result<Key, Error> {
+        self.slots.new_key()
+    }
+
+    fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
+        self.slots.set(map.slots_of(server)?);
+        Ok(())
     }
 
     /// Returns 1, because the calls of this store are executed one after another.

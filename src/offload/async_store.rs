@@ -7,7 +7,7 @@ use super::{
     verb::{Clear, Generate, Get, Insert, OwnedFields, Renew, Set, Touch, Verb},
 };
 use crate::{
-    AsyncStore, Error, Key, Method, OwnedSession, Period, Session, SessionFields, Store,
+    AsyncStore, Error, Key, Method, OwnedSession, Period, Session, SessionFields, ShardMap, Store,
     observe::{error_of, errors_of},
 };
 
@@ -126,6 +126,16 @@ impl<S: Store> AsyncStore for Offload<S> {
 
     fn set_default_period(&self, period: Period) {
         self.shared.store.set_default_period(period);
+    }
+
+    fn new_key(&self, moved: Option<&Key>) -> Result<Key, Error> {
+        self.shared.store.new_key(moved)
+    }
+
+    async fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
+        let (server, map) = (server.to_owned(), map.clone());
+        self.long(Method::Run, 0, move |store| store.join_map(&server, &map))
+            .await
     }
 
     async fn prune(&self, limit: u64) -> Result<u64, Error> {

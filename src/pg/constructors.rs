@@ -19,7 +19,7 @@ use super::{
     statements::{Statements, TableOptions},
     stats::StoreCounters,
 };
-use crate::{ConnectOptions, Error, period::DefaultPeriod, recent::Recent};
+use crate::{ConnectOptions, Error, period::DefaultPeriod, recent::Recent, shard_map::OwnSlots};
 
 /// The `connection_timeout` of the pool. Half of it is the longest pause between two attempts to connect. A call
 /// limits its wait itself.
@@ -173,6 +173,7 @@ impl PostgresStoreBuilder {
             last_broken: Mutex::default(),
             leaving_standby: Mutex::default(),
             next_block_to_prune: AtomicU64::new(0),
+            slots: OwnSlots::default(),
         }
     }
 }

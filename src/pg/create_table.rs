@@ -10,9 +10,9 @@ use crate::Error;
 /// The recommended table. Its name is `"session"` there.
 const CREATE: &str = include_str!("../../sql/create.sql");
 
-/// Held while the table is created, so that processes that do it at the same time create one index. The number is
-/// arbitrary, and the same for all sessions tables.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(7305793421985162861)";
+/// Held while a table is created or a map is changed, so that processes that do it at the same time create one index. The
+/// number is arbitrary, and the same for all sessions tables.
+pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock(7305793421985162861)";
 
 /// Parameters: the quoted name.
 const EXISTS: &str = "SELECT pg_catalog.to_regclass($1) IS NOT NULL";

@@ -12,6 +12,8 @@ mod postgres_store;
 
 mod create_table;
 
+mod count;
+
 mod check;
 mod prune;
 
@@ -34,6 +36,7 @@ mod rotate;
 mod row;
 mod secret;
 mod session_transaction;
+mod shard_map;
 mod sql;
 mod statements;
 mod stats;

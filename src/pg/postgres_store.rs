@@ -22,6 +22,7 @@ use crate::{
     ConnectOptions, Error, Period, Store,
     period::{DefaultPeriod, RenewAfter},
     recent::Recent,
+    shard_map::OwnSlots,
 };
 
 /// A store of sessions in a PostgreSQL table, with blocking calls.
@@ -112,6 +113,7 @@ pub struct PostgresStore {
     pub(super) leaving_standby: Mutex<()>,
     /// The block of the table at which the next pruning pass begins.
     pub(super) next_block_to_prune: AtomicU64,
+    pub(super) slots: OwnSlots,
 }
 
 impl PostgresStore {

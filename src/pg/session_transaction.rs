@@ -48,7 +48,7 @@ impl SessionTransaction<'_, '_> {
     ///
     /// Those of [`Store::generate_with`](crate::Store::generate_with).
     pub fn generate_with(&mut self, fields: SessionFields<'_>) -> Result<Key, Error> {
-        let key = Key::generate()?;
+        let key = self.store.slots.new_key()?;
         let stored = self.store.stored_key(&key);
         let call = self.store.check_fields(&stored, fields)?;
         let sql = match call.owner {
@@ -195,7 +195,7 @@ impl SessionTransaction<'_, '_> {
     ///
     /// Those of [`Store::rotate_with`](crate::Store::rotate_with).
     pub fn rotate_with(&mut self, key: &Key, changes: SessionFields<'_>) -> Result<Key, Error> {
-        let new = Key::generate()?;
+        let new = self.store.slots.new_key()?;
         let (key, stored) = (self.store.stored_key(key), self.store.stored_key(&new));
         let rotation = self.store.check_rotation(&key, &stored, changes, false)?;
         let rows = self.query(rotation.sql, &rotation.params())?;

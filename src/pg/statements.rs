@@ -13,6 +13,7 @@ use crate::Period;
 /// Every statement of a store.
 pub(super) struct Statements {
     pub(super) get: Sql,
+    pub(super) count: Sql,
     pub(super) get_many: Sql,
     pub(super) renew_many: Sql,
     pub(super) generate: GenerateStatements,
@@ -186,6 +187,7 @@ impl Statements {
     pub(super) fn new(table: &TableOptions<'_>) -> Statements {
         Statements {
             get: table.statement(sql::GET),
+            count: table.statement(sql::COUNT),
             get_many: table.statement(sql::GET_MANY),
             renew_many: table.statement(sql::RENEW_MANY),
             generate: table.generate([""; 4], 3),

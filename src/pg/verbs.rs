@@ -16,7 +16,7 @@ use super::{
     secret::Secret,
 };
 use crate::{
-    Error, Key, Method, OwnedSession, Period, Pruned, Session, SessionFields, Store,
+    Error, Key, Method, OwnedSession, Period, Pruned, Session, SessionFields, ShardMap, Store,
     deadline::Deadline,
     session::{check_owner, check_value},
 };
@@ -24,7 +24,7 @@ use crate::{
 impl Store for PostgresStore {
     fn generate_with(&self, fields: SessionFields<'_>) -> Result<Key, Error> {
         self.one(Method::Generate, || {
-            let key = Key::generate()?;
+            let key = self.slots.new_key()?;
             let stored = self.stored_key(&key);
             let call = self.check_fields(&stored, fields)?;
             self.generate_all(&[call])
@@ -72,7 +72,7 @@ impl Store for PostgresStore {
 
     fn rotate_with(&self, key: &Key, changes: SessionFields<'_>) -> Result<Key, Error> {
         self.one(Method::Rotate, || {
-            let new = Key::generate()?;
+            let new = self.slots.new_key()?;
             let (key, stored) = (self.stored_key(key), self.stored_key(&new));
             self.rotate_session(&key, &stored, changes)?;
             Ok(new)
@@ -140,7 +140,7 @@ impl Store for PostgresStore {
 
     fn generate_many(&self, calls: &[SessionFields<'_>]) -> Vec<Result<Key, Error>> {
         self.many(Method::Generate, calls.len(), || {
-            let keys: Vec<_> = calls.iter().map(|_| Key::generate()).collect();
+            let keys: Vec<_> = calls.iter().map(|_| self.slots.new_key()).collect();
             let stored: Vec<_> = keys
                 .iter()
                 .map(|key| key.as_ref().map(|key| self.stored_key(key)))
@@ -243,6 +243,17 @@ impl Store for PostgresStore {
             let keys = self.stored_keys(calls.iter().map(|(key, _)| *key));
             self.try_write_many(&self.sql.touch, self.check_touches(&keys, calls))
         })
+    }
+
+    fn new_key(&self, _: Option<&Key>) -> Result<Key, Error> {
+        self.slots.new_key()
+    }
+
+    fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
+        let slots = map.slots_of(server)?;
+        self.keep_map(server, map)?;
+        self.slots.set(slots);
+        Ok(())
     }
 
     /// The largest number of connections of the pool.

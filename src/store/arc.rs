@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, sync::Arc};
 
 use super::Store;
-use crate::{Error, Key, OwnedSession, Period, Pruned, Session, SessionFields};
+use crate::{Error, Key, OwnedSession, Period, Pruned, Session, SessionFields, ShardMap};
 
 impl<S: Store + ?Sized> Store for Arc<S> {
     fn generate(&self, value: Option<&str>, expiry: Option<Period>) -> Result<Key, Error> {
@@ -143,6 +143,14 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn try_touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
         (**self).try_touch_many(calls)
+    }
+
+    fn new_key(&self, moved: Option<&Key>) -> Result<Key, Error> {
+        (**self).new_key(moved)
+    }
+
+    fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
+        (**self).join_map(server, map)
     }
 
     fn parallelism(&self) -> NonZeroUsize {

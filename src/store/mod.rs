@@ -4,7 +4,7 @@ mod arc;
 
 use std::num::NonZeroUsize;
 
-use crate::{Error, Key, OwnedSession, Period, Pruned, Session, SessionFields};
+use crate::{Error, Key, OwnedSession, Period, Pruned, Session, SessionFields, ShardMap};
 
 /// A blocking session store: the contract that every backend keeps.
 ///
@@ -222,7 +222,7 @@ pub trait Store: Send + Sync + 'static {
     /// # Ok::<(), session_postgres::Error>(())
     /// ```
     fn rotate_with(&self, key: &Key, changes: SessionFields<'_>) -> Result<Key, Error> {
-        let new = Key::generate()?;
+        let new = self.new_key(Some(key))?;
         self.rotate_to(key, &new, changes)?;
         Ok(new)
     }
@@ -230,7 +230,7 @@ pub trait Store: Send + Sync + 'static {
     /// Moves an existing session to the key `new` like [`rotate_with`](Store::rotate_with), for stores that wrap this
     /// one and make their own keys.
     ///
-    /// `new` must be random, and no other call may use it.
+    /// `new` must be random, for example from [`new_key`](Store::new_key), and no other call may use it.
     ///
     /// # Errors
     ///
@@ -373,11 +373,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// An error of the backend, if no session was removed.
     fn prune(&self, limit: u64) -> Result<u64, Error> {
-        let pruned = self.prune_pass(limit);
-        match pruned.error {
-            Some(error) if pruned.removed == 0 => Err(error),
-            _ => Ok(pruned.removed),
-        }
+        self.prune_pass(limit).into_result()
     }
 
     /// Does [`prune`](Store::prune), and reports more. A [`Pruner`](crate::Pruner) calls this.
@@ -444,6 +440,29 @@ pub trait Store: Send + Sync + 'static {
     /// Like [`touch_many`](Store::touch_many), but does not wait for locks: see
     /// [`try_clear_many`](Store::try_clear_many).
     fn try_touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>>;
+
+    /// Returns a new random key for a session of this store: a new one, or the one that has the key `moved` now. It is
+    /// not stored. [`generate`](Store::generate) and [`rotate`](Store::rotate) use such keys.
+    ///
+    /// It differs from [`Key::generate`] in a [`Sharded`](crate::Sharded) store, and in a store that is one of its
+    /// servers: there, the key determines the server.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Randomness`]. In a [`Sharded`](crate::Sharded) store also [`Error::NotOpen`], if all servers are closed.
+    fn new_key(&self, moved: Option<&Key>) -> Result<Key, Error>;
+
+    /// Makes this store the server with this name of a [`Sharded`](crate::Sharded) store, which calls this.
+    ///
+    /// From now on, [`new_key`](Store::new_key) returns keys in the slots of this server;
+    /// [`ShardMap::generate_key`] makes such keys. A backend that other programs share keeps the map and the name of the
+    /// server, and refuses others.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ShardMap`] if the backend keeps another map or name, [`Error::InvalidOption`] if the map does not have the
+    /// server, or an error of the backend.
+    fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error>;
 
     /// Returns how many calls the store can execute at the same time. This is the default for the largest number of
     /// workers of an [`Offload`](crate::Offload).

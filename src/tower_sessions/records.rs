@@ -2,7 +2,7 @@
 //!
 //! The types of each version are different. So these functions take the parts of a record.
 
-use std::{error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, str::FromStr};
 
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -45,8 +45,8 @@ impl From<Error> for Failure {
     }
 }
 
-/// The default of `I` is a new random id.
-pub(super) async fn create<A: AsyncStore, I: Default + fmt::Display>(
+/// The default of `I` is a new random id. The store chooses its first characters; see [`AsyncStore::new_key`].
+pub(super) async fn create<A: AsyncStore, I: Default + fmt::Display + FromStr>(
     store: &A,
     id: &mut I,
     data: &Data,
@@ -56,14 +56,27 @@ pub(super) async fn create<A: AsyncStore, I: Default + fmt::Display>(
     let mut tries = 0;
     loop {
         tries += 1;
+        place(store, id)?;
         match store.insert(&key(id)?, Some(&value), Some(period)).await {
             // If the outcome is unknown, a session with an id that no visitor gets may exist.
-            Err(Error::KeyExists | Error::Disconnected(_)) if tries < MAX_IDS => {
+            Err(Error::KeyExists | Error::Disconnected(_) | Error::NotOpen { .. })
+                if tries < MAX_IDS =>
+            {
                 *id = I::default();
             }
             inserted => return Ok(inserted?),
         }
     }
+}
+
+/// Gives an id the slot of a new key, which is that of a server if there are several.
+fn place<A: AsyncStore, I: fmt::Display + FromStr>(store: &A, id: &mut I) -> Result<(), Error> {
+    let (slot, old) = (store.new_key(None)?, id.to_string());
+    let new = format!("{}{}", &slot.as_str()[..2], &old[2..]);
+    *id = new
+        .parse()
+        .map_err(|_| Error::other("the id of a session is not in the alphabet of keys"))?;
+    Ok(())
 }
 
 pub(super) async fn save<A: AsyncStore>(

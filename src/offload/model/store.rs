@@ -16,7 +16,8 @@ use shuttle::{
 };
 
 use crate::{
-    Error, Key, OwnedSession, Period, Pruned, Session, SessionFields, Store, deadline::Deadline,
+    Error, Key, OwnedSession, Period, Pruned, Session, SessionFields, ShardMap, Store,
+    deadline::Deadline,
 };
 
 /// A store that answers with the key and records it.
@@ -168,6 +169,14 @@ impl Store for Echo {
 
     fn clear_handle(&self, _: &str, _: &str) -> Result<bool, Error> {
         unreachable!("no model calls this")
+    }
+
+    fn new_key(&self, _: Option<&Key>) -> Result<Key, Error> {
+        Key::generate()
+    }
+
+    fn join_map(&self, _: &str, _: &ShardMap) -> Result<(), Error> {
+        unreachable!("the model has one server")
     }
 
     fn prune_pass(&self, _: u64) -> Pruned {

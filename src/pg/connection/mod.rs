@@ -165,7 +165,16 @@ impl<'a> Connection<'a> {
     /// Sends a query on the system catalog. Its parameter is the quoted name of the sessions table.
     pub(super) fn query_catalog(&mut self, sql: &str) -> Result<Vec<Row>, StatementError> {
         let table = self.store.names.table.to_string();
-        self.send(|client| client.query_typed(sql, &[(&table, Type::TEXT)]))
+        self.query_once(sql, &[(&table, Type::TEXT)])
+    }
+
+    /// Sends a statement that is not prepared, because it is rarely sent.
+    pub(super) fn query_once(
+        &mut self,
+        sql: &str,
+        params: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, StatementError> {
+        self.send(|client| client.query_typed(sql, params))
     }
 
     /// Sends a query on the system catalog that returns one boolean.

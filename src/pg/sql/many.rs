@@ -32,6 +32,12 @@ pub(in crate::pg) const GET_MANY: Template = (
     &[Type::VARCHAR_ARRAY],
 );
 
+/// The number of sessions.
+pub(in crate::pg) const COUNT: Template = (
+    "SELECT count(*) FROM {table} AS session WHERE {expires} > clock_timestamp()",
+    &[],
+);
+
 /// Parameters: keys, microseconds, values, and the owners if `{owner_column}` sets them.
 pub(in crate::pg) const GENERATE_MANY: &str = "INSERT INTO {table} ({key}, {expiry}, {value} {owner_column}) \
      SELECT sp__key, clock_timestamp() + sp__micros::float8 * interval '1 microsecond', sp__value{cast} {owner_field} \

@@ -16,6 +16,7 @@ use crate::support::{
     backends,
     database::Schema,
     random::{Random, seed},
+    sharded::Schemas,
 };
 
 /// A round of calls of all threads.
@@ -385,4 +386,14 @@ fn calls_on_a_store_with_a_single_client_are_linearizable() {
 #[test]
 fn calls_on_a_store_in_memory_are_linearizable() {
     check_random_calls(&MemoryStore::new());
+}
+
+#[test]
+fn calls_on_three_servers_are_linearizable() {
+    check_random_calls(&Schemas::new().blocking(THREADS as u32));
+}
+
+#[test]
+fn calls_on_facades_for_three_servers_are_linearizable() {
+    check_random_calls(&Schemas::new().facades(THREADS as u32));
 }

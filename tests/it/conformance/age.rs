@@ -2,7 +2,7 @@
 
 use session_postgres::{Key, Period, SessionFields, Store};
 
-use super::{HOUR, of};
+use super::{HOUR, beside, of};
 use crate::support::wait_until;
 
 rules! {
@@ -104,7 +104,7 @@ fn rotating_a_session_does_not_change_its_age(store: &dyn Store) {
     };
     let key = store.rotate_with(&key, login).unwrap();
     assert!(age(store, &key) >= before);
-    let new = Key::generate().unwrap();
+    let new = beside(store, &key);
     store.rotate_to(&key, &new, login).unwrap();
     assert!(age(store, &new) >= before);
 }

@@ -1,8 +1,8 @@
 //! Owners and ages on a table without their columns, which is the table of OCaml's session-postgresql.
 
-use session_postgres::{Error, Key, SessionFields, Store};
+use session_postgres::{Error, SessionFields, Store};
 
-use super::{HOUR, is_not_found, of, value};
+use super::{HOUR, beside, is_not_found, of, value};
 
 rules! {
     legacy_table:
@@ -18,7 +18,7 @@ fn is_missing<T>(result: &Result<T, Error>) -> bool {
 
 fn calls_for_owners_fail_because_of_the_missing_column_and_change_nothing(store: &dyn Store) {
     let key = store.generate(Some("lobster"), None).unwrap();
-    let new = Key::generate().unwrap();
+    let new = beside(store, &key);
     for _ in 0..2 {
         assert!(is_missing(&store.generate_with(of("ann"))));
         assert!(is_missing(&store.rotate_with(&key, of("ann"))));

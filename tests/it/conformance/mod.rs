@@ -1,7 +1,8 @@
 //! Rules that every backend must follow.
 //!
 //! A rule is a function that takes any store. The macro `rules!` makes it a test of every backend. After
-//! `owners and ages:` it leaves out the table that has no columns for these.
+//! `owners and ages:` it leaves out the table that has no columns for these. The rules of a backend that takes long to
+//! create are one test for each file.
 
 macro_rules! rules {
     (owners and ages: $($rule:ident)*) => {
@@ -16,6 +17,23 @@ macro_rules! rules {
         rules!(offloaded_memory: $($rule)*);
         rules!(offloaded: $($rule)*);
         rules!(offloaded_one_by_one: $($rule)*);
+        rules!(sharded: $($rule)*);
+    };
+    (sharded: $($rule:ident)*) => {
+        rules!(in one test: sharded: $($rule)*);
+        rules!(in one test: sharded_facades: $($rule)*);
+    };
+    (in one test: $backend:ident: $($rule:ident)*) => {
+        mod $backend {
+            #[test]
+            fn all_rules_hold() {
+                let mut backend = crate::support::backends::$backend();
+                $(
+                    backend.empty();
+                    super::$rule(&*backend.store);
+                )*
+            }
+        }
     };
     ($backend:ident: $($rule:ident)*) => {
         mod $backend {
@@ -90,6 +108,11 @@ fn has_exactly(store: &dyn Store, owner: &str, keys: &[&Key]) -> bool {
     let mut expected: Vec<_> = keys.iter().map(|key| key.handle()).collect();
     expected.sort();
     handles(store, owner) == expected
+}
+
+/// A new key on the server of this one.
+fn beside(store: &dyn Store, key: &Key) -> Key {
+    store.new_key(Some(key)).unwrap()
 }
 
 fn is_about(period: Period, expected: Period) -> bool {

@@ -2,7 +2,7 @@
 
 use session_postgres::{Error, Key, Period, SessionFields, Store};
 
-use super::{HOUR, ZERO, has_exactly, is_about, is_not_found, of, owned_by, value};
+use super::{HOUR, ZERO, beside, has_exactly, is_about, is_not_found, of, owned_by, value};
 use crate::support::wait_until;
 
 rules! {
@@ -163,7 +163,7 @@ fn the_owner_stays_when_the_session_is_rotated(store: &dyn Store) {
     let fields = SessionFields::new(Some("lobster"), HOUR);
     let key = store.rotate_with(&key, fields).unwrap();
     assert!(has_exactly(store, "ann", &[&key]));
-    let new = Key::generate().unwrap();
+    let new = beside(store, &key);
     store.rotate_to(&key, &new, fields).unwrap();
     assert!(has_exactly(store, "ann", &[&new]));
 }
@@ -181,7 +181,7 @@ fn rotating_with_an_owner_replaces_it(store: &dyn Store) {
         expiry: Some(Period::DAY),
         owner: Some("bob"),
     };
-    let new = Key::generate().unwrap();
+    let new = beside(store, &key);
     store.rotate_to(&key, &new, login).unwrap();
     assert!(has_exactly(store, "ann", &[]));
     assert!(has_exactly(store, "bob", &[&new]));
@@ -196,7 +196,9 @@ fn an_inserted_session_does_not_get_the_owner_of_an_expired_one(store: &dyn Stor
     store.insert(&key, Some("crab"), None).unwrap();
     assert!(has_exactly(store, "ann", &[]));
 
-    let gone = owned_by(store, "ann");
+    let gone = beside(store, &key);
+    store.insert(&gone, None, None).unwrap();
+    store.set_owner(&gone, Some("ann")).unwrap();
     store.touch(&gone, ZERO).unwrap();
     let nothing = SessionFields::default();
     store.rotate_to(&key, &gone, nothing).unwrap();
@@ -240,7 +242,7 @@ fn an_owner_of_1_to_255_bytes_works(store: &dyn Store) {
 fn an_invalid_owner_is_refused_and_changes_nothing(store: &dyn Store) {
     let key = owned_by(store, "ann");
     store.set(&key, "lobster", None).unwrap();
-    let new = Key::generate().unwrap();
+    let new = beside(store, &key);
     for owner in ["", &"a".repeat(256), &"ż".repeat(128), "a\0b"] {
         for result in [
             store.generate_with(of(owner)).map(drop),

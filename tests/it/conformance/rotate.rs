@@ -2,7 +2,7 @@
 
 use session_postgres::{Error, Key, Period, SessionFields, Store};
 
-use super::{HOUR, ZERO, is_about, is_not_found, value};
+use super::{HOUR, ZERO, beside, is_about, is_not_found, value};
 
 rules! {
     rotating_with_a_value_replaces_it_and_keeps_the_period
@@ -84,7 +84,7 @@ fn rotating_with_an_invalid_field_is_refused_and_changes_nothing(store: &dyn Sto
     let key = store.generate(Some("lobster"), HOUR).unwrap();
     let nul = SessionFields::new(Some("\0"), DAY);
     let endless = SessionFields::new(Some("crab"), Some(Period::MAX));
-    let other = Key::generate().unwrap();
+    let other = beside(store, &key);
     for result in [
         store.rotate_with(&key, nul).map(drop),
         store.rotate_to(&key, &other, nul),
@@ -121,7 +121,7 @@ fn rotating_an_absent_or_expired_session_with_fields_is_not_found_and_creates_no
 
 fn rotating_to_a_key_moves_the_session_there(store: &dyn Store) {
     let old = store.generate(Some("lobster"), HOUR).unwrap();
-    let new = Key::generate().unwrap();
+    let new = beside(store, &old);
     let nothing = SessionFields::default();
     store.rotate_to(&old, &new, nothing).unwrap();
     assert!(is_not_found(store.get(&old)));
@@ -133,8 +133,8 @@ fn rotating_to_a_key_moves_the_session_there(store: &dyn Store) {
 }
 
 fn rotating_to_a_key_changes_the_given_fields(store: &dyn Store) {
-    let [a, b, c] = [(); 3].map(|()| Key::generate().unwrap());
     let key = store.generate(Some("lobster"), HOUR).unwrap();
+    let [a, b, c] = [(); 3].map(|()| beside(store, &key));
     let fields = SessionFields::new(Some("crab"), None);
     store.rotate_to(&key, &a, fields).unwrap();
     assert!(is_session(store, &a, "crab", Period::HOUR));
@@ -149,7 +149,8 @@ fn rotating_to_a_key_changes_the_given_fields(store: &dyn Store) {
 fn rotating_to_the_key_of_a_session_is_refused_and_changes_neither(store: &dyn Store) {
     let key = store.generate(Some("lobster"), HOUR).unwrap();
     for taken in [Some("crab"), None] {
-        let other = store.generate(taken, DAY).unwrap();
+        let other = beside(store, &key);
+        store.insert(&other, taken, DAY).unwrap();
         let fields = SessionFields::new(Some("shrimp"), None);
         let refused = store.rotate_to(&key, &other, fields);
         assert!(matches!(refused, Err(Error::KeyExists)));
@@ -169,22 +170,24 @@ fn rotating_to_its_own_key_is_refused_and_changes_nothing(store: &dyn Store) {
 }
 
 fn rotating_to_the_key_of_an_expired_or_cleared_session_works(store: &dyn Store) {
-    let expired = store.generate(Some("over"), ZERO).unwrap();
-    let cleared = store.generate(Some("over"), None).unwrap();
+    let mut key = store.generate(Some("lobster"), HOUR).unwrap();
+    let [expired, cleared] = [(); 2].map(|()| beside(store, &key));
+    store.insert(&expired, Some("over"), ZERO).unwrap();
+    store.insert(&cleared, Some("over"), None).unwrap();
     store.clear(&cleared).unwrap();
     for new in [expired, cleared] {
-        let key = store.generate(Some("lobster"), HOUR).unwrap();
         let nothing = SessionFields::default();
         store.rotate_to(&key, &new, nothing).unwrap();
         assert_eq!(value(store, &new), "lobster");
         assert!(is_not_found(store.get(&key)));
+        key = new;
     }
 }
 
 fn rotating_an_absent_session_to_a_key_is_not_found_and_creates_nothing(store: &dyn Store) {
     let expired = store.generate(Some("lobster"), ZERO).unwrap();
     for key in [Key::generate().unwrap(), expired] {
-        let new = Key::generate().unwrap();
+        let new = beside(store, &key);
         let fields = SessionFields::new(Some("crab"), DAY);
         assert!(is_not_found(store.rotate_to(&key, &new, fields)));
         assert!(is_not_found(store.get(&new)));

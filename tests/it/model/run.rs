@@ -1,7 +1,7 @@
 //! A sequence of steps on a store, checked against the model.
 
 use proptest::sample::Index;
-use session_postgres::{Error, Key, Period, Session, Store, postgres::Client};
+use session_postgres::{Error, Key, Period, Session, ShardMap, Store, postgres::Client};
 
 use super::{
     contract::{Held, Returned, State, after_some_order, done, found, leave_two, leaves, rotated},
@@ -30,7 +30,10 @@ pub(super) struct Known {
 /// A sequence that is being run.
 pub(super) struct Run<'a> {
     pub(super) store: &'a dyn Store,
-    table: Option<&'a mut Client>,
+    /// Connections to the tables of all servers.
+    tables: &'a mut [Client],
+    /// The map, if there are several servers.
+    map: Option<&'a ShardMap>,
     pub(super) known: Vec<Known>,
     default: Period,
     has_owners: bool,
@@ -39,18 +42,19 @@ pub(super) struct Run<'a> {
 impl<'a> Run<'a> {
     pub(super) fn new(
         store: &'a dyn Store,
-        mut table: Option<&'a mut Client>,
+        tables: &'a mut [Client],
+        map: Option<&'a ShardMap>,
         has_owners: bool,
     ) -> Run<'a> {
         let keys = ODD_KEYS.map(key);
-        match &mut table {
-            Some(client) => client.batch_execute("DELETE FROM session").unwrap(),
-            None => {
-                keys.iter().for_each(|key| store.clear(key).unwrap());
-                for owner in OWNERS {
-                    store.clear_owned(owner, None).unwrap();
-                }
+        if tables.is_empty() {
+            keys.iter().for_each(|key| store.clear(key).unwrap());
+            for owner in OWNERS {
+                store.clear_owned(owner, None).unwrap();
             }
+        }
+        for client in &mut *tables {
+            client.batch_execute("DELETE FROM session").unwrap();
         }
         let default = Period::WEEK;
         store.set_default_period(default);
@@ -60,7 +64,8 @@ impl<'a> Run<'a> {
         });
         Run {
             store,
-            table,
+            tables,
+            map,
             known: known.into(),
             default,
             has_owners,
@@ -252,6 +257,13 @@ impl<'a> Run<'a> {
     fn rotate_to(&mut self, [old, new]: [usize; 2], changes: &Fields) -> Result<(), String> {
         let (from, to) = (&self.known[old], &self.known[new]);
         let moved = self.store.rotate_to(&from.key, &to.key, changes.borrow());
+        let server = |key| self.map.and_then(|map| map.server_of(key));
+        if server(&from.key) != server(&to.key) {
+            return match moved {
+                Err(Error::OtherServer) => Ok(()),
+                other => Err(format!("{other:?} of a rotation to another server")),
+            };
+        }
         let answer = Returned::of(moved, done)?.answer;
         let mut after: [Vec<State>; 2] = Default::default();
         for from in &from.possible {
@@ -277,15 +289,7 @@ impl<'a> Run<'a> {
     }
 
     fn prune(&mut self, limit: u64) -> Result<(), String> {
-        let mut expired = || match &mut self.table {
-            Some(client) => {
-                let sql = "SELECT count(*) FROM session WHERE expire_date <= now()";
-                let rows: i64 = client.query_one(sql, &[]).unwrap().get(0);
-                Some(rows as u64)
-            }
-            None => None,
-        };
-        let before = expired();
+        let before = self.rows("expire_date <= now()");
         let removed = self.store.prune(limit).map_err(|e| e.to_string())?;
         let left = match limit {
             u64::MAX => self.store.prune(limit).map_err(|e| e.to_string())?,
@@ -325,11 +329,13 @@ impl<'a> Run<'a> {
 
     /// Has no effect on a store without a table, because its clock cannot be changed.
     fn hours_pass(&mut self, hours: i32) {
-        let Some(client) = &mut self.table else {
+        if self.tables.is_empty() {
             return;
-        };
+        }
         let sql = "UPDATE session SET expire_date = expire_date - make_interval(hours => $1)";
-        client.execute(sql, &[&hours]).unwrap();
+        for client in &mut *self.tables {
+            client.execute(sql, &[&hours]).unwrap();
+        }
         for state in self.known.iter_mut().flat_map(|known| &mut known.possible) {
             *state = state.take().and_then(|before| {
                 let left = before.left - Period::hours(hours.into());
@@ -357,17 +363,23 @@ impl<'a> Run<'a> {
                 self.list(&Text(owner.to_owned()))?;
             }
         }
-        let Some(client) = &mut self.table else {
-            return Ok(());
-        };
-        let sql = "SELECT count(*) FROM session WHERE expire_date > now()";
-        let rows: i64 = client.query_one(sql, &[]).unwrap().get(0);
+        let rows = self.rows("expire_date > now()");
         let is_living = |known: &&Known| known.possible.iter().all(Option::is_some);
         let living = self.known.iter().filter(is_living).count();
-        if rows != living as i64 {
-            return Err(format!("{living} sessions, but {rows} rows"));
+        match rows {
+            Some(rows) if rows != living as u64 => {
+                Err(format!("{living} sessions, but {rows} rows"))
+            }
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Returns the number of rows that match. `None` for a store without a table.
+    fn rows(&mut self, condition: &str) -> Option<u64> {
+        let sql = format!("SELECT count(*) FROM session WHERE {condition}");
+        let mut count = |client: &mut Client| client.query_one(&sql, &[]).unwrap().get::<_, i64>(0);
+        let rows: i64 = self.tables.iter_mut().map(&mut count).sum();
+        (!self.tables.is_empty()).then_some(rows as u64)
     }
 }
 

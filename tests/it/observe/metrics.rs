@@ -69,7 +69,7 @@ impl Recorded {
 }
 
 /// Returns the metrics of a store, and of a facade for it.
-fn recorded(schema: &Schema) -> (Recorded, Blocking<PostgresStore>) {
+fn recorded(schema: &Schema) -> (Recorded, Blocking<Offload<PostgresStore>>) {
     schema.create_table(false);
     let (recorded, store) = Recorded::of(|| {
         let builder = schema.builder();

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use session_postgres::{Columns, Key, MemoryStore, Offload, OffloadBuilder, PostgresStore, Store};
+use session_postgres::{
+    Columns, DEFAULT_PERIOD, Key, MemoryStore, Offload, OffloadBuilder, PostgresStore, Store,
+};
 
 use super::{
     blocking::Blocking,
     database::{OCAML_TABLE, Schema},
+    sharded::Schemas,
     transactions::InTransactions,
     wrapper::{Around, Wrapper},
 };
@@ -14,22 +17,30 @@ use super::{
 /// A store, and the schema that must live as long.
 pub(crate) struct Backend {
     pub(crate) store: Box<dyn Store>,
-    _schema: Option<Schema>,
+    schemas: Vec<Schema>,
 }
 
 impl Backend {
     fn on(schema: Schema, store: impl Store) -> Backend {
         Backend {
             store: Box::new(store),
-            _schema: Some(schema),
+            schemas: vec![schema],
         }
+    }
+
+    /// Removes all sessions, and sets the default period that a new store has.
+    pub(crate) fn empty(&mut self) {
+        for schema in &self.schemas {
+            schema.run("DELETE FROM session");
+        }
+        self.store.set_default_period(DEFAULT_PERIOD);
     }
 }
 
 pub(crate) fn memory() -> Backend {
     Backend {
         store: Box::new(MemoryStore::new()),
-        _schema: None,
+        schemas: Vec::new(),
     }
 }
 
@@ -124,7 +135,7 @@ pub(crate) fn offloaded_memory() -> Backend {
     let store = Blocking::new(|| Offload::new(MemoryStore::new()));
     Backend {
         store: Box::new(store),
-        _schema: None,
+        schemas: Vec::new(),
     }
 }
 
@@ -140,4 +151,20 @@ pub(crate) fn offloaded_one_by_one() -> Backend {
     let store = schema.store();
     let builder = OffloadBuilder::default().max_batch(1).max_waiting(100_000);
     Backend::on(schema, Blocking::new(|| builder.build(store)))
+}
+
+pub(crate) fn sharded() -> Backend {
+    let schemas = Schemas::new();
+    Backend {
+        store: Box::new(schemas.blocking(4)),
+        schemas: schemas.0.into(),
+    }
+}
+
+pub(crate) fn sharded_facades() -> Backend {
+    let schemas = Schemas::new();
+    Backend {
+        store: Box::new(schemas.facades(4)),
+        schemas: schemas.0.into(),
+    }
 }

@@ -1,20 +1,20 @@
-//! The async facade as a blocking store, so that the tests of blocking stores cover it.
+//! An async store as a blocking store, so that the tests of blocking stores cover it.
 
 use std::{future::Future, num::NonZeroUsize, sync::mpsc};
 
 use session_postgres::{
-    AsyncStore, Error, Key, Offload, OwnedSession, Period, Pruned, Session, SessionFields, Store,
+    AsyncStore, Error, Key, OwnedSession, Period, Pruned, Session, SessionFields, ShardMap, Store,
 };
 use tokio::runtime::{Builder, Runtime};
 
 /// Waits for the future of each call on its own runtime.
-pub(crate) struct Blocking<S: Store> {
-    store: Offload<S>,
+pub(crate) struct Blocking<A> {
+    store: A,
     runtime: Runtime,
 }
 
-impl<S: Store> Blocking<S> {
-    pub(crate) fn new(make: impl FnOnce() -> Offload<S>) -> Blocking<S> {
+impl<A> Blocking<A> {
+    pub(crate) fn new(make: impl FnOnce() -> A) -> Blocking<A> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .enable_time()
@@ -26,12 +26,19 @@ impl<S: Store> Blocking<S> {
         }
     }
 
+    /// Makes the store in the runtime.
+    pub(crate) fn connect(make: impl AsyncFnOnce() -> A) -> Blocking<A> {
+        let Blocking { runtime, store: () } = Blocking::new(|| ());
+        let store = runtime.block_on(make());
+        Blocking { store, runtime }
+    }
+
     fn wait<T>(&self, call: impl Future<Output = T>) -> T {
         self.runtime.block_on(call)
     }
 }
 
-impl<S: Store> Store for Blocking<S> {
+impl<A: AsyncStore + Clone> Store for Blocking<A> {
     fn default_period(&self) -> Period {
         self.store.default_period()
     }
@@ -160,8 +167,21 @@ impl<S: Store> Store for Blocking<S> {
     }
 
     fn prune_pass(&self, limit: u64) -> Pruned {
-        let prune = self.store.run(move |store| store.prune_pass(limit));
-        self.wait(prune).unwrap()
+        let (removed, error) = match self.wait(self.store.prune(limit)) {
+            Ok(removed) => (removed, None),
+            Err(e) => (0, Some(e)),
+        };
+        let mut pass = Pruned::new(removed);
+        pass.error = error;
+        pass
+    }
+
+    fn new_key(&self, moved: Option<&Key>) -> Result<Key, Error> {
+        self.store.new_key(moved)
+    }
+
+    fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
+        self.wait(self.store.join_map(server, map))
     }
 
     fn parallelism(&self) -> NonZeroUsize {

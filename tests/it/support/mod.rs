@@ -16,6 +16,7 @@ pub(crate) mod role;
     feature = "tower-sessions-0-14"
 ))]
 pub(crate) mod rows;
+pub(crate) mod sharded;
 pub(crate) mod switch;
 pub(crate) mod tcp_proxy;
 pub(crate) mod transactions;

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use session_postgres::{
     Error, Key, OwnedSession, Period, PostgresStore, Pruned, Session, SessionFields,
-    SessionTransaction, Store,
+    SessionTransaction, ShardMap, Store,
 };
 
 /// Makes each call for one session in a transaction. There are no batches in transactions, so these go to the store.
@@ -111,6 +111,14 @@ impl Store for InTransactions {
 
     fn set_default_period(&self, period: Period) {
         self.0.set_default_period(period);
+    }
+
+    fn new_key(&self, moved: Option<&Key>) -> Result<Key, Error> {
+        self.0.new_key(moved)
+    }
+
+    fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
+        self.0.join_map(server, map)
     }
 
     fn prune_pass(&self, limit: u64) -> Pruned {

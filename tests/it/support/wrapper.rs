@@ -2,7 +2,9 @@
 
 use std::{num::NonZeroUsize, ops::Deref};
 
-use session_postgres::{Error, Key, OwnedSession, Period, Pruned, Session, SessionFields, Store};
+use session_postgres::{
+    Error, Key, OwnedSession, Period, Pruned, Session, SessionFields, ShardMap, Store,
+};
 
 /// Does something around each call on another store.
 pub(crate) trait Around: Send + Sync + 'static {
@@ -110,6 +112,14 @@ impl<A: Around> Store for Wrapper<A> {
     fn prune_pass(&self, limit: u64) -> Pruned {
         let prune = |store: &A::Inner| store.prune_pass(limit);
         self.0.around("prune", &[], 1, prune)
+    }
+
+    fn new_key(&self, moved: Option<&Key>) -> Result<Key, Error> {
+        self.0.inner().new_key(moved)
+    }
+
+    fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
+        self.0.inner().join_map(server, map)
     }
 
     fn generate_many(&self, calls: &[SessionFields<'_>]) -> Vec<Result<Key, Error>> {

@@ -8,7 +8,8 @@ use std::{
 };
 
 use session_postgres::{
-    AsyncStore, Error, Key, OwnedSession, Period, PostgresStore, Session, SessionFields, Store,
+    AsyncStore, Error, Key, OwnedSession, Period, PostgresStore, Session, SessionFields, ShardMap,
+    Store,
 };
 
 #[derive(Clone)]
@@ -103,6 +104,14 @@ impl AsyncStore for Direct {
 
     async fn clear_handle(&self, owner: &str, handle: &str) -> Result<bool, Error> {
         self.0.clear_handle(owner, handle)
+    }
+
+    fn new_key(&self, moved: Option<&Key>) -> Result<Key, Error> {
+        self.0.new_key(moved)
+    }
+
+    async fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
+        self.0.join_map(server, map)
     }
 
     async fn prune(&self, limit: u64) -> Result<u64, Error> {

@@ -1,0 +1,244 @@
+//! Building a store from servers, and adding servers to it.
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Sharded, Shared,
+    availability::{Availability, is_unreachable},
+    layout::Layout,
+    mode::{Mode, OnTasks, OnThreads, done_at_once},
+    newest::{KNOWN_AFTER, more_than_half},
+    server::Server,
+};
+use crate::{AsyncStore, Error, ShardMap, Store, shard_map::Compared};
+
+/// The time limit in which servers accept a map when a store is built or extended.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Options for a [`Sharded`] store, created with [`Sharded::builder`].
+///
+/// | option | default |
+/// |---|---|
+/// | [`server`](Self::server) | none |
+/// | [`share`](Self::share) of a server | 1 |
+/// | [`attempt_timeout`](Self::attempt_timeout) | 1 second |
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it creates a store"]
+pub struct ShardedBuilder<S> {
+    map: ShardMap,
+    stores: Vec<(String, S)>,
+    shares: Vec<(String, u32)>,
+    attempt_timeout: Duration,
+}
+
+impl<S> ShardedBuilder<S> {
+    pub(super) fn new(map: ShardMap) -> ShardedBuilder<S> {
+        ShardedBuilder {
+            map,
+            stores: Vec::new(),
+            shares: Vec::new(),
+            attempt_timeout: Duration::from_secs(1),
+        }
+    }
+
+    /// Adds the store of a server. Each server of the map needs one.
+    pub fn server(mut self, name: &str, store: S) -> Self {
+        self.stores.push((name.to_owned(), store));
+        self
+    }
+
+    /// Sets the share of new sessions that a server gets, in proportion to the shares of the others. With 0, the server is
+    /// closed for new sessions. Shares may differ between programs.
+    ///
+    /// Defaults to 1 for each server.
+    pub fn share(mut self, name: &str, share: u32) -> Self {
+        self.shares.push((name.to_owned(), share));
+        self
+    }
+
+    /// Sets how long the creation of a session waits for a server before another one is tried.
+    ///
+    /// Defaults to 1 second.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = timeout;
+        self
+    }
+
+    fn share_of(&self, name: &str) -> Option<u32> {
+        let mut shares = self.shares.iter().rev();
+        shares.find(|(of, _)| of == name).map(|(_, share)| *share)
+    }
+
+    /// Returns the servers of the map, with the stores of this builder and those of `existing`.
+    fn layout(mut self, existing: Option<&Layout<S>>) -> Result<Layout<S>, Error> {
+        let map = Arc::new(self.map.clone());
+        let mut servers = Vec::new();
+        for name in self.map.names() {
+            let given = self.stores.iter().position(|(of, _)| of == name);
+            let known = existing.and_then(|layout| layout.server(name));
+            let server = match (given, known) {
+                (Some(_), Some(_)) => {
+                    return Err(invalid(format!("server {name} has a store already")));
+                }
+                (Some(place), None) => {
+                    let store = Arc::new(self.stores.remove(place).1);
+                    // The other programs must have noticed that there is a new server.
+                    let availability = match existing {
+                        Some(_) => Availability::from(Instant::now() + KNOWN_AFTER),
+                        None => Availability::default(),
+                    };
+                    let share = self.share_of(name).unwrap_or(1);
+                    Server::new(name, store, share, map.clone(), availability)
+                }
+                (None, Some(known)) => {
+                    let share = self.share_of(name).unwrap_or_else(|| known.share());
+                    let store = known.store.clone();
+                    Server::new(name, store, share, map.clone(), Availability::default())
+                }
+                (None, None) => return Err(invalid(format!("server {name} has no store"))),
+            };
+            servers.push(Arc::new(server));
+        }
+        let is_unknown = |name: &&str| servers.iter().all(|server| server.name != **name);
+        let stores = self.stores.iter().map(|(name, _)| name.as_str());
+        let shares = self.shares.iter().map(|(name, _)| name.as_str());
+        match stores.chain(shares).find(is_unknown) {
+            Some(name) => Err(invalid(format!(
+                "the map has no server {name}, or it was given twice"
+            ))),
+            None if servers.is_empty() => Err(invalid("the map has no servers".to_owned())),
+            None => Ok(Layout::new(map, servers)),
+        }
+    }
+
+    async fn start<M: Mode<S>>(self) -> Result<Sharded<S>, Error>
+    where
+        S: Send + Sync + 'static,
+    {
+        let attempt_timeout = self.attempt_timeout;
+        let layout = self.layout(None)?;
+        layout.share_default_period::<M>();
+        let answers = layout.join::<M>(START_TIMEOUT).await;
+        let has_one = answers.iter().any(Result::is_ok);
+        for error in answers.into_iter().filter_map(Result::err) {
+            if !has_one || !is_unreachable(&error) {
+                return Err(error);
+            }
+        }
+        Ok(Sharded {
+            shared: Arc::new(Shared {
+                layout: RwLock::new(Arc::new(layout)),
+                attempt_timeout,
+            }),
+        })
+    }
+}
+
+impl<S: Store> ShardedBuilder<S> {
+    /// Creates a blocking store. The servers are asked at the same time to accept the map.
+    ///
+    /// A server that does not answer within 5 seconds is asked again by the first call that it gets.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] if the servers of the map are not those that have a store, [`Error::ShardMap`] if a server
+    /// keeps another map or has another name, and other errors of a server that answers. The error of a server that does
+    /// not answer only if no server does.
+    pub fn build(self) -> Result<Sharded<S>, Error> {
+        done_at_once(self.start::<OnThreads>())
+    }
+}
+
+impl<A: AsyncStore> ShardedBuilder<A> {
+    /// Does the same as [`build`](Self::build), for async stores.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`build`](Self::build).
+    pub async fn build_async(self) -> Result<Sharded<A>, Error> {
+        self.start::<OnTasks>().await
+    }
+}
+
+impl<S: Send + Sync + 'static> Sharded<S> {
+    async fn extend_with<M: Mode<S>>(&self, newer: ShardedBuilder<S>) -> Result<(), Error> {
+        let current = self.layout();
+        if let Compared::Refused(reason) = newer.map.compare_to(&current.map) {
+            return Err(invalid(format!(
+                "the map cannot replace the present one: {reason}"
+            )));
+        }
+        let layout = newer.layout(Some(&current))?;
+        layout.share_default_period::<M>();
+        more_than_half(layout.join::<M>(START_TIMEOUT).await)?;
+        let slot = &self.shared.layout;
+        let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&slot, &current) {
+            return Err(invalid(
+                "another call has extended the store at the same time".to_owned(),
+            ));
+        }
+        *slot = Arc::new(layout);
+        Ok(())
+    }
+}
+
+impl<S: Store> Sharded<S> {
+    /// Replaces the map by a newer one, and adds its new servers. Other calls go on meanwhile.
+    ///
+    /// `newer` has the stores of the new servers only. New sessions are created on them three seconds later, when other
+    /// programs have noticed that their map is outdated. A program with an outdated map cannot find the new sessions, and
+    /// its calls for them fail with [`Error::ShardMap`]. So add a server with [`share`](ShardedBuilder::share) 0 in all
+    /// programs first, and then [set its share](Sharded::set_share).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] if the map cannot replace the present one, or the servers of the map are not those that
+    /// have a store. [`Error::ShardMap`] if a server refuses the map. Another error if fewer than half of the servers, or
+    /// just half, accept it. The store is not changed then, but servers may keep the newer map: repeat the call.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_postgres::{MemoryStore, ShardMap, Sharded};
+    ///
+    /// let map = ShardMap::new(1).assign("a", 0..=1023)?;
+    /// let store = Sharded::builder(map.clone()).server("a", MemoryStore::new()).build()?;
+    ///
+    /// let newer = map.assign("b", 1024..=2047)?.with_version(2);
+    /// store.extend(Sharded::builder(newer).server("b", MemoryStore::new()).share("b", 2))?;
+    /// # Ok::<(), session_postgres::Error>(())
+    /// ```
+    pub fn extend(&self, newer: ShardedBuilder<S>) -> Result<(), Error> {
+        done_at_once(self.extend_with::<OnThreads>(newer))
+    }
+}
+
+impl<A: AsyncStore> Sharded<A> {
+    /// Does the same as [`extend`](Self::extend), for async stores.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`extend`](Self::extend).
+    pub async fn extend_async(&self, newer: ShardedBuilder<A>) -> Result<(), Error> {
+        self.extend_with::<OnTasks>(newer).await
+    }
+}
+
+impl<S> Layout<S> {
+    /// Sets the default period of the first server for all.
+    fn share_default_period<M: Mode<S>>(&self) {
+        let mut stores = self.servers.iter().map(|server| &server.store);
+        if let Some(first) = stores.next() {
+            let period = M::default_period(first);
+            stores.for_each(|store| M::set_default_period(store, period));
+        }
+    }
+}
+
+fn invalid(why: String) -> Error {
+    Error::InvalidOption(why)
+}

@@ -1,0 +1,140 @@
+//! The servers of a map, and where a key belongs.
+
+use std::sync::Arc;
+
+use rand::{TryRng, rngs::SysRng};
+
+use super::{newest::LastCheck, server::Server};
+use crate::{
+    Error, Key, ShardMap,
+    shard_map::{Owner, SLOTS, slot_of},
+};
+
+pub(super) struct Layout<S> {
+    pub(super) map: Arc<ShardMap>,
+    pub(super) servers: Vec<Arc<Server<S>>>,
+    by_slot: Vec<Place>,
+    origin: Option<usize>,
+    pub(super) last_check: LastCheck,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Server(usize),
+    Retired,
+    Unassigned,
+}
+
+/// Where the session with a key can be.
+pub(super) struct Route<S> {
+    /// The server of its slot.
+    pub(super) own: Option<Arc<Server<S>>>,
+    /// The origin, if it is another server.
+    pub(super) origin: Option<Arc<Server<S>>>,
+    /// Whether the origin is asked first, because the other server has failed to create sessions lately.
+    is_origin_first: bool,
+    /// Whether its slot is assigned to no server and was not retired.
+    pub(super) is_unassigned: bool,
+}
+
+/// A server for a new session.
+pub(super) struct Chosen<S> {
+    pub(super) server: Arc<Server<S>>,
+    /// Whether there is another one.
+    pub(super) has_others: bool,
+}
+
+impl<S> Route<S> {
+    /// Returns the servers in the order in which they are asked.
+    pub(super) fn servers(&self) -> impl Iterator<Item = &Arc<Server<S>>> {
+        let (first, second) = match self.is_origin_first {
+            true => (&self.origin, &self.own),
+            false => (&self.own, &self.origin),
+        };
+        first.iter().chain(second)
+    }
+}
+
+impl<S> Layout<S> {
+    /// `servers` must be those of the map.
+    pub(super) fn new(map: Arc<ShardMap>, servers: Vec<Arc<Server<S>>>) -> Layout<S> {
+        let place = |name: &str| servers.iter().position(|server| server.name == name);
+        let by_slot = (0..SLOTS).map(|slot| match map.owner(slot) {
+            Owner::Server(name) => place(name).map_or(Place::Unassigned, Place::Server),
+            Owner::Retired => Place::Retired,
+            Owner::Unassigned => Place::Unassigned,
+        });
+        Layout {
+            by_slot: by_slot.collect(),
+            origin: map.origin_name().and_then(place),
+            map,
+            servers,
+            last_check: LastCheck::default(),
+        }
+    }
+
+    pub(super) fn route(&self, key: &Key) -> Route<S> {
+        let place = self.by_slot[usize::from(slot_of(key))];
+        let own = match place {
+            Place::Server(index) => Some(index),
+            Place::Retired | Place::Unassigned => None,
+        };
+        let origin = self.origin.filter(|origin| own != Some(*origin));
+        let server = |index: usize| self.servers[index].clone();
+        let (own, origin) = (own.map(server), origin.map(server));
+        let is_bad = |server: &Arc<Server<S>>| !server.availability.is_good();
+        Route {
+            is_origin_first: origin.is_some() && own.as_ref().is_some_and(is_bad),
+            own,
+            origin,
+            is_unassigned: place == Place::Unassigned,
+        }
+    }
+
+    pub(super) fn server(&self, name: &str) -> Option<&Arc<Server<S>>> {
+        self.servers.iter().find(|server| server.name == name)
+    }
+
+    /// Chooses a server for a new session at random, in proportion to the shares, but none of `tried`. A server
+    /// that has failed lately is chosen only if there are no others.
+    pub(super) fn choose(&self, tried: &[String]) -> Result<Option<Chosen<S>>, Error> {
+        let is_open =
+            |server: &&Arc<Server<S>>| server.share() > 0 && !tried.contains(&server.name);
+        let open: Vec<_> = self.servers.iter().filter(is_open).collect();
+        let is_good = |server: &&&Arc<Server<S>>| server.availability.is_good();
+        let good: Vec<_> = open
+            .iter()
+            .copied()
+            .filter(|server| is_good(&server))
+            .collect();
+        let candidates = if good.is_empty() { open } else { good };
+        Ok(pick(&candidates)?.map(|server| {
+            server.availability.try_one();
+            Chosen {
+                server: server.clone(),
+                has_others: candidates.len() > 1,
+            }
+        }))
+    }
+}
+
+/// Picks a server at random, in proportion to the shares.
+fn pick<'a, S>(servers: &[&'a Arc<Server<S>>]) -> Result<Option<&'a Arc<Server<S>>>, Error> {
+    let shares: Vec<_> = servers
+        .iter()
+        .map(|server| u64::from(server.share()))
+        .collect();
+    let total: u64 = shares.iter().sum();
+    if servers.len() <= 1 || total == 0 {
+        return Ok(servers.first().copied());
+    }
+    let random = SysRng.try_next_u64();
+    let mut place = random.map_err(|e| Error::Randomness(e.to_string()))? % total;
+    for (server, share) in servers.iter().zip(shares) {
+        if place < share {
+            return Ok(Some(server));
+        }
+        place -= share;
+    }
+    Ok(servers.last().copied())
+}

@@ -1,0 +1,69 @@
+//! One server.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, Ordering},
+};
+
+use super::{availability::Availability, mode::Mode};
+use crate::{Error, ShardMap};
+
+pub(super) struct Server<S> {
+    pub(super) name: String,
+    pub(super) store: Arc<S>,
+    map: Arc<ShardMap>,
+    share: AtomicU32,
+    pub(super) availability: Availability,
+    /// Whether it has accepted the map.
+    has_joined: AtomicBool,
+}
+
+impl<S> Server<S> {
+    pub(super) fn new(
+        name: &str,
+        store: Arc<S>,
+        share: u32,
+        map: Arc<ShardMap>,
+        availability: Availability,
+    ) -> Server<S> {
+        Server {
+            name: name.to_owned(),
+            store,
+            map,
+            share: AtomicU32::new(share),
+            availability,
+            has_joined: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn share(&self) -> u32 {
+        self.share.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_share(&self, share: u32) {
+        self.share.store(share, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_joined(&self) -> bool {
+        self.has_joined.load(Ordering::Acquire)
+    }
+
+    /// Asks the server to accept the map, and notes its answer.
+    pub(super) async fn join<M: Mode<S>>(&self) -> Result<(), Error> {
+        let joined = M::join_map(&self.store, &self.name, &self.map).await;
+        match &joined {
+            Ok(()) => self.has_joined.store(true, Ordering::Release),
+            Err(Error::ShardMap { .. }) => self.has_joined.store(false, Ordering::Release),
+            Err(_) => {}
+        }
+        joined
+    }
+
+    /// Returns the store for a call, when the server has accepted the map. Before that, no call is sent to it.
+    pub(super) async fn ready<M: Mode<S>>(&self) -> Result<Arc<S>, Error> {
+        if !self.has_joined() {
+            self.join::<M>().await?;
+        }
+        Ok(self.store.clone())
+    }
+}
