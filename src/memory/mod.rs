@@ -322,7 +322,7 @@ impl Store for MemoryStore {
     }
 
     fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
-        self.slots.set(map.slots_of(server)?);
+        self.slots.limit_to(map.slots_of(server)?);
         Ok(())
     }
 

@@ -38,4 +38,8 @@ pub(crate) fn connect_failure(_: &str) {}
 
 pub(crate) fn cancelled_statement() {}
 
+pub(crate) fn left_out(_: &str, _: Option<&Error>) {}
+
+pub(crate) fn is_back(_: &str) {}
+
 pub(crate) fn failed_pruning(_: &Error) {}

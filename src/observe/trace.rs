@@ -88,6 +88,22 @@ pub(crate) fn cancelled_statement() {
     warn!(target: TARGET, "a cancel request was sent, because the statement had not ended at its deadline");
 }
 
+/// Without an error, the server has not answered in time.
+pub(crate) fn left_out(server: &str, error: Option<&Error>) {
+    match error {
+        Some(error) => {
+            warn!(target: TARGET, server, %error, "the server gets no new sessions for a while")
+        }
+        None => {
+            warn!(target: TARGET, server, "the server is slow, and gets no new sessions for a while")
+        }
+    }
+}
+
+pub(crate) fn is_back(server: &str) {
+    info!(target: TARGET, server, "the server gets new sessions again");
+}
+
 pub(crate) fn failed_pruning(error: &Error) {
     warn!(target: TARGET, %error, "expired rows were not removed");
 }

@@ -252,7 +252,7 @@ impl Store for PostgresStore {
     fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
         let slots = map.slots_of(server)?;
         self.keep_map(server, map)?;
-        self.slots.set(slots);
+        self.slots.limit_to(slots);
         Ok(())
     }
 

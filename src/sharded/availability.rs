@@ -58,19 +58,22 @@ impl Availability {
         }
     }
 
-    /// Notes a failure. Those of calls that were made at the same time count once.
-    pub(super) fn failed(&self) {
+    /// Notes a failure. Those of calls that were made at the same time count once. Returns whether it counts.
+    pub(super) fn failed(&self) -> bool {
         let mut state = self.state();
-        if state
+        let counts = state
             .left_out_until
-            .is_none_or(|until| until <= Instant::now())
-        {
+            .is_none_or(|until| until <= Instant::now());
+        if counts {
             state.leave_out();
         }
+        counts
     }
 
-    pub(super) fn succeeded(&self) {
-        *self.state() = State::default();
+    /// Notes a success. Returns whether the server had failed before.
+    pub(super) fn succeeded(&self) -> bool {
+        let before = std::mem::take(&mut *self.state());
+        before.failures > 0
     }
 }
 

@@ -31,7 +31,7 @@ impl<S: Send + Sync + 'static> Sharded<S> {
             };
             let result = self.attempt::<M, _, _>(has_others, attempt).await;
             let result = result.unwrap_or_else(Err);
-            note(&server, result.as_ref().err());
+            server.note(result.as_ref().err());
             match result {
                 Err(e) if is_fault_of_server(&e) => failed.add(&server, e),
                 done => return done,
@@ -87,7 +87,7 @@ impl<S: Send + Sync + 'static> Sharded<S> {
                         .filter_map(|(_, result)| result.as_ref().err())
                 };
                 let fault = errors().find(|e| is_fault_of_server(e));
-                note(&server, fault);
+                server.note(fault);
                 for (place, result) in created {
                     match result {
                         Err(e) if is_fault_of_server(&e) => {
@@ -136,9 +136,9 @@ impl<S: Send + Sync + 'static> Sharded<S> {
         let server = self.open_server::<M>(&layout, &route).await?;
         self.check_free_at_origin::<M, _>(&route, find).await?;
         let call = async { insert(server.ready::<M>().await?).await };
-        let is_slow = || server.availability.failed();
+        let is_slow = || server.is_slow();
         let result = M::watched(self.attempt_timeout(), call, is_slow).await;
-        note(&server, result.as_ref().err());
+        server.note(result.as_ref().err());
         result
     }
 
@@ -242,14 +242,6 @@ impl Failed {
 
     fn error(&self) -> Error {
         self.error.clone().unwrap_or_else(all_closed)
-    }
-}
-
-/// Notes whether a server has failed to create a session.
-fn note<S>(server: &Server<S>, error: Option<&Error>) {
-    match error {
-        Some(e) if is_fault_of_server(e) => server.availability.failed(),
-        _ => server.availability.succeeded(),
     }
 }
 

@@ -5,8 +5,11 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
-use super::{availability::Availability, mode::Mode};
-use crate::{Error, ShardMap};
+use super::{
+    availability::{Availability, is_fault_of_server},
+    mode::Mode,
+};
+use crate::{Error, ShardMap, observe::trace};
 
 pub(super) struct Server<S> {
     pub(super) name: String,
@@ -46,6 +49,26 @@ impl<S> Server<S> {
 
     pub(super) fn has_joined(&self) -> bool {
         self.has_joined.load(Ordering::Acquire)
+    }
+
+    /// Notes how a creation has ended.
+    pub(super) fn note(&self, error: Option<&Error>) {
+        match error {
+            Some(e) if is_fault_of_server(e) => self.leave_out(error),
+            _ if self.availability.succeeded() => trace::is_back(&self.name),
+            _ => {}
+        }
+    }
+
+    /// Notes that a creation takes long.
+    pub(super) fn is_slow(&self) {
+        self.leave_out(None);
+    }
+
+    fn leave_out(&self, error: Option<&Error>) {
+        if self.availability.failed() {
+            trace::left_out(&self.name, error);
+        }
     }
 
     /// Asks the server to accept the map, and notes its answer.

@@ -71,11 +71,16 @@ pub(super) async fn create<A: AsyncStore, I: Default + fmt::Display + FromStr>(
 
 /// Gives an id the slot of a new key, which is that of a server if there are several.
 fn place<A: AsyncStore, I: fmt::Display + FromStr>(store: &A, id: &mut I) -> Result<(), Error> {
-    let (slot, old) = (store.new_key(None)?, id.to_string());
-    let new = format!("{}{}", &slot.as_str()[..2], &old[2..]);
+    let (key, old) = (store.new_key(None)?, id.to_string());
+    let new: String = key
+        .as_str()
+        .chars()
+        .take(2)
+        .chain(old.chars().skip(2))
+        .collect();
     *id = new
         .parse()
-        .map_err(|_| Error::other("the id of a session is not in the alphabet of keys"))?;
+        .map_err(|_| Error::other("a new key of the store is not in the alphabet of ids"))?;
     Ok(())
 }
 

@@ -7,6 +7,8 @@ mod metrics;
 #[cfg(feature = "tracing")]
 mod recorder;
 #[cfg(feature = "tracing")]
+mod sharded;
+#[cfg(feature = "tracing")]
 mod trace;
 
 use session_postgres::{PostgresStore, PostgresStoreBuilder, postgres::Client};
