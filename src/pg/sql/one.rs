@@ -29,12 +29,15 @@ pub(in crate::pg) const CLEAR: &str =
     "DELETE FROM {table} AS session WHERE session.{key} {=} $1 AND {brief}";
 
 /// Careful. Changes the columns that `{set}` names. `{lock}` is the lock that this needs.
+///
+/// The locked rows have the key $1. The second comparison with $1 is only for the planner: the server leaves out the other
+/// partitions of a table for a comparison with a parameter, but not for one with an array of a subquery.
 pub(in crate::pg) const CHANGE: &str = "WITH sp__locked AS MATERIALIZED ( \
          SELECT session.{key} AS sp__key, {expires} AS sp__expires FROM {table} AS session \
          WHERE session.{key} {=} $1 FOR {lock} \
      ) \
      UPDATE {table} AS session SET {set} \
-     WHERE session.{key} {=} ANY (ARRAY( \
+     WHERE session.{key} {=} $1 AND session.{key} {=} ANY (ARRAY( \
          SELECT sp__key FROM sp__locked WHERE sp__expires > clock_timestamp() \
      )) \
      AND {expires} > now() {and} \
