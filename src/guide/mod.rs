@@ -10,6 +10,7 @@
 //! | [`logins`] | logging in and out, timeouts, devices, hashed keys |
 //! | [`transactions`] | changing sessions and other tables together |
 //! | [`table`] | creating, checking, upgrading and protecting the table, and existing tables |
+//! | [`partitions`] | a table of many million sessions: when partitions pay, and how to convert a live table |
 //! | [`operations`] | pruning, failover, and what each error means |
 //! | [`observing`] | the numbers to watch; counters, metrics, spans and events |
 //! | [`scaling`] | sessions on several servers |
@@ -58,6 +59,11 @@ pub mod connecting {}
 ///
 #[doc = include_str!("table.md")]
 pub mod table {}
+
+/// A table with partitions: when it pays, and how to convert a live table.
+///
+#[doc = include_str!("partitions.md")]
+pub mod partitions {}
 
 /// For operators: pruning, failover, and what each error means.
 ///

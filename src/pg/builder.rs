@@ -17,6 +17,10 @@ use crate::{
     period::{RenewAfter, check_max_age},
 };
 
+/// The most partitions of a table. A batch locks all of them and their indexes, and the server has by default place for
+/// about 12,800 locks of all transactions.
+const MAX_PARTITIONS: u32 = 64;
+
 /// Options for a [`PostgresStore`], created with [`PostgresStore::builder`].
 ///
 /// | option | default |
@@ -26,6 +30,7 @@ use crate::{
 /// | [`columns`](Self::columns) | those of the recommended table |
 /// | [`value_type`](Self::value_type) | text |
 /// | [`hash_keys`](Self::hash_keys) | off |
+/// | [`partitions`](Self::partitions) of a new table | none |
 /// | [`default_period`](Self::default_period) of a session | one week |
 /// | [`renew_after`](Self::renew_after) | a tenth of the period |
 /// | [`max_age`](Self::max_age) of a session | no limit |
@@ -62,6 +67,7 @@ pub struct PostgresStoreBuilder {
     pub(super) names: Names,
     pub(super) value_type: ValueType,
     pub(super) hash_keys: bool,
+    pub(super) partitions: Option<u32>,
     pub(super) prepare: PreparePolicy,
     pub(super) timeout: Duration,
     pub(super) default_period: Period,
@@ -82,6 +88,7 @@ impl Default for PostgresStoreBuilder {
             names: Names::default(),
             value_type: ValueType::default(),
             hash_keys: false,
+            partitions: None,
             prepare: PreparePolicy::IfDirect,
             timeout: Duration::from_secs(30),
             default_period: DEFAULT_PERIOD,
@@ -162,6 +169,43 @@ impl PostgresStoreBuilder {
     /// Defaults to `false`.
     pub fn hash_keys(mut self, on: bool) -> Self {
         self.hash_keys = on;
+        self
+    }
+
+    /// Sets the number of hash partitions of the table that [`create_table`](PostgresStore::create_table) creates. Nothing
+    /// else depends on this option: a store works with any number of partitions, and with none.
+    ///
+    /// The partitions are named after the table: `session_p0`, `session_p1` and so on, in the same schema. If such a name is
+    /// longer than PostgreSQL's 63 bytes, the name of the table is cut in it.
+    ///
+    /// The guide on [partitions](crate::guide::partitions) says when they pay. Each call becomes slower with their number,
+    /// so 8 or 16 are enough.
+    ///
+    /// Defaults to none: the table is not partitioned.
+    ///
+    /// # Panics
+    ///
+    /// If `count` is 0, or more than 64.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_postgres::{PostgresStore, Store};
+    ///
+    /// # let server = throwaway_postgres::Server::start()?;
+    /// # let url = server.url();
+    /// let store = PostgresStore::builder().partitions(8).connect(url)?;
+    /// store.create_table()?;
+    /// let key = store.generate(Some("lobster"), None)?;
+    /// assert_eq!(store.get(&key)?.value, "lobster");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn partitions(mut self, count: u32) -> Self {
+        assert!(
+            (1..=MAX_PARTITIONS).contains(&count),
+            "partitions must be from 1 to {MAX_PARTITIONS}"
+        );
+        self.partitions = Some(count);
         self
     }
 

@@ -161,6 +161,7 @@ impl PostgresStoreBuilder {
             value_type: self.value_type,
             max_age: self.max_age,
             hash_keys: self.hash_keys,
+            partitions: self.partitions,
             renew_after: self.renew_after,
             prepare: self.prepare,
             timeout: self.timeout,

@@ -223,6 +223,20 @@ impl TableName {
         self.name = Identifier::parse("table", name)?;
         Ok(())
     }
+
+    /// The partition with this number. Its name ends with the number, so that names that are cut differ, too.
+    pub(super) fn partition(&self, number: u32) -> TableName {
+        let suffix = format!("_p{number}");
+        let name = &self.name.0;
+        let mut end = name.len().min(MAX_NAME_BYTES - suffix.len());
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        TableName {
+            schema: self.schema.clone(),
+            name: Identifier(format!("{}{suffix}", &name[..end])),
+        }
+    }
 }
 
 impl fmt::Display for TableName {

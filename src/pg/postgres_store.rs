@@ -100,6 +100,7 @@ pub struct PostgresStore {
     pub(super) renew_after: RenewAfter,
     pub(super) max_age: Option<Period>,
     pub(super) hash_keys: bool,
+    pub(super) partitions: Option<u32>,
     pub(super) value_type: ValueType,
     pub(super) canceller: Canceller,
     pub(super) counters: StoreCounters,

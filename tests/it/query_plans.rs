@@ -219,3 +219,55 @@ fn no_statement_of_pruning_scans_the_whole_table() {
         assert_eq!(count("seq_scan"), before, "prepared: {prepared}");
     }
 }
+
+/// A statement for one session executes as many index scans as on a table without partitions. The server plans a prepared
+/// statement without its parameters from the sixth time on.
+#[test]
+fn a_statement_for_one_session_reads_one_partition() {
+    // These read all partitions, because they have no key.
+    const OF_OWNERS: [&str; 3] = ["owned", "clear_owned", "clear_handle"];
+    // It begins a transaction, but all calls are in one, because only that shows its scans at once.
+    const UPDATE: &str = "update";
+    let scans = |prepared: bool, partitions: Option<u32>| -> Vec<(&str, i64)> {
+        let schema = Schema::new();
+        let builder = match partitions {
+            Some(count) => schema.builder().partitions(count),
+            None => schema.builder(),
+        };
+        builder
+            .clone()
+            .from_pool(schema.pool(1))
+            .create_table()
+            .unwrap();
+        let mut client = schema.client();
+        client
+            .batch_execute("SET enable_seqscan = off; BEGIN")
+            .unwrap();
+        let store = builder.prepared(prepared).from_client(client);
+        let count = || -> i64 {
+            let sql = "SELECT sum(seq_scan + coalesce(idx_scan, 0))::int8 FROM pg_stat_xact_all_tables \
+                       WHERE schemaname = $1";
+            let count = store.with_client(|client| client.query_one(sql, &[&schema.name()]));
+            count.unwrap().unwrap().get(0)
+        };
+        let verbs = VERBS
+            .into_iter()
+            .filter(|(name, _)| !OF_OWNERS.contains(name) && *name != UPDATE);
+        let counted = verbs.map(|(name, verb)| {
+            let before = count();
+            for _ in 0..8 {
+                let key = store.generate(Some("crab"), None).unwrap();
+                verb(&store, &key).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+            }
+            (name, count() - before)
+        });
+        counted.collect()
+    };
+    for prepared in [true, false] {
+        assert_eq!(
+            scans(prepared, Some(8)),
+            scans(prepared, None),
+            "prepared: {prepared}"
+        );
+    }
+}

@@ -11,6 +11,7 @@ macro_rules! rules {
         rules!(single_client: $($rule)*);
         rules!(unprepared: $($rule)*);
         rules!(hashed: $($rule)*);
+        rules!(partitioned: $($rule)*);
         rules!(other_names: $($rule)*);
         rules!(wrapped: $($rule)*);
         rules!(in_transactions: $($rule)*);

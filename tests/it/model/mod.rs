@@ -54,6 +54,14 @@ fn a_store_of_hashed_keys_follows_the_model() {
 }
 
 #[test]
+fn a_store_of_partitions_follows_the_model() {
+    let schema = Schema::new();
+    let store = schema.builder().partitions(3).from_pool(schema.pool(1));
+    store.create_table().unwrap();
+    check(&store, Some(schema.client()), true);
+}
+
+#[test]
 fn calls_in_transactions_follow_the_model() {
     let schema = Schema::new();
     let store = InTransactions(schema.store());

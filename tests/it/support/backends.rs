@@ -79,6 +79,14 @@ pub(crate) fn hashed() -> Backend {
     Backend::on(schema, store)
 }
 
+/// A table with hash partitions.
+pub(crate) fn partitioned() -> Backend {
+    let schema = Schema::new();
+    let store = schema.builder().partitions(3).from_pool(schema.pool(4));
+    store.create_table().unwrap();
+    Backend::on(schema, store)
+}
+
 /// A table whose columns have the names of placeholders and of other things in the statements, with characters that
 /// have a meaning in SQL.
 pub(crate) fn other_names() -> Backend {
