@@ -2,6 +2,7 @@
 
 mod create;
 mod names;
+mod partition_live;
 mod partitions;
 mod privileges;
 mod triggers;

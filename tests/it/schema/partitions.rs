@@ -19,7 +19,7 @@ const DEFINITION: &str = "SELECT relname::text, relkind::text, reloptions::text,
                WHERE conrelid = pg_class.oid ORDER BY 1) \
      FROM pg_class WHERE relnamespace = $1::text::regnamespace AND relkind IN ('r', 'p') ORDER BY relname";
 
-fn definition(schema: &Schema) -> String {
+pub(super) fn definition(schema: &Schema) -> String {
     let sql = format!("SELECT row_to_json(found)::text FROM ({DEFINITION}) AS found");
     let rows = schema.client().query(&sql, &[&schema.quoted()]).unwrap();
     assert_eq!(rows.len(), 9);
