@@ -23,6 +23,15 @@ fn convert(client: &mut Client) {
     }
 }
 
+/// Is set when it is dropped, also by a panic. Otherwise the callers would never end.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Makes calls of every kind until `is_done`, and some more. Returns the living sessions with their values.
 fn use_table(store: &impl Store, is_done: &AtomicBool) -> Result<Vec<(Key, String)>, Error> {
     let mut sessions = Vec::new();
@@ -96,6 +105,7 @@ fn no_session_is_lost_when_a_table_in_use_is_partitioned() {
         let callers: Vec<_> = (0..3)
             .map(|_| scope.spawn(|| use_table(&store, &is_done)))
             .collect();
+        let done = Done(&is_done);
         // A transaction that locks a session does not keep the others from being copied.
         let mut holder = schema.client();
         let holding = lock(&mut holder, &locked);
@@ -112,7 +122,7 @@ fn no_session_is_lost_when_a_table_in_use_is_partitioned() {
         wait_until("the other sessions to be copied", &mut is_copied);
         holding.rollback().unwrap();
         converting.join().unwrap();
-        is_done.store(true, Ordering::Relaxed);
+        drop(done);
         let sessions = callers
             .into_iter()
             .map(|caller| caller.join().unwrap().unwrap());
