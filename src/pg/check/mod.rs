@@ -3,6 +3,7 @@
 mod columns;
 mod kind_of_table;
 mod publications;
+mod servers;
 
 use self::columns::Column;
 use super::{
@@ -37,6 +38,8 @@ impl PostgresStore {
     /// These problems are reported:
     ///
     /// - views, foreign tables, tables distributed by Citus, and partitions that are foreign tables;
+    /// - a pooler or load balancer that sends statements to different servers, unless they are copies of one server's files or
+    ///   the role may not call `pg_control_system()`. Up to three more connections are used to find that out;
     /// - columns that are missing, have another type, are generated, or are `NOT NULL` although the store does not
     ///   always set them;
     /// - a key without an index or with a nondeterministic collation, and an owner without an index;
@@ -78,6 +81,11 @@ impl PostgresStore {
     }
 
     fn problems(&self, connection: &mut Connection<'_>) -> Result<Vec<String>, StatementError> {
+        let scattered = self.server_problems(connection)?;
+        if !scattered.is_empty() {
+            // Each of the other queries could be answered by another server.
+            return Ok(scattered);
+        }
         let (is_table, mut problems) = kind_of_table::problems(connection)?;
         if !is_table {
             // The other queries are about tables.

@@ -3,6 +3,7 @@
 mod columns;
 mod kind_of_table;
 mod publications;
+mod servers;
 
 use std::{
     process,

@@ -37,13 +37,17 @@ struct Shared {
 impl TcpProxy {
     /// A proxy to the server of this configuration.
     pub(crate) fn to(server: &Config) -> TcpProxy {
-        let server = server.clone();
+        TcpProxy::between(vec![server.clone()])
+    }
+
+    /// A proxy that connects its clients to these servers in turn.
+    pub(crate) fn between(servers: Vec<Config>) -> TcpProxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared::default());
         let accepting = shared.clone();
         thread::spawn(move || {
-            for client in listener.incoming() {
+            for (client, server) in listener.incoming().zip(servers.iter().cycle()) {
                 drop(accepting.accepts.lock());
                 relay(client.unwrap(), server.clone(), &accepting);
             }
