@@ -41,28 +41,38 @@ fn while_locked(
     for legacy in [false, true] {
         let schema = Schema::new();
         schema.create_table(legacy);
-        let wait = |(name, verb): &Verb| {
-            let store = schema.builder().from_client(schema.client());
-            let pid = pid(&store);
-            let (mut holder, mut watcher) = (schema.client(), schema.client());
-            let key = store.generate(Some("lobster"), Some(period)).unwrap();
-            let transaction = lock(&mut holder, &key);
-            let result = thread::scope(|scope| {
-                let call = scope.spawn(|| verb(&store, &key));
-                wait_until("the call to wait for the row", || {
-                    is_waiting(&mut watcher, pid)
-                });
-                meanwhile(transaction, &key);
-                call.join().unwrap()
-            });
-            check(name, &store, &key, result);
-        };
-        thread::scope(|scope| {
-            for verb in &VERBS {
-                scope.spawn(|| wait(verb));
-            }
-        });
+        while_locked_in(&schema, period, &meanwhile, &check);
     }
+}
+
+/// The same, on the table of this schema.
+fn while_locked_in(
+    schema: &Schema,
+    period: Period,
+    meanwhile: impl Fn(Transaction<'_>, &Key) + Sync,
+    check: impl Fn(&str, &PostgresStore, &Key, Result<(), Error>) + Sync,
+) {
+    let wait = |(name, verb): &Verb| {
+        let store = schema.builder().from_client(schema.client());
+        let pid = pid(&store);
+        let (mut holder, mut watcher) = (schema.client(), schema.client());
+        let key = store.generate(Some("lobster"), Some(period)).unwrap();
+        let transaction = lock(&mut holder, &key);
+        let result = thread::scope(|scope| {
+            let call = scope.spawn(|| verb(&store, &key));
+            wait_until("the call to wait for the row", || {
+                is_waiting(&mut watcher, pid)
+            });
+            meanwhile(transaction, &key);
+            call.join().unwrap()
+        });
+        check(name, &store, &key, result);
+    };
+    thread::scope(|scope| {
+        for verb in &VERBS {
+            scope.spawn(|| wait(verb));
+        }
+    });
 }
 
 /// Whether this server process waits for a lock.
@@ -123,6 +133,40 @@ fn a_session_that_is_renewed_during_the_wait_is_found() {
             transaction.commit().unwrap();
         },
         |name, _, _, result| assert!(result.is_ok(), "{name}: {result:?}"),
+    );
+}
+
+/// The server reports that as a serialization failure, after which the store repeats the call.
+#[test]
+fn a_session_that_moves_to_another_partition_during_the_wait_is_not_found() {
+    let schema = Schema::new();
+    let store = schema.builder().partitions(3).from_pool(schema.pool(1));
+    store.create_table().unwrap();
+    while_locked_in(
+        &schema,
+        Period::HOUR,
+        |mut transaction, key| {
+            let partition = "SELECT tableoid FROM session WHERE session_key = $1";
+            let old: u32 = transaction
+                .query_one(partition, &[&key.as_str()])
+                .unwrap()
+                .get(0);
+            let rotate =
+                "UPDATE session SET session_key = $2 WHERE session_key = $1 RETURNING tableoid";
+            let mut key = key.clone();
+            loop {
+                let next = Key::generate().unwrap();
+                let moved = transaction.query_one(rotate, &[&key.as_str(), &next.as_str()]);
+                if moved.unwrap().get::<_, u32>(0) != old {
+                    break;
+                }
+                key = next;
+            }
+            transaction.commit().unwrap();
+        },
+        |name, _, _, result| {
+            assert!(matches!(result, Err(Error::NotFound)), "{name}: {result:?}");
+        },
     );
 }
 
