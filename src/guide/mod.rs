@@ -10,7 +10,7 @@
 //! | [`logins`] | logging in and out, timeouts, devices, hashed keys |
 //! | [`transactions`] | changing sessions and other tables together |
 //! | [`table`] | creating, checking, upgrading and protecting the table, and existing tables |
-//! | [`partitions`] | a table of many million sessions: when partitions pay, and how to convert a live table |
+//! | [`partitions`] | a table that autovacuum does not keep up with: when partitions pay, and how to convert a live table |
 //! | [`operations`] | pruning, failover, and what each error means |
 //! | [`observing`] | the numbers to watch; counters, metrics, spans and events |
 //! | [`scaling`] | sessions on several servers |

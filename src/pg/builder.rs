@@ -178,8 +178,7 @@ impl PostgresStoreBuilder {
     /// The partitions are named after the table: `session_p0`, `session_p1` and so on, in the same schema. If such a name is
     /// longer than PostgreSQL's 63 bytes, the name of the table is cut in it.
     ///
-    /// The guide on [partitions](crate::guide::partitions) says when they pay. Each call becomes slower with their number,
-    /// so 8 or 16 are enough.
+    /// The guide on [partitions](crate::guide::partitions) says when they pay. Each call becomes slower with their number.
     ///
     /// Defaults to none: the table is not partitioned.
     ///
