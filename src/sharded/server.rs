@@ -71,13 +71,14 @@ impl<S> Server<S> {
         }
     }
 
-    /// Asks the server to accept the map, and notes its answer.
+    /// Asks the server to accept the map, and notes if it does.
+    ///
+    /// If it refuses a map that it has accepted before, it keeps a newer one. The sessions of a map stay where they are in
+    /// newer ones, so the program goes on with those that it knows.
     pub(super) async fn join<M: Mode<S>>(&self) -> Result<(), Error> {
         let joined = M::join_map(&self.store, &self.name, &self.map).await;
-        match &joined {
-            Ok(()) => self.has_joined.store(true, Ordering::Release),
-            Err(Error::ShardMap { .. }) => self.has_joined.store(false, Ordering::Release),
-            Err(_) => {}
+        if joined.is_ok() {
+            self.has_joined.store(true, Ordering::Release);
         }
         joined
     }
