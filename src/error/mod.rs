@@ -191,12 +191,12 @@ pub enum Error {
     #[error(transparent)]
     Database(#[from] DatabaseError),
 
-    /// No session can be created under this key now. The call had no effect.
+    /// A [`Sharded`](crate::Sharded) store cannot create this session now. The call had no effect.
     ///
-    /// Only [`insert`](crate::Store::insert) on a [`Sharded`](crate::Sharded) store returns this, because the caller has
-    /// chosen the key and thereby the server. [`Store::new_key`](crate::Store::new_key) returns a key on a server that
-    /// creates sessions. `generate` returns it if all servers are closed.
-    #[error("no session can be created under this key: {reason}")]
+    /// - [`insert`](crate::Store::insert): the caller has chosen the key and thereby the server, which is closed for new
+    ///   sessions, or there is none. [`Store::new_key`](crate::Store::new_key) returns a key on a server that is open.
+    /// - [`generate`](crate::Store::generate) and [`Store::new_key`](crate::Store::new_key): all servers are closed.
+    #[error("the session cannot be created: {reason}")]
     NotOpen {
         /// Why, for example `server a is closed for new sessions`.
         reason: String,
@@ -215,6 +215,9 @@ pub enum Error {
     /// Some servers of a [`Sharded`](crate::Sharded) store did not execute a call that concerns all of them.
     ///
     /// The call had its effect on the servers in `done`, and none on the others, unless their error says otherwise.
+    /// [`owned`](crate::Store::owned), [`clear_owned`](crate::Store::clear_owned),
+    /// [`clear_handle`](crate::Store::clear_handle) and [`prune`](crate::Store::prune) concern all servers. They can be
+    /// repeated.
     #[error("{} of {} servers did not execute the call: {}", failed.len(), done.len() + failed.len(), list(failed))]
     Partial {
         /// The names of the servers that executed the call.
@@ -225,7 +228,8 @@ pub enum Error {
 
     /// The map of a [`Sharded`](crate::Sharded) store differs from the one that a server keeps. The call had no effect.
     ///
-    /// With different maps, programs would not find each other's sessions.
+    /// With different maps, programs would not find each other's sessions. If the server keeps a newer map, this program
+    /// needs it, too: see the guide on [scaling](crate::guide::scaling).
     #[error("server {server} does not accept the map of this program: {reason}")]
     ShardMap {
         /// The name of the server.

@@ -113,6 +113,8 @@ impl ShardMap {
     }
 
     /// Removes a server whose sessions have all ended. Its slots are not assigned again: a key in them has no session.
+    ///
+    /// If the map has no such server, it does not change. If the server is the [origin](Self::origin), it stays that.
     pub fn retire(mut self, server: &str) -> ShardMap {
         if let Some(place) = self.servers.iter().position(|of| of.name == server) {
             let removed = self.servers.remove(place);

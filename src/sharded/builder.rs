@@ -190,7 +190,7 @@ impl<S: Store> Sharded<S> {
     /// Replaces the map by a newer one, and adds its new servers. Other calls go on meanwhile.
     ///
     /// `newer` has the stores of the new servers only. New sessions are created on them three seconds later, when other
-    /// programs have noticed that their map is outdated. A program with an outdated map cannot find the new sessions, and
+    /// programs can notice that their map is outdated. A program with an outdated map cannot find the new sessions, and
     /// its calls for them fail with [`Error::ShardMap`]. So add a server with [`share`](ShardedBuilder::share) 0 in all
     /// programs first, and then [set its share](Sharded::set_share).
     ///

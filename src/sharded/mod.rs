@@ -62,7 +62,8 @@ use crate::{Error, Key, ShardMap};
 ///
 /// A key whose slot is assigned to no server has no session, so calls for it return [`Error::NotFound`]. But another program
 /// may have added a server. So the servers are asked before that whether they keep a newer map, at most about once a second.
-/// If one does, calls fail with [`Error::ShardMap`]. The visitor is then not logged out.
+/// If one does, the call fails with [`Error::ShardMap`], so that the visitor is not logged out. If half of the servers or
+/// more do not answer, it fails with the error of one of them.
 ///
 /// # Batches
 ///
@@ -107,13 +108,14 @@ pub struct ShardServer<S> {
     pub name: String,
     /// Its store, for calls that concern this server only.
     ///
-    /// Do not create or rotate sessions with it before the server has joined.
+    /// Do not create or rotate sessions with it before the server has joined: until then, it draws keys in all slots.
     pub store: Arc<S>,
     /// Its share of new sessions. 0 if it is closed for new sessions.
     pub share: u32,
     /// Whether the server has accepted the map. If not, the next call asks it again.
     pub has_joined: bool,
-    /// Whether new sessions are created on it, as far as its last attempts at that say.
+    /// Whether its last attempt to create a session succeeded, or is some time ago. If not, new sessions are created on
+    /// the others.
     pub is_available: bool,
 }
 
@@ -159,7 +161,7 @@ impl<S> Sharded<S> {
     }
 
     /// Sets the share of new sessions that a server gets in this program, in proportion to the shares of the others. With 0,
-    /// the server is closed for new sessions; those that it has live on until they end.
+    /// the server is closed for new sessions: those that it has live on until they end. Rotations stay on it.
     ///
     /// # Errors
     ///

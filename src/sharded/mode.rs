@@ -1,6 +1,6 @@
 //! The two ways to make the calls of several servers: on tasks, or on threads.
 //!
-//! The rest of this folder is written once, with futures. The future of a blocking call makes the call when it is polled
+//! The rest of this directory is written once, with futures. The future of a blocking call makes the call when it is polled
 //! for the first time, and is ready then.
 
 use std::{
