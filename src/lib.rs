@@ -37,6 +37,8 @@
 //! While all workers are busy, waiting calls are combined into one statement. No call is delayed to fill a
 //! batch.
 //!
+//! If one server is not enough, a [`Sharded`] store keeps the sessions on several.
+//!
 //! The [guides](guide) have one page for each task. [`Error`] says whether a failed call had an effect.
 //!
 //! # Features
