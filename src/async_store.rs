@@ -85,6 +85,19 @@ pub trait AsyncStore: Send + Sync + 'static {
         expiry: Option<Period>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// Does the same as [`insert`](AsyncStore::insert) for a key that was just drawn with [`new_key`](AsyncStore::new_key),
+    /// or whose first two characters are those of such a key. If its server has failed, the error is
+    /// [`Error::NotOpen`]: draw another key then. Session stores of web frameworks call this, because they make their own
+    /// keys.
+    fn insert_new(
+        &self,
+        key: &Key,
+        value: Option<&str>,
+        expiry: Option<Period>,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        self.insert(key, value, expiry)
+    }
+
     /// Does the same as [`Store::touch`](crate::Store::touch).
     fn touch(
         &self,
@@ -168,7 +181,7 @@ pub trait AsyncStore: Send + Sync + 'static {
         &self,
         server: &str,
         map: &ShardMap,
-    ) -> impl Future<Output = Result<(), Error>> + Send;
+    ) -> impl Future<Output = Result<Option<ShardMap>, Error>> + Send;
 
     /// Does the same as [`Store::prune`](crate::Store::prune).
     fn prune(&self, limit: u64) -> impl Future<Output = Result<u64, Error>> + Send;

@@ -321,9 +321,9 @@ impl Store for MemoryStore {
         self.slots.new_key()
     }
 
-    fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
-        self.slots.limit_to(map.slots_of(server)?);
-        Ok(())
+    fn join_map(&self, server: &str, map: &ShardMap) -> Result<Option<ShardMap>, Error> {
+        self.slots.join(map.slots_of(server)?);
+        Ok(None)
     }
 
     /// Returns 1, because the calls of this store are executed one after another.

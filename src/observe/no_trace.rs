@@ -38,7 +38,7 @@ pub(crate) fn connect_failure(_: &str) {}
 
 pub(crate) fn cancelled_statement() {}
 
-pub(crate) fn left_out(_: &str, _: Option<&Error>) {}
+pub(crate) fn left_out(_: &str, _: &Error) {}
 
 pub(crate) fn is_back(_: &str) {}
 

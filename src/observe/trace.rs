@@ -88,16 +88,8 @@ pub(crate) fn cancelled_statement() {
     warn!(target: TARGET, "a cancel request was sent, because the statement had not ended at its deadline");
 }
 
-/// Without an error, the server has not answered in time.
-pub(crate) fn left_out(server: &str, error: Option<&Error>) {
-    match error {
-        Some(error) => {
-            warn!(target: TARGET, server, %error, "the server gets no new sessions for a while")
-        }
-        None => {
-            warn!(target: TARGET, server, "the server is slow, and gets no new sessions for a while")
-        }
-    }
+pub(crate) fn left_out(server: &str, error: &Error) {
+    warn!(target: TARGET, server, %error, "the server gets no new sessions for a while");
 }
 
 pub(crate) fn is_back(server: &str) {

@@ -132,7 +132,7 @@ impl<S: Store> AsyncStore for Offload<S> {
         self.shared.store.new_key(moved)
     }
 
-    async fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
+    async fn join_map(&self, server: &str, map: &ShardMap) -> Result<Option<ShardMap>, Error> {
         let (server, map) = (server.to_owned(), map.clone());
         self.long(Method::Run, 0, move |store| store.join_map(&server, &map))
             .await

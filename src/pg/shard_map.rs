@@ -1,6 +1,6 @@
 //! The map of a [`Sharded`](crate::Sharded) store that a server keeps, in a table beside that of the sessions.
 
-use postgres::types::Type;
+use postgres::{error::SqlState, types::Type};
 
 use super::{
     PostgresStore,
@@ -13,12 +13,22 @@ const CREATE: &str = include_str!("../../sql/shard-map.sql");
 
 const NAME: &str = "session_shard_map";
 
-/// The quoted name of the table of maps, the name of the sessions table, and whether the table of maps exists. Fails if the
-/// sessions table does not. Parameters: the quoted name of the sessions table.
-const FIND: &str = "SELECT pg_catalog.format('%I.session_shard_map', nspname), relname::text, \
-            pg_catalog.to_regclass(pg_catalog.format('%I.session_shard_map', nspname)) IS NOT NULL \
-     FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace \
-     WHERE pg_class.oid = $1::text::regclass::oid";
+/// The quoted name of the table of maps, the name of the sessions table, whether the table of maps exists, and whether
+/// another user could have made it. Fails if the sessions table does not exist. Parameters: the quoted name of the sessions
+/// table.
+///
+/// If other users may create tables in the schema, one of them could make a view with the name of the table of maps, whose
+/// functions would be executed with the privileges of the store's role.
+const FIND: &str = "SELECT pg_catalog.format('%I.session_shard_map', nspname), sessions.relname::text, \
+            maps.oid IS NOT NULL, \
+            maps.relkind IS DISTINCT FROM 'r'::\"char\" OR NOT maps.relowner = ANY ( \
+                ARRAY[sessions.relowner, current_user::text::regrole::oid, nspowner] \
+            ) \
+     FROM pg_catalog.pg_class AS sessions \
+     JOIN pg_catalog.pg_namespace ON pg_namespace.oid = sessions.relnamespace \
+     LEFT JOIN pg_catalog.pg_class AS maps ON maps.relnamespace = pg_namespace.oid \
+         AND maps.relname::text = 'session_shard_map' \
+     WHERE sessions.oid = $1::text::regclass::oid";
 
 /// What a server keeps.
 struct Kept {
@@ -28,24 +38,51 @@ struct Kept {
 
 impl PostgresStore {
     /// Fails if the server keeps a newer map than this one, another one of the same version, or another name. Has the
-    /// server keep the map otherwise.
-    pub(super) fn keep_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
+    /// server keep the map otherwise. Returns the older map that it has kept until now.
+    pub(super) fn keep_map(&self, server: &str, map: &ShardMap) -> Result<Option<ShardMap>, Error> {
         self.with_connection(|connection| {
-            let mut table = MapTable::find(connection)?;
+            let table = MapTable::find(connection)?;
+            if table.is_foreign {
+                return Err(refused(
+                    server,
+                    format!(
+                        "{} is not a table of its owner, but must be one",
+                        table.name
+                    ),
+                )
+                .into());
+            }
             let kept = table.read(connection)?;
             if !must_be_replaced(kept.as_ref(), server, map)? {
-                return Ok(());
+                return Ok(None);
             }
             connection.begin()?;
             connection.execute(create_table::LOCK)?;
-            table.create(connection)?;
-            // Another program may have written it in the meantime.
+            // Another program may have created or changed it in the meantime.
+            let mut table = MapTable::find(connection)?;
+            table.create(connection, server)?;
             let kept = table.read(connection)?;
             if must_be_replaced(kept.as_ref(), server, map)? {
                 table.write(connection, server, map)?;
             }
-            connection.commit()
+            connection.commit()?;
+            Ok(kept.and_then(|kept| kept.map.parse().ok()))
         })
+    }
+
+    /// Returns the name of the server if it keeps a map, but this store has not joined it.
+    pub(super) fn map_not_joined(
+        &self,
+        connection: &mut Connection<'_>,
+    ) -> Result<Option<String>, StatementError> {
+        if self.slots.have_joined() {
+            return Ok(None);
+        }
+        let table = MapTable::find(connection)?;
+        if table.is_foreign || !table.may_read(connection)? {
+            return Ok(None);
+        }
+        Ok(table.read(connection)?.map(|kept| kept.server))
     }
 }
 
@@ -53,6 +90,8 @@ struct MapTable {
     name: String,
     session_table: String,
     exists: bool,
+    /// Whether another user could have made it.
+    is_foreign: bool,
 }
 
 impl MapTable {
@@ -61,11 +100,22 @@ impl MapTable {
         let row = rows.first().ok_or_else(|| {
             Error::other("the catalog has no row for the sessions table, which exists")
         })?;
+        let exists = row.try_get(2)?;
         Ok(MapTable {
             name: row.try_get(0)?,
             session_table: row.try_get(1)?,
-            exists: row.try_get(2)?,
+            exists,
+            is_foreign: exists && row.try_get(3)?,
         })
+    }
+
+    fn may_read(&self, connection: &mut Connection<'_>) -> Result<bool, StatementError> {
+        if !self.exists {
+            return Ok(false);
+        }
+        let sql = "SELECT pg_catalog.has_table_privilege($1::text, 'SELECT')";
+        let rows = connection.query_once(sql, &[(&self.name, Type::TEXT)])?;
+        Ok(rows.first().map_or(Ok(false), |row| row.try_get(0))?)
     }
 
     fn read(&self, connection: &mut Connection<'_>) -> Result<Option<Kept>, StatementError> {
@@ -86,12 +136,24 @@ impl MapTable {
         Ok(kept.transpose()?)
     }
 
-    fn create(&mut self, connection: &mut Connection<'_>) -> Result<(), StatementError> {
-        if !self.exists {
-            connection.execute(&CREATE.replace(NAME, &self.name))?;
-            self.exists = true;
+    fn create(
+        &mut self,
+        connection: &mut Connection<'_>,
+        server: &str,
+    ) -> Result<(), StatementError> {
+        if self.exists {
+            return Ok(());
         }
-        Ok(())
+        self.exists = true;
+        match connection.execute(&CREATE.replace(NAME, &self.name)) {
+            Err(StatementError::Driver(e))
+                if e.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) =>
+            {
+                let why = "the role may not create the table session_shard_map: create it with sql/shard-map.sql";
+                Err(refused(server, why.to_owned()).into())
+            }
+            done => done,
+        }
     }
 
     fn write(
@@ -123,12 +185,7 @@ fn must_be_replaced(kept: Option<&Kept>, server: &str, map: &ShardMap) -> Result
     let Some(kept) = kept else {
         return Ok(true);
     };
-    let refuse = |reason: String| {
-        Err(Error::ShardMap {
-            server: server.to_owned(),
-            reason,
-        })
-    };
+    let refuse = |reason| Err(refused(server, reason));
     if kept.server != server {
         return refuse(format!(
             "it is server {} of the map; check the connection strings",
@@ -142,5 +199,12 @@ fn must_be_replaced(kept: Option<&Kept>, server: &str, map: &ShardMap) -> Result
         Err(e) => refuse(format!(
             "the map that it keeps in {NAME} cannot be read: {e}"
         )),
+    }
+}
+
+fn refused(server: &str, reason: String) -> Error {
+    Error::ShardMap {
+        server: server.to_owned(),
+        reason,
     }
 }

@@ -249,11 +249,11 @@ impl Store for PostgresStore {
         self.slots.new_key()
     }
 
-    fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
+    fn join_map(&self, server: &str, map: &ShardMap) -> Result<Option<ShardMap>, Error> {
         let slots = map.slots_of(server)?;
-        self.keep_map(server, map)?;
-        self.slots.limit_to(slots);
-        Ok(())
+        let older = self.keep_map(server, map)?;
+        self.slots.join(slots);
+        Ok(older)
     }
 
     /// The largest number of connections of the pool.

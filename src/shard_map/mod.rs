@@ -29,7 +29,7 @@ const RESERVED: [&str; 3] = ["version", "retired", "origin"];
 /// A map has a text form, for configuration files. `Display` writes it and [`str::parse`] reads it:
 ///
 /// ```text
-/// version=3 a=0-1023 b=1024-2047,3072 retired=2048-2559 origin=old
+/// version=3 a=0-1023 b=1024-2047,3072 retired=2048-2559 origin=a
 /// ```
 ///
 /// # Examples
@@ -97,30 +97,44 @@ impl ShardMap {
         Ok(self)
     }
 
-    /// Sets the server that had all sessions before there was a map.
+    /// Sets the server that had all sessions before there was a map. It needs slots of its own, like any other server.
     ///
     /// Sessions that were created then may be in any slot. So a session that is not on the server of its slot is looked
-    /// up on this server, too. Remove the origin in a later version of the map, when it has no such sessions any more.
-    /// It may also have slots of its own.
+    /// up on this server, too. [Remove](Self::without_origin) the origin in a later version of the map, when it has no such
+    /// sessions any more.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] if the name is invalid.
+    /// [`Error::InvalidOption`] if no slots are assigned to this server.
     pub fn origin(mut self, server: &str) -> Result<ShardMap, Error> {
-        check_name(server)?;
+        self.slots_of(server)?;
         self.origin = Some(server.to_owned());
         Ok(self)
     }
 
-    /// Removes a server whose sessions have all ended. Its slots are not assigned again: a key in them has no session.
-    ///
-    /// If the map has no such server, it does not change. If the server is the [origin](Self::origin), it stays that.
-    pub fn retire(mut self, server: &str) -> ShardMap {
-        if let Some(place) = self.servers.iter().position(|of| of.name == server) {
-            let removed = self.servers.remove(place);
-            self.retired.extend(removed.ranges);
+    /// Removes the origin. The server keeps its own slots.
+    pub fn without_origin(self) -> ShardMap {
+        ShardMap {
+            origin: None,
+            ..self
         }
-        self
+    }
+
+    /// Removes a server whose sessions have all ended. Its slots are not assigned again: a key in them has no session. If the
+    /// server is the origin, the map has none then.
+    ///
+    /// Set its share to 0 in all programs long before that. A program with an older map would still create sessions there,
+    /// which a program with the newer one does not find.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] if the map has no such server.
+    pub fn retire(mut self, server: &str) -> Result<ShardMap, Error> {
+        let place = self.servers.iter().position(|of| of.name == server);
+        let removed = self.servers.remove(place.ok_or_else(|| no_server(server))?);
+        self.retired.extend(removed.ranges);
+        self.origin.take_if(|origin| origin == server);
+        Ok(self)
     }
 
     /// Returns a map with the same assignments and another version.
@@ -146,8 +160,7 @@ impl ShardMap {
         }
     }
 
-    /// Returns a new random key in a slot of this server, for other implementations of [`Store`](crate::Store). The key
-    /// of an origin without slots is in any slot.
+    /// Returns a new random key in a slot of this server, for other implementations of [`Store`](crate::Store).
     ///
     /// # Errors
     ///
@@ -157,26 +170,19 @@ impl ShardMap {
         Key::generate_in(&self.slots_of(server)?)
     }
 
-    /// The names of all servers, also that of the origin.
+    /// The names of all servers.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        let names = self.servers.iter().map(|of| of.name.as_str());
-        let origin = self.origin.as_deref();
-        let is_listed = |name: &str| self.servers.iter().any(|of| of.name == name);
-        names.chain(origin.filter(move |name| !is_listed(name)))
+        self.servers.iter().map(|of| of.name.as_str())
     }
 
     pub(crate) fn origin_name(&self) -> Option<&str> {
         self.origin.as_deref()
     }
 
-    /// Returns the slots in which a server draws keys. An origin without slots draws them in all, because its sessions
-    /// are found in any slot.
     pub(crate) fn slots_of(&self, server: &str) -> Result<Slots, Error> {
-        match self.servers.iter().find(|of| of.name == server) {
-            Some(assigned) => Ok(Slots::new(&assigned.ranges)),
-            None if self.origin.as_deref() == Some(server) => Ok(Slots::default()),
-            None => Err(invalid(format!("the map has no server {server}"))),
-        }
+        let found = self.servers.iter().find(|of| of.name == server);
+        let found = found.ok_or_else(|| no_server(server))?;
+        Ok(Slots::new(&found.ranges))
     }
 
     fn check_free(&self, slots: &RangeInclusive<u16>) -> Result<(), Error> {
@@ -211,6 +217,10 @@ fn check_name(name: &str) -> Result<(), Error> {
             RESERVED.join(", ")
         ))),
     }
+}
+
+fn no_server(name: &str) -> Error {
+    invalid(format!("the map has no server {name}"))
 }
 
 fn invalid(why: String) -> Error {

@@ -46,7 +46,7 @@ impl ShardMap {
     /// Compares this map of a program with the one that a server keeps.
     pub(crate) fn compare_to(&self, kept: &ShardMap) -> Compared {
         let (mine, theirs) = (self.version, kept.version);
-        let difference = self.first_difference(kept, |_, _| false);
+        let difference = self.first_difference(kept, false);
         match (mine.cmp(&theirs), difference) {
             (Ordering::Equal, None) => Compared::Same,
             (Ordering::Equal, Some(difference)) => Compared::Refused(format!(
@@ -57,7 +57,7 @@ impl ShardMap {
                 "it has version {mine}, but the server has version {theirs}{}; use that one",
                 difference.map_or(String::new(), |text| format!(", where {text}"))
             )),
-            (Ordering::Greater, _) => match self.first_difference(kept, may_become) {
+            (Ordering::Greater, _) => match self.first_difference(kept, true) {
                 None => Compared::Newer,
                 Some(difference) => Compared::Refused(format!(
                     "it has version {mine} after version {theirs} of the server, but {difference}; sessions do not \
@@ -67,19 +67,15 @@ impl ShardMap {
         }
     }
 
-    /// Describes the first difference to the map that a server keeps. `is_allowed` decides about the owner there and the
-    /// owner here.
-    fn first_difference(
-        &self,
-        kept: &ShardMap,
-        is_allowed: fn(Owner<'_>, Owner<'_>) -> bool,
-    ) -> Option<String> {
-        let differs = |slot: &u16| {
-            let (theirs, mine) = (kept.owner(*slot), self.owner(*slot));
-            theirs != mine && !is_allowed(theirs, mine)
+    /// Describes the first difference to the map that a server keeps. If this one `is_newer`, only a difference that
+    /// would lose sessions.
+    fn first_difference(&self, kept: &ShardMap, is_newer: bool) -> Option<String> {
+        let owners = |slot| (kept.owner(slot), self.owner(slot));
+        let is_fault = |slot: &u16| {
+            let (theirs, mine) = owners(*slot);
+            theirs != mine && !(is_newer && kept.may_change(theirs, mine))
         };
-        if let Some(first) = (0..SLOTS).find(differs) {
-            let owners = |slot| (kept.owner(slot), self.owner(slot));
+        if let Some(first) = (0..SLOTS).find(is_fault) {
             let end = (first..SLOTS).find(|slot| owners(*slot) != owners(first));
             let last = end.unwrap_or(SLOTS) - 1;
             let (theirs, mine) = owners(first);
@@ -89,21 +85,24 @@ impl ShardMap {
             ));
         }
         let [theirs, mine] = [kept, self].map(|map| map.origin.as_deref());
-        let may_change = |from: &str| {
-            is_allowed(
-                Owner::Server(from),
-                mine.map_or(Owner::Retired, Owner::Server),
-            )
-        };
-        match theirs {
-            _ if theirs == mine => None,
-            Some(from) if may_change(from) => None,
-            None if is_allowed(Owner::Unassigned, Owner::Retired) => None,
-            _ => Some(format!(
+        let is_removed = is_newer && mine.is_none();
+        (theirs != mine && !is_removed).then(|| {
+            format!(
                 "the origin is {} in the program and {} on the server",
                 mine.unwrap_or("not set"),
                 theirs.unwrap_or("not set")
-            )),
+            )
+        })
+    }
+
+    /// Whether a slot that has this owner may have another one in a newer map.
+    ///
+    /// A server gets no more slots, because it may draw keys in them while programs still use the older map.
+    fn may_change(&self, older: Owner<'_>, newer: Owner<'_>) -> bool {
+        match (older, newer) {
+            (Owner::Unassigned, Owner::Server(name)) => self.names().all(|known| known != name),
+            (Owner::Unassigned | Owner::Server(_), Owner::Retired) => true,
+            _ => false,
         }
     }
 }
@@ -116,14 +115,6 @@ impl PartialEq for ShardMap {
 }
 
 impl Eq for ShardMap {}
-
-/// Whether a slot that had this owner may have another one in a newer map.
-fn may_become(older: Owner<'_>, newer: Owner<'_>) -> bool {
-    matches!(
-        (older, newer),
-        (Owner::Unassigned, _) | (Owner::Server(_), Owner::Retired)
-    )
-}
 
 #[cfg(all(test, not(shuttle)))]
 #[allow(clippy::unwrap_used)]
@@ -152,14 +143,12 @@ mod tests {
     fn a_newer_map_may_assign_free_slots_and_retire_servers() {
         for newer in [
             "version=2 a=0-4 b=5",
-            "version=2 a=0-4,6 b=5",
             "version=2 a=0-4 b=5 c=6-9",
             "version=9 a=0-4 retired=5",
-            "version=2 a=0-4 b=5 origin=old",
         ] {
             assert_eq!(compare(newer, "version=1 a=0-4 b=5"), Compared::Newer);
         }
-        let without = compare("version=2 a=0-4", "version=1 a=0-4 origin=old");
+        let without = compare("version=2 a=0-4", "version=1 a=0-4 origin=a");
         assert_eq!(without, Compared::Newer);
     }
 
@@ -168,9 +157,9 @@ mod tests {
         let why = refusal("version=1 a=0-4 b=5-9", "version=1 a=0-6 b=7-9");
         let expected = "both have version 1, but slots 5-6 belong to server b in the program and to server a on the server";
         assert!(why.starts_with(expected), "{why}");
-        let why = refusal("version=1 a=0", "version=1 a=0 origin=old");
+        let why = refusal("version=1 a=0", "version=1 a=0 origin=a");
         assert!(
-            why.contains("the origin is not set in the program and old on the server"),
+            why.contains("the origin is not set in the program and a on the server"),
             "{why}"
         );
     }
@@ -191,13 +180,23 @@ mod tests {
                 "slots 5 belong to server a in the program and to retired on the server",
             ),
             (
-                "version=2 a=0-4 retired=5 origin=new",
-                "the origin is new in the program and old on the server",
+                "version=2 a=0-4 retired=5 b=6 origin=b",
+                "the origin is b in the program and a on the server",
             ),
         ] {
-            let why = refusal(newer, "version=1 a=0-4 retired=5 origin=old");
+            let why = refusal(newer, "version=1 a=0-4 retired=5 origin=a");
             assert!(why.contains(expected), "{why}");
         }
+    }
+
+    #[test]
+    fn a_newer_map_that_gives_a_server_more_slots_or_adds_an_origin_is_refused() {
+        let why = refusal("version=2 a=0-5", "version=1 a=0-4");
+        let expected = "slots 5 belong to server a in the program and to no server on the server";
+        assert!(why.contains(expected), "{why}");
+        let why = refusal("version=2 a=0-4 origin=a", "version=1 a=0-4");
+        let expected = "the origin is a in the program and not set on the server";
+        assert!(why.contains(expected), "{why}");
     }
 
     #[test]

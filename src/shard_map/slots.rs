@@ -54,12 +54,6 @@ impl Slots {
         self.0.iter().map(|range| range.len() as u16).sum()
     }
 
-    /// Whether the other set has all slots of this one.
-    fn is_in(&self, other: &Slots) -> bool {
-        let has = |slot: u16| other.0.iter().any(|range| range.contains(&slot));
-        self.0.iter().cloned().flatten().all(has)
-    }
-
     /// Returns a slot of the set. Each of them is as probable if `random` is random. The set must not be empty.
     pub(crate) fn pick(&self, random: u32) -> u16 {
         let mut place = (random % u32::from(self.count())) as u16;
@@ -87,25 +81,27 @@ impl fmt::Display for Slots {
     }
 }
 
-/// The slots in which a store draws its keys: all, until the store joins a map.
+/// The slots in which a store draws its keys: all, until it has joined a map.
 #[derive(Default)]
-pub(crate) struct OwnSlots(RwLock<Slots>);
+pub(crate) struct OwnSlots(RwLock<Option<Slots>>);
 
 impl OwnSlots {
     /// Returns a new random key in one of the slots.
     pub(crate) fn new_key(&self) -> Result<Key, Error> {
         // No code panics while it holds this lock.
-        let slots = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        Key::generate_in(&slots)
+        match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(slots) => Key::generate_in(slots),
+            None => Key::generate(),
+        }
     }
 
-    /// Draws keys only in these slots from now on. If that is so already, nothing changes: a map that gives a server more
-    /// slots may not be used by the program in the end.
-    pub(crate) fn limit_to(&self, slots: Slots) {
-        let mut own = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if !own.is_in(&slots) {
-            *own = slots;
-        }
+    pub(crate) fn join(&self, slots: Slots) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(slots);
+    }
+
+    pub(crate) fn have_joined(&self) -> bool {
+        let slots = self.0.read();
+        slots.unwrap_or_else(PoisonError::into_inner).is_some()
     }
 }
 
@@ -143,20 +139,6 @@ mod tests {
         assert_eq!(slots.count(), 4);
         let picked: Vec<_> = (0..8).map(|random| slots.pick(random)).collect();
         assert_eq!(picked, [3, 4, 5, 9, 3, 4, 5, 9]);
-    }
-
-    #[test]
-    fn own_slots_stay_if_a_map_has_more_and_change_if_it_has_others() {
-        let own = OwnSlots::default();
-        for (map, expected) in [
-            (Slots::new(&[5..=6]), Slots::new(&[5..=6])),
-            (Slots::new(&[4..=6, 9..=9]), Slots::new(&[5..=6])),
-            (Slots::new(&[6..=9]), Slots::new(&[6..=9])),
-            (Slots::default(), Slots::new(&[6..=9])),
-        ] {
-            own.limit_to(map);
-            assert!(*own.0.read().unwrap() == expected);
-        }
     }
 
     #[test]

@@ -77,7 +77,7 @@ mod tests {
         for text in [
             "version=1",
             "version=7 a=0-1023",
-            "version=7 a=0-9,11,20-30 b.c-d_E=10 retired=4095 origin=old",
+            "version=7 a=0-9,11,20-30 b.c-d_E=10 retired=4095 origin=a",
         ] {
             let map: ShardMap = text.parse().unwrap();
             assert_eq!(map.to_string(), text);
@@ -111,7 +111,8 @@ mod tests {
             ("version=1 a b=9", "not of the form"),
             ("version=1 ä=9", "cannot be the name of a server"),
             ("version=1 version=9", "cannot be the name of a server"),
-            ("version=1 origin=retired", "cannot be the name of a server"),
+            ("version=1 a=9 origin=b", "the map has no server b"),
+            ("version=1 origin=a a=9", "the map has no server a"),
         ] {
             let error = text.parse::<ShardMap>().unwrap_err().to_string();
             assert!(error.contains(expected), "{text:?}: {error}");

@@ -1,77 +1,99 @@
 //! The answers of the servers where the session of a call can be.
 
 use super::availability::is_fault_of_server;
-use crate::{Error, error::DatabaseError};
+use crate::Error;
 
-/// What a call returns if its session is absent.
-pub(super) enum IfAbsent<T> {
-    /// [`Error::NotFound`].
-    Fails,
-    /// `Ok` of this.
-    Is(fn() -> T),
-}
+/// At first, no server has the session.
+pub(super) struct Answers<T>(Result<T, Error>);
 
-impl<T> Clone for IfAbsent<T> {
-    fn clone(&self) -> Self {
-        *self
+impl<T> Default for Answers<T> {
+    fn default() -> Self {
+        Answers(Err(Error::NotFound))
     }
-}
-
-impl<T> Copy for IfAbsent<T> {}
-
-pub(super) struct Answers<T> {
-    if_absent: IfAbsent<T>,
-    so_far: Option<Result<T, Error>>,
 }
 
 impl<T> Answers<T> {
-    pub(super) fn new(if_absent: IfAbsent<T>) -> Answers<T> {
-        Answers {
-            if_absent,
-            so_far: None,
-        }
-    }
-
     /// Adds the answer of the next server. Returns whether the session may be on another one.
     pub(super) fn add(&mut self, answer: Result<T, Error>) -> bool {
-        if let IfAbsent::Is(_) = self.if_absent {
-            let is_done = answer.is_ok();
-            // An earlier server may have removed the session.
-            let may_have_removed = self.so_far.is_some();
-            self.so_far = Some(answer.map_err(|e| match may_have_removed {
-                true => outcome_unknown(&e),
-                false => e,
-            }));
-            return is_done;
-        }
         let may_be_elsewhere = match &answer {
             Err(Error::NotFound) => true,
             Err(e) => is_fault_of_server(e),
             Ok(_) => false,
         };
-        // A server that has failed may have the session, so an absence on another one does not count.
-        if !may_be_elsewhere || self.is_absent() {
-            self.so_far = Some(answer);
+        // A server that has failed may have the session, so an absence or a failure of another one does not count. If the
+        // effect there is unknown, only a success elsewhere shows that there was none.
+        let replaces = match &self.0 {
+            Err(Error::NotFound) => true,
+            Err(e) if is_effect_unknown(e) => answer.is_ok(),
+            _ => !may_be_elsewhere,
+        };
+        if replaces {
+            self.0 = answer;
         }
         may_be_elsewhere
     }
 
     /// Whether no server has the session.
     pub(super) fn is_absent(&self) -> bool {
-        matches!(
-            (&self.so_far, &self.if_absent),
-            (None | Some(Err(Error::NotFound)), _) | (Some(Ok(_)), IfAbsent::Is(_))
-        )
+        matches!(self.0, Err(Error::NotFound))
     }
 
     pub(super) fn end(self) -> Result<T, Error> {
-        self.so_far.unwrap_or_else(|| match self.if_absent {
-            IfAbsent::Fails => Err(Error::NotFound),
-            IfAbsent::Is(value) => Ok(value()),
-        })
+        self.0
     }
 }
 
-fn outcome_unknown(error: &Error) -> Error {
-    Error::Disconnected(DatabaseError::new(&error.to_string()))
+pub(super) fn is_effect_unknown(error: &Error) -> bool {
+    matches!(error, Error::Disconnected(_) | Error::StillRunning { .. })
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+    use crate::DatabaseError;
+
+    fn combined(answers: [Result<(), Error>; 2]) -> Result<(), Error> {
+        let mut combined = Answers::default();
+        for answer in answers {
+            if !combined.add(answer) {
+                break;
+            }
+        }
+        combined.end()
+    }
+
+    fn timed_out() -> Error {
+        super::super::server::timed_out(std::time::Instant::now(), String::new())
+    }
+
+    #[test]
+    fn a_session_is_absent_only_if_both_servers_say_so() {
+        let absent = || Err(Error::NotFound);
+        assert!(matches!(
+            combined([absent(), absent()]),
+            Err(Error::NotFound)
+        ));
+        assert!(combined([absent(), Ok(())]).is_ok());
+        for answers in [[absent(), Err(timed_out())], [Err(timed_out()), absent()]] {
+            assert!(matches!(combined(answers), Err(Error::TimedOut { .. })));
+        }
+    }
+
+    #[test]
+    fn an_unknown_effect_is_replaced_only_by_a_success() {
+        let unknown = || Err(Error::Disconnected(DatabaseError::new("it broke")));
+        for other in [Error::NotFound, timed_out(), Error::Cancelled] {
+            let both = combined([unknown(), Err(other)]);
+            assert!(matches!(both, Err(Error::Disconnected(_))));
+        }
+        assert!(combined([unknown(), Ok(())]).is_ok());
+    }
+
+    #[test]
+    fn a_server_that_has_the_session_is_the_last_to_be_asked() {
+        for answer in [Ok(()), Err(Error::NotSet), Err(Error::InvalidValue(""))] {
+            let is_ok = answer.is_ok();
+            assert_eq!(combined([answer, Err(Error::KeyExists)]).is_ok(), is_ok);
+        }
+    }
 }

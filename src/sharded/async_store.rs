@@ -2,7 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Sharded, answers::IfAbsent, every::all_or_error, mode::OnTasks};
+use super::{
+    Sharded,
+    clear::{cleared, existing, exists},
+    create::is_absent,
+    every::all_or_error,
+    mode::OnTasks,
+};
 use crate::{
     AsyncStore, Error, Key, OwnedSession, Period, Pruned, Session, SessionFields, ShardMap,
     session::newest_first,
@@ -15,32 +21,30 @@ impl<A: AsyncStore> AsyncStore for Sharded<A> {
     }
 
     async fn clear(&self, key: &Key) -> Result<(), Error> {
-        self.on::<OnTasks, _, _>(key, IfAbsent::Is(|| ()), |store| async move {
+        self.clear_at::<OnTasks, _>(key, |store, looks_up| async move {
+            if looks_up {
+                exists(store.get(key).await)?;
+            }
             store.clear(key).await
         })
         .await
     }
 
     async fn get(&self, key: &Key) -> Result<Session, Error> {
-        self.on::<OnTasks, _, _>(
-            key,
-            IfAbsent::Fails,
-            |store| async move { store.get(key).await },
-        )
-        .await
+        self.on::<OnTasks, _, _>(key, |store| async move { store.get(key).await })
+            .await
     }
 
     async fn renew(&self, key: &Key, expiry: Option<Period>) -> Result<Session, Error> {
-        self.on::<OnTasks, _, _>(key, IfAbsent::Fails, |store| async move {
-            store.renew(key, expiry).await
-        })
-        .await
+        self.on::<OnTasks, _, _>(key, |store| async move { store.renew(key, expiry).await })
+            .await
     }
 
     async fn set(&self, key: &Key, value: &str, expiry: Option<Period>) -> Result<(), Error> {
-        self.on::<OnTasks, _, _>(key, IfAbsent::Fails, |store| async move {
-            store.set(key, value, expiry).await
-        })
+        self.on::<OnTasks, _, _>(
+            key,
+            |store| async move { store.set(key, value, expiry).await },
+        )
         .await
     }
 
@@ -55,17 +59,26 @@ impl<A: AsyncStore> AsyncStore for Sharded<A> {
         self.insert_at::<OnTasks, _, _>(key, insert, find).await
     }
 
+    async fn insert_new(
+        &self,
+        key: &Key,
+        value: Option<&str>,
+        expiry: Option<Period>,
+    ) -> Result<(), Error> {
+        let insert = |store: Arc<A>| async move { store.insert(key, value, expiry).await };
+        self.insert_new_at::<OnTasks, _>(key, insert).await
+    }
+
     async fn touch(&self, key: &Key, expiry: Option<Period>) -> Result<(), Error> {
-        self.on::<OnTasks, _, _>(key, IfAbsent::Fails, |store| async move {
-            store.touch(key, expiry).await
-        })
-        .await
+        self.on::<OnTasks, _, _>(key, |store| async move { store.touch(key, expiry).await })
+            .await
     }
 
     async fn rotate_with(&self, key: &Key, changes: SessionFields<'_>) -> Result<Key, Error> {
-        self.on::<OnTasks, _, _>(key, IfAbsent::Fails, |store| async move {
-            store.rotate_with(key, changes).await
-        })
+        self.on::<OnTasks, _, _>(
+            key,
+            |store| async move { store.rotate_with(key, changes).await },
+        )
         .await
     }
 
@@ -76,20 +89,21 @@ impl<A: AsyncStore> AsyncStore for Sharded<A> {
         changes: SessionFields<'_>,
     ) -> Result<(), Error> {
         self.check_same_server(key, new)?;
-        let find = |store: Arc<A>| async move { store.get(new).await.map(drop) };
-        let route = self.layout().route(new);
-        self.check_free_at_origin::<OnTasks, _>(&route, find)
-            .await?;
-        self.on::<OnTasks, _, _>(key, IfAbsent::Fails, |store| async move {
+        if self.layout().has_origin() {
+            let found = self.on::<OnTasks, _, _>(new, |store| async move { store.get(new).await });
+            is_absent(exists(found.await))?;
+        }
+        self.on::<OnTasks, _, _>(key, |store| async move {
             store.rotate_to(key, new, changes).await
         })
         .await
     }
 
     async fn set_owner(&self, key: &Key, owner: Option<&str>) -> Result<(), Error> {
-        self.on::<OnTasks, _, _>(key, IfAbsent::Fails, |store| async move {
-            store.set_owner(key, owner).await
-        })
+        self.on::<OnTasks, _, _>(
+            key,
+            |store| async move { store.set_owner(key, owner).await },
+        )
         .await
     }
 
@@ -132,7 +146,7 @@ impl<A: AsyncStore> AsyncStore for Sharded<A> {
         edit: impl FnMut(Option<&str>) -> Option<String> + Send + 'static,
     ) -> Result<Session, Error> {
         let edit = Arc::new(Mutex::new(edit));
-        self.on::<OnTasks, _, _>(key, IfAbsent::Fails, |store| {
+        self.on::<OnTasks, _, _>(key, |store| {
             let edit = edit.clone();
             // Only one server at a time executes it, and its panic ends the call.
             let edit = move |value: Option<&str>| {
@@ -158,7 +172,7 @@ impl<A: AsyncStore> AsyncStore for Sharded<A> {
     }
 
     /// Fails, because a server of a sharded store cannot be a sharded store.
-    async fn join_map(&self, _: &str, _: &ShardMap) -> Result<(), Error> {
+    async fn join_map(&self, _: &str, _: &ShardMap) -> Result<Option<ShardMap>, Error> {
         Err(Error::InvalidOption(
             "a sharded store cannot be a server of another one".to_owned(),
         ))
@@ -179,12 +193,15 @@ impl<A: AsyncStore> AsyncStore for Sharded<A> {
     }
 
     async fn clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
-        self.on_many::<OnTasks, _, _, _>(
-            keys,
-            |key| key,
-            IfAbsent::Is(|| ()),
-            |store, calls| async move { store.clear_many(&calls).await },
-        )
+        self.clear_many_at::<OnTasks, _>(keys, |store, keys, looks_up| async move {
+            if !looks_up {
+                return store.clear_many(&keys).await;
+            }
+            let found = store.get_many(&keys).await;
+            let found: Vec<_> = found.into_iter().map(exists).collect();
+            let existing = existing(&keys, &found);
+            cleared(found, store.clear_many(&existing).await)
+        })
         .await
     }
 
@@ -192,7 +209,6 @@ impl<A: AsyncStore> AsyncStore for Sharded<A> {
         self.on_many::<OnTasks, _, _, _>(
             keys,
             |key| key,
-            IfAbsent::Fails,
             |store, calls| async move { store.get_many(&calls).await },
         )
         .await
@@ -202,7 +218,6 @@ impl<A: AsyncStore> AsyncStore for Sharded<A> {
         self.on_many::<OnTasks, _, _, _>(
             calls,
             |call| call.0,
-            IfAbsent::Fails,
             |store, calls| async move { store.renew_many(&calls).await },
         )
         .await
@@ -212,7 +227,6 @@ impl<A: AsyncStore> AsyncStore for Sharded<A> {
         self.on_many::<OnTasks, _, _, _>(
             calls,
             |call| call.0,
-            IfAbsent::Fails,
             |store, calls| async move { store.set_many(&calls).await },
         )
         .await
@@ -222,7 +236,6 @@ impl<A: AsyncStore> AsyncStore for Sharded<A> {
         self.on_many::<OnTasks, _, _, _>(
             calls,
             |call| call.0,
-            IfAbsent::Fails,
             |store, calls| async move { store.touch_many(&calls).await },
         )
         .await

@@ -14,7 +14,7 @@ use crate::Error;
 /// How long a server is left out after its first failure. It doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 pub(super) struct Availability {
@@ -28,17 +28,6 @@ struct State {
 }
 
 impl Availability {
-    /// Leaves the server out until then.
-    pub(super) fn from(begin: Instant) -> Availability {
-        let state = State {
-            failures: 0,
-            left_out_until: Some(begin),
-        };
-        Availability {
-            state: Mutex::new(state),
-        }
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         // No code panics while it holds this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

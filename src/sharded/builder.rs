@@ -2,18 +2,18 @@
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
     Sharded, Shared,
-    availability::{Availability, is_unreachable},
+    availability::is_unreachable,
     layout::Layout,
-    mode::{Mode, OnTasks, OnThreads, done_at_once},
-    newest::{KNOWN_AFTER, more_than_half},
-    server::Server,
+    mode::{Mode, OnTasks, OnThreads, wait},
+    newest::{Joined, more_than_half},
+    server::{Server, Standing},
 };
-use crate::{AsyncStore, Error, ShardMap, Store, shard_map::Compared};
+use crate::{AsyncStore, Error, Period, ShardMap, Store, shard_map::Compared};
 
 /// The time limit in which servers accept a map when a store is built or extended.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
@@ -79,39 +79,33 @@ impl<S> ShardedBuilder<S> {
         for name in self.map.names() {
             let given = self.stores.iter().position(|(of, _)| of == name);
             let known = existing.and_then(|layout| layout.server(name));
-            let server = match (given, known) {
+            let (store, standing) = match (given, known) {
                 (Some(_), Some(_)) => {
                     return Err(invalid(format!("server {name} has a store already")));
                 }
                 (Some(place), None) => {
-                    let store = Arc::new(self.stores.remove(place).1);
-                    // The other programs must have noticed that there is a new server.
-                    let availability = match existing {
-                        Some(_) => Availability::from(Instant::now() + KNOWN_AFTER),
-                        None => Availability::default(),
-                    };
-                    let share = self.share_of(name).unwrap_or(1);
-                    Server::new(name, store, share, map.clone(), availability)
+                    let standing = Standing::new(self.share_of(name).unwrap_or(1));
+                    (Arc::new(self.stores.remove(place).1), Arc::new(standing))
                 }
-                (None, Some(known)) => {
-                    let share = self.share_of(name).unwrap_or_else(|| known.share());
-                    let store = known.store.clone();
-                    Server::new(name, store, share, map.clone(), Availability::default())
-                }
+                (None, Some(known)) => (known.store.clone(), known.standing.clone()),
                 (None, None) => return Err(invalid(format!("server {name} has no store"))),
             };
+            let server = Server::new(name, store, standing, map.clone());
             servers.push(Arc::new(server));
         }
         let is_unknown = |name: &&str| servers.iter().all(|server| server.name != **name);
         let stores = self.stores.iter().map(|(name, _)| name.as_str());
         let shares = self.shares.iter().map(|(name, _)| name.as_str());
-        match stores.chain(shares).find(is_unknown) {
-            Some(name) => Err(invalid(format!(
-                "the map has no server {name}, or it was given twice"
-            ))),
-            None if servers.is_empty() => Err(invalid("the map has no servers".to_owned())),
-            None => Ok(Layout::new(map, servers)),
+        if let Some(name) = stores.chain(shares).find(is_unknown) {
+            return Err(invalid(format!("the map has no server {name}")));
         }
+        if let Some((name, _)) = self.stores.first() {
+            return Err(invalid(format!("server {name} has two stores")));
+        }
+        if servers.is_empty() {
+            return Err(invalid("the map has no servers".to_owned()));
+        }
+        Ok(Layout::new(map, servers))
     }
 
     async fn start<M: Mode<S>>(self) -> Result<Sharded<S>, Error>
@@ -120,14 +114,10 @@ impl<S> ShardedBuilder<S> {
     {
         let attempt_timeout = self.attempt_timeout;
         let layout = self.layout(None)?;
-        layout.share_default_period::<M>();
+        layout.set_default_period::<M>(M::default_period(&layout.servers[0].store));
         let answers = layout.join::<M>(START_TIMEOUT).await;
-        let has_one = answers.iter().any(Result::is_ok);
-        for error in answers.into_iter().filter_map(Result::err) {
-            if !has_one || !is_unreachable(&error) {
-                return Err(error);
-            }
-        }
+        check_start(&answers)?;
+        drop(answers);
         Ok(Sharded {
             shared: Arc::new(Shared {
                 layout: RwLock::new(Arc::new(layout)),
@@ -137,18 +127,47 @@ impl<S> ShardedBuilder<S> {
     }
 }
 
+/// Fails if a program must not start after these answers of the servers.
+fn check_start(answers: &[Joined]) -> Result<(), Error> {
+    let has_one = answers.iter().any(|(_, answer)| answer.is_ok());
+    let mut errors = answers
+        .iter()
+        .filter_map(|(_, answer)| answer.as_ref().err());
+    let first = errors.clone().next().filter(|_| !has_one);
+    // The error of a server that answers says more.
+    if let Some(error) = errors.find(|e| !is_unreachable(e)).or(first) {
+        return Err(error.clone());
+    }
+    let replaced = answers
+        .iter()
+        .filter_map(|(_, answer)| answer.as_ref().ok()?.as_ref());
+    match replaced.max_by_key(|map| map.version()) {
+        Some(older) => replaces(older, answers),
+        None => Ok(()),
+    }
+}
+
+/// Fails if the servers of an older map have not accepted a newer one, so that programs may still use the older one without
+/// an error.
+fn replaces(older: &ShardMap, answers: &[Joined]) -> Result<(), Error> {
+    let knows = |(server, _): &&Joined| older.names().any(|known| known == *server);
+    more_than_half(answers.iter().filter(knows).map(|(_, answer)| answer))
+}
+
 impl<S: Store> ShardedBuilder<S> {
     /// Creates a blocking store. The servers are asked at the same time to accept the map.
     ///
-    /// A server that does not answer within 5 seconds is asked again by the first call that it gets.
+    /// A server that does not answer within 5 seconds is asked again by the first call that it gets. To start while a server
+    /// is down, its store must connect later: set [`ConnectOptions::startonly`](crate::ConnectOptions::startonly).
     ///
     /// # Errors
     ///
     /// [`Error::InvalidOption`] if the servers of the map are not those that have a store, [`Error::ShardMap`] if a server
     /// keeps another map or has another name, and other errors of a server that answers. The error of a server that does
-    /// not answer only if no server does.
+    /// not answer only if no server answers, or if the map is newer than the one that the servers keep, and not more than
+    /// half of the servers of that one answer.
     pub fn build(self) -> Result<Sharded<S>, Error> {
-        done_at_once(self.start::<OnThreads>())
+        wait(self.start::<OnThreads>())
     }
 }
 
@@ -171,15 +190,21 @@ impl<S: Send + Sync + 'static> Sharded<S> {
                 "the map cannot replace the present one: {reason}"
             )));
         }
+        let shares = newer.shares.clone();
         let layout = newer.layout(Some(&current))?;
-        layout.share_default_period::<M>();
-        more_than_half(layout.join::<M>(START_TIMEOUT).await)?;
+        replaces(&current.map, &layout.join::<M>(START_TIMEOUT).await)?;
+        layout.set_default_period::<M>(M::default_period(&current.servers[0].store));
         let slot = &self.shared.layout;
         let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&slot, &current) {
             return Err(invalid(
                 "another call has extended the store at the same time".to_owned(),
             ));
+        }
+        for (name, share) in shares {
+            if let Some(server) = layout.server(&name) {
+                server.standing.set_share(share);
+            }
         }
         *slot = Arc::new(layout);
         Ok(())
@@ -189,16 +214,18 @@ impl<S: Send + Sync + 'static> Sharded<S> {
 impl<S: Store> Sharded<S> {
     /// Replaces the map by a newer one, and adds its new servers. Other calls go on meanwhile.
     ///
-    /// `newer` has the stores of the new servers only. New sessions are created on them three seconds later, when other
-    /// programs can notice that their map is outdated. A program with an outdated map cannot find the new sessions, and
-    /// its calls for them fail with [`Error::ShardMap`]. So add a server with [`share`](ShardedBuilder::share) 0 in all
-    /// programs first, and then [set its share](Sharded::set_share).
+    /// `newer` has the stores of the new servers only. The shares that it sets apply, and the other options do not. Servers
+    /// of the present map that the newer one does not have are left out.
+    ///
+    /// Programs with the older map cannot find sessions on the new servers, and their calls for these fail with
+    /// [`Error::ShardMap`]. So add a server with [`share`](ShardedBuilder::share) 0 in all programs first, and then
+    /// [set its share](Sharded::set_share).
     ///
     /// # Errors
     ///
     /// [`Error::InvalidOption`] if the map cannot replace the present one, or the servers of the map are not those that
-    /// have a store. [`Error::ShardMap`] if a server refuses the map. Another error if fewer than half of the servers, or
-    /// just half, accept it. The store is not changed then, but servers may keep the newer map: repeat the call.
+    /// have a store. [`Error::ShardMap`] if a server refuses the map. Another error if not more than half of the servers of the
+    /// present map accept it. The store is not changed then, but servers may keep the newer map: repeat the call.
     ///
     /// # Examples
     ///
@@ -213,7 +240,7 @@ impl<S: Store> Sharded<S> {
     /// # Ok::<(), session_postgres::Error>(())
     /// ```
     pub fn extend(&self, newer: ShardedBuilder<S>) -> Result<(), Error> {
-        done_at_once(self.extend_with::<OnThreads>(newer))
+        wait(self.extend_with::<OnThreads>(newer))
     }
 }
 
@@ -229,12 +256,10 @@ impl<A: AsyncStore> Sharded<A> {
 }
 
 impl<S> Layout<S> {
-    /// Sets the default period of the first server for all.
-    fn share_default_period<M: Mode<S>>(&self) {
-        let mut stores = self.servers.iter().map(|server| &server.store);
-        if let Some(first) = stores.next() {
-            let period = M::default_period(first);
-            stores.for_each(|store| M::set_default_period(store, period));
+    /// Sets the default period of all servers.
+    fn set_default_period<M: Mode<S>>(&self, period: Period) {
+        for server in &self.servers {
+            M::set_default_period(&server.store, period);
         }
     }
 }

@@ -2,13 +2,7 @@
 
 use std::{future::Future, iter, sync::Arc};
 
-use super::{
-    Sharded,
-    answers::{Answers, IfAbsent},
-    layout::Route,
-    mode::Mode,
-    server::Server,
-};
+use super::{Sharded, answers::Answers, layout::Route, mode::Mode, server::Server};
 use crate::{Error, Key};
 
 /// The calls of a batch that one server gets.
@@ -59,17 +53,20 @@ impl<S: Send + Sync + 'static> Sharded<S> {
     pub(super) async fn on<M: Mode<S>, T, F: Future<Output = Result<T, Error>> + Send>(
         &self,
         key: &Key,
-        if_absent: IfAbsent<T>,
         mut send: impl FnMut(Arc<S>) -> F,
     ) -> Result<T, Error> {
         let layout = self.layout();
         let route = layout.route(key);
-        let mut answers = Answers::new(if_absent);
+        let mut answers = Answers::default();
         for server in route.servers() {
             let answer = match server.ready::<M>().await {
                 Ok(store) => send(store).await,
                 Err(e) => Err(e),
             };
+            if let (Err(e), None) = (&answer, route.only()) {
+                // The next call asks the other server first.
+                server.note_fault(e);
+            }
             if !answers.add(answer) {
                 break;
             }
@@ -80,12 +77,24 @@ impl<S: Send + Sync + 'static> Sharded<S> {
         answers.end()
     }
 
+    /// Returns the store that has the session with this key. `find` looks for the session and returns the store.
+    pub(super) async fn find_store<M: Mode<S>, F: Future<Output = Result<Arc<S>, Error>> + Send>(
+        &self,
+        key: &Key,
+        find: impl FnMut(Arc<S>) -> F,
+    ) -> Result<Arc<S>, Error> {
+        let route = self.layout().route(key);
+        match route.only() {
+            Some(server) => server.ready::<M>().await,
+            None => self.on::<M, _, _>(key, find).await,
+        }
+    }
+
     /// Makes many calls, each where its session can be, and those on different servers at the same time.
     pub(super) async fn on_many<M, C, T, F>(
         &self,
         calls: &[C],
         key: impl Fn(&C) -> &Key + Send,
-        if_absent: IfAbsent<T>,
         send: impl Fn(Arc<S>, Vec<C>) -> F + Send + Sync,
     ) -> Vec<Result<T, Error>>
     where
@@ -96,8 +105,7 @@ impl<S: Send + Sync + 'static> Sharded<S> {
     {
         let layout = self.layout();
         let routes: Vec<Route<S>> = calls.iter().map(|call| layout.route(key(call))).collect();
-        let new = |_| Answers::new(if_absent);
-        let mut answers: Vec<_> = (0..calls.len()).map(new).collect();
+        let mut answers: Vec<_> = calls.iter().map(|_| Answers::default()).collect();
         let mut open: Vec<usize> = (0..calls.len()).collect();
         for turn in 0..2 {
             let next = |place: usize| Some((place, routes[place].servers().nth(turn)?.clone()));

@@ -4,6 +4,7 @@ use std::{future::Future, sync::Arc, time::Instant};
 
 use super::{
     Sharded,
+    answers::is_effect_unknown,
     availability::is_fault_of_server,
     calls::Part,
     layout::{Chosen, Layout, Route},
@@ -21,20 +22,20 @@ impl<S: Send + Sync + 'static> Sharded<S> {
         let layout = self.layout();
         let mut failed = Failed::default();
         loop {
-            let chosen = layout.choose(&failed.servers)?;
-            let Some(Chosen { server, has_others }) = chosen else {
-                return Err(failed.error());
+            let Some(chosen) = layout.choose(&failed.servers)? else {
+                return Err(failed.end());
             };
-            let attempt = async {
-                let store = server.ready::<M>().await?;
-                send(store).await
-            };
-            let result = self.attempt::<M, _, _>(has_others, attempt).await;
-            let result = result.unwrap_or_else(Err);
-            server.note(result.as_ref().err());
+            let attempt = self
+                .attempt::<M, _, _>(&chosen.server, chosen.has_others, &send)
+                .await;
+            let result = attempt.unwrap_or_else(Err);
+            chosen.server.note(&result);
             match result {
-                Err(e) if is_fault_of_server(&e) => failed.add(&server, e),
-                done => return done,
+                Err(e) if is_fault_of_server(&e) && !M::is_too_late() => {
+                    failed.add(&chosen.server, e);
+                }
+                Err(e) => return Err(failed.end_with(e)),
+                created => return created,
             }
         }
     }
@@ -60,41 +61,44 @@ impl<S: Send + Sync + 'static> Sharded<S> {
             for place in open.drain(..) {
                 match layout.choose(&failed.servers) {
                     Ok(Some(Chosen { server, has_others })) => {
-                        have_others = has_others;
+                        have_others |= has_others;
                         chosen.push((place, server));
                     }
-                    Ok(None) => results[place] = Some(Err(failed.error())),
+                    Ok(None) => results[place] = Some(Err(failed.clone().end())),
                     Err(e) => results[place] = Some(Err(e)),
                 }
             }
             let (parts, send) = (Part::group(chosen), &send);
             let attempts = parts.iter().map(|part| async move {
-                let own = part.places.iter().map(|place| calls[*place]).collect();
-                let attempt = async {
-                    let store = part.server.ready::<M>().await?;
-                    Ok(send(store, own).await)
-                };
-                let results = self.attempt::<M, _, _>(have_others, attempt).await;
+                let own: Vec<_> = part.places.iter().map(|place| calls[*place]).collect();
+                let send = |store| send(store, own.clone());
+                let send = |store| async { Ok(send(store).await) };
+                let results = self
+                    .attempt::<M, _, _>(&part.server, have_others, send)
+                    .await;
                 (
                     part.server.clone(),
                     part.results(results.unwrap_or_else(Err)),
                 )
             });
             for (server, created) in M::all(attempts.collect()).await {
-                let errors = || {
-                    created
-                        .iter()
-                        .filter_map(|(_, result)| result.as_ref().err())
-                };
-                let fault = errors().find(|e| is_fault_of_server(e));
-                server.note(fault);
+                let errors = created
+                    .iter()
+                    .filter_map(|(_, result)| result.as_ref().err());
+                let fault = errors.clone().find(|e| is_fault_of_server(e));
+                match fault {
+                    Some(fault) => server.note_fault(fault),
+                    None if errors.count() < created.len() => server.succeeded(),
+                    None => {}
+                }
                 for (place, result) in created {
                     match result {
-                        Err(e) if is_fault_of_server(&e) => {
+                        Err(e) if is_fault_of_server(&e) && !M::is_too_late() => {
                             failed.add(&server, e);
                             open.push(place);
                         }
-                        done => results[place] = Some(done),
+                        Err(e) => results[place] = Some(Err(failed.clone().end_with(e))),
+                        created => results[place] = Some(created),
                     }
                 }
             }
@@ -106,10 +110,13 @@ impl<S: Send + Sync + 'static> Sharded<S> {
     /// still have created a session, but no program has its key.
     async fn attempt<M: Mode<S>, T: Send, F: Future<Output = Result<T, Error>> + Send>(
         &self,
+        server: &Server<S>,
         has_others: bool,
-        attempt: F,
+        send: impl FnOnce(Arc<S>) -> F + Send,
     ) -> Result<Result<T, Error>, Error> {
         let begun = Instant::now();
+        server.try_one();
+        let attempt = async { send(server.ready::<M>().await?).await };
         if !has_others {
             return Ok(attempt.await);
         }
@@ -134,27 +141,36 @@ impl<S: Send + Sync + 'static> Sharded<S> {
         let layout = self.layout();
         let route = layout.route(key);
         let server = self.open_server::<M>(&layout, &route).await?;
-        self.check_free_at_origin::<M, _>(&route, find).await?;
-        let call = async { insert(server.ready::<M>().await?).await };
-        let is_slow = || server.is_slow();
-        let result = M::watched(self.attempt_timeout(), call, is_slow).await;
-        server.note(result.as_ref().err());
-        result
+        if let Some(origin) = &route.origin {
+            is_absent(find(origin.ready::<M>().await?).await)?;
+        }
+        let inserted = self.attempt::<M, _, _>(&server, false, insert).await;
+        let inserted = inserted.unwrap_or_else(Err);
+        server.note(&inserted);
+        inserted
     }
 
-    /// Fails if the origin has a session with a key that the caller has chosen. `find` looks for it.
-    pub(super) async fn check_free_at_origin<M, G>(
+    /// Creates a session under a key that was just drawn. If the server fails, the caller can draw another key.
+    pub(super) async fn insert_new_at<M, F>(
         &self,
-        route: &Route<S>,
-        find: impl FnOnce(Arc<S>) -> G + Send,
+        key: &Key,
+        insert: impl FnOnce(Arc<S>) -> F + Send,
     ) -> Result<(), Error>
     where
         M: Mode<S>,
-        G: Future<Output = Result<(), Error>> + Send,
+        F: Future<Output = Result<(), Error>> + Send,
     {
-        match &route.origin {
-            Some(origin) => is_absent(find(origin.ready::<M>().await?).await),
-            None => Ok(()),
+        let layout = self.layout();
+        let server = self.open_server::<M>(&layout, &layout.route(key)).await?;
+        let has_others = layout.choose(std::slice::from_ref(&server.name))?.is_some();
+        let inserted = self.attempt::<M, _, _>(&server, has_others, insert).await;
+        let inserted = inserted.unwrap_or_else(Err);
+        server.note(&inserted);
+        match inserted {
+            Err(e) if has_others && is_fault_of_server(&e) => {
+                Err(not_open(format!("server {} has failed: {e}", server.name)))
+            }
+            done => done,
         }
     }
 
@@ -182,7 +198,9 @@ impl<S: Send + Sync + 'static> Sharded<S> {
                 Ok(server) => to_insert.push((place, server)),
                 Err(e) => results[place] = Err(e),
             }
-            to_find.extend(route.origin.map(|origin| (place, origin)));
+            if results[place].is_ok() {
+                to_find.extend(route.origin.map(|origin| (place, origin)));
+            }
         }
         let found = self.send_parts::<M, _, _, _>(Part::group(to_find), calls, &find);
         for (place, found) in found.await {
@@ -220,7 +238,7 @@ impl<S: Send + Sync + 'static> Sharded<S> {
 }
 
 /// The servers that have failed to create a session.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Failed {
     servers: Vec<String>,
     error: Option<Error>,
@@ -231,21 +249,21 @@ impl Failed {
         if !self.servers.contains(&server.name) {
             self.servers.push(server.name.clone());
         }
-        // An error whose effect is unknown is kept.
-        if !matches!(
-            self.error,
-            Some(Error::Disconnected(_) | Error::StillRunning { .. })
-        ) {
-            self.error = Some(error);
-        }
+        self.error = Some(self.clone().end_with(error));
     }
 
-    fn error(&self) -> Error {
-        self.error.clone().unwrap_or_else(all_closed)
+    /// The error of the call, if that of the last server is `error`. An earlier one is kept if its effect is unknown.
+    fn end_with(self, error: Error) -> Error {
+        self.error.filter(is_effect_unknown).unwrap_or(error)
+    }
+
+    /// The error of the call, if there is no other server.
+    fn end(self) -> Error {
+        self.error.unwrap_or_else(all_closed)
     }
 }
 
-fn is_absent(found: Result<(), Error>) -> Result<(), Error> {
+pub(super) fn is_absent(found: Result<(), Error>) -> Result<(), Error> {
     match found {
         Err(Error::NotFound) => Ok(()),
         Ok(()) | Err(Error::NotSet) => Err(Error::KeyExists),

@@ -37,7 +37,7 @@ impl<S: Send + Sync + 'static> Sharded<S> {
         let mut skipped = 0;
         let servers = &self.layout().servers;
         for server in servers {
-            let left = limit - total.removed;
+            let left = limit.saturating_sub(total.removed);
             if left == 0 {
                 break;
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rand::{TryRng, rngs::SysRng};
 
-use super::{newest::LastCheck, server::Server};
+use super::{newest::Checks, server::Server};
 use crate::{
     Error, Key, ShardMap,
     shard_map::{Owner, SLOTS, slot_of},
@@ -15,7 +15,7 @@ pub(super) struct Layout<S> {
     pub(super) servers: Vec<Arc<Server<S>>>,
     by_slot: Vec<Place>,
     origin: Option<usize>,
-    pub(super) last_check: LastCheck,
+    pub(super) checks: Checks,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,14 @@ pub(super) struct Chosen<S> {
 }
 
 impl<S> Route<S> {
+    /// Returns the only server where the session can be, if there is just one.
+    pub(super) fn only(&self) -> Option<&Arc<Server<S>>> {
+        match (&self.own, &self.origin) {
+            (Some(server), None) => Some(server),
+            _ => None,
+        }
+    }
+
     /// Returns the servers in the order in which they are asked.
     pub(super) fn servers(&self) -> impl Iterator<Item = &Arc<Server<S>>> {
         let (first, second) = match self.is_origin_first {
@@ -69,7 +77,7 @@ impl<S> Layout<S> {
             origin: map.origin_name().and_then(place),
             map,
             servers,
-            last_check: LastCheck::default(),
+            checks: Checks::default(),
         }
     }
 
@@ -82,13 +90,17 @@ impl<S> Layout<S> {
         let origin = self.origin.filter(|origin| own != Some(*origin));
         let server = |index: usize| self.servers[index].clone();
         let (own, origin) = (own.map(server), origin.map(server));
-        let is_bad = |server: &Arc<Server<S>>| !server.availability.is_good();
+        let is_bad = |server: &Arc<Server<S>>| !server.is_good();
         Route {
             is_origin_first: origin.is_some() && own.as_ref().is_some_and(is_bad),
             own,
             origin,
             is_unassigned: place == Place::Unassigned,
         }
+    }
+
+    pub(super) fn has_origin(&self) -> bool {
+        self.origin.is_some()
     }
 
     pub(super) fn server(&self, name: &str) -> Option<&Arc<Server<S>>> {
@@ -101,19 +113,16 @@ impl<S> Layout<S> {
         let is_open =
             |server: &&Arc<Server<S>>| server.share() > 0 && !tried.contains(&server.name);
         let open: Vec<_> = self.servers.iter().filter(is_open).collect();
-        let is_good = |server: &&&Arc<Server<S>>| server.availability.is_good();
+        let is_good = |server: &&&Arc<Server<S>>| server.is_good();
         let good: Vec<_> = open
             .iter()
             .copied()
             .filter(|server| is_good(&server))
             .collect();
         let candidates = if good.is_empty() { open } else { good };
-        Ok(pick(&candidates)?.map(|server| {
-            server.availability.try_one();
-            Chosen {
-                server: server.clone(),
-                has_others: candidates.len() > 1,
-            }
+        Ok(pick(&candidates)?.map(|server| Chosen {
+            server: server.clone(),
+            has_others: candidates.len() > 1,
         }))
     }
 }

@@ -10,6 +10,7 @@ mod async_store;
 mod availability;
 mod builder;
 mod calls;
+mod clear;
 mod create;
 mod every;
 mod layout;
@@ -21,14 +22,19 @@ mod store;
 use std::{
     fmt,
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 pub use self::builder::ShardedBuilder;
-use self::layout::Layout;
-#[cfg(doc)]
-use crate::{AsyncStore, Store};
-use crate::{Error, Key, ShardMap};
+use self::{
+    clear::exists,
+    layout::Layout,
+    mode::{OnTasks, OnThreads},
+};
+use crate::{
+    AsyncStore, Error, Key, ShardMap, Store,
+    shard_map::{Slots, slot_of},
+};
 
 /// A store whose sessions are on several servers.
 ///
@@ -155,20 +161,35 @@ impl<S> Sharded<S> {
             store: server.store.clone(),
             share: server.share(),
             has_joined: server.has_joined(),
-            is_available: server.availability.is_good(),
+            is_available: server.is_good(),
         });
         servers.collect()
     }
 
+    /// Returns the server with this name.
+    pub fn server(&self, name: &str) -> Option<ShardServer<S>> {
+        self.servers()
+            .into_iter()
+            .find(|server| server.name == name)
+    }
+
+    /// Returns the name of the server to which the slot of this key is assigned.
+    ///
+    /// If the map has an [origin](ShardMap::origin), the session may be there instead.
+    pub fn server_of(&self, key: &Key) -> Option<String> {
+        self.layout().map.server_of(key).map(str::to_owned)
+    }
+
     /// Sets the share of new sessions that a server gets in this program, in proportion to the shares of the others. With 0,
-    /// the server is closed for new sessions: those that it has live on until they end. Rotations stay on it.
+    /// the server is closed for new sessions; those that it has live on until they end. If the server was left out because it
+    /// has failed, it is tried again.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidOption`] if the map has no server with this name.
     pub fn set_share(&self, server: &str, share: u32) -> Result<(), Error> {
         match self.layout().server(server) {
-            Some(server) => server.set_share(share),
+            Some(server) => server.standing.set_share(share),
             None => {
                 return Err(Error::InvalidOption(format!(
                     "the map has no server {server}"
@@ -178,40 +199,15 @@ impl<S> Sharded<S> {
         Ok(())
     }
 
-    /// Returns the store of the server with the session of this key, for example for a transaction. A session that is
-    /// created or rotated there stays on that server.
-    ///
-    /// If the map has an [origin](ShardMap::origin), a session that is not found may be there.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`] if the slot of the key is assigned to no server. [`Error::TimedOut`] if the server has not
-    /// accepted the map yet.
-    pub fn store_of(&self, key: &Key) -> Result<Arc<S>, Error> {
-        let begun = Instant::now();
-        let route = self.layout().route(key);
-        let server = route.own.or(route.origin).ok_or(Error::NotFound)?;
-        match server.has_joined() {
-            true => Ok(server.store.clone()),
-            false => Err(Error::TimedOut {
-                waited: begun.elapsed(),
-                reason: format!("server {} has not accepted the map yet", server.name),
-            }),
-        }
-    }
-
-    /// Returns a new random key for a session of this store, on a server that is open, or on the server of `moved`.
+    /// Returns a new random key for a session of this store: on a server that is open, or in the slot of `moved`.
     fn draw_key(&self, moved: Option<&Key>) -> Result<Key, Error> {
+        if let Some(key) = moved {
+            let slot = slot_of(key);
+            return Key::generate_in(&Slots::new(&[slot..=slot]));
+        }
         let layout = self.layout();
-        let server = match moved {
-            None => layout.choose(&[])?.map(|chosen| chosen.server),
-            Some(key) => {
-                let route = layout.route(key);
-                Some(route.own.or(route.origin).ok_or(Error::NotFound)?)
-            }
-        };
-        match server {
-            Some(server) => layout.map.generate_key(&server.name),
+        match layout.choose(&[])? {
+            Some(chosen) => layout.map.generate_key(&chosen.server.name),
             None => Err(create::all_closed()),
         }
     }
@@ -235,6 +231,37 @@ impl<S> Sharded<S> {
 
     fn attempt_timeout(&self) -> Duration {
         self.shared.attempt_timeout
+    }
+}
+
+impl<S: Store> Sharded<S> {
+    /// Returns the store of the server with the session of this key, for example for a transaction. A session that is
+    /// created or rotated there stays on that server.
+    ///
+    /// If the map has an [origin](ShardMap::origin), the session is looked up.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get`](Store::get), but not [`Error::NotSet`]. Without an origin, [`Error::NotFound`] only if the slot of the
+    /// key is assigned to no server.
+    pub fn store_of(&self, key: &Key) -> Result<Arc<S>, Error> {
+        mode::wait(self.find_store::<OnThreads, _>(key, |store| async move {
+            exists(store.get(key)).map(|()| store)
+        }))
+    }
+}
+
+impl<A: AsyncStore> Sharded<A> {
+    /// Does the same as [`store_of`](Self::store_of), for async stores.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`store_of`](Self::store_of).
+    pub async fn store_of_async(&self, key: &Key) -> Result<Arc<A>, Error> {
+        self.find_store::<OnTasks, _>(key, |store| async move {
+            exists(store.get(key).await).map(|()| store)
+        })
+        .await
     }
 }
 

@@ -6,10 +6,10 @@
 use std::{
     future::Future,
     pin::pin,
-    sync::{Mutex, PoisonError},
-    task::{Context, Poll, Waker},
-    thread,
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+    time::Duration,
 };
 
 use futures_util::future::join_all;
@@ -29,18 +29,14 @@ pub(super) trait Mode<S>: 'static {
         call: F,
     ) -> impl Future<Output = Option<T>> + Send;
 
-    /// Makes a call. If it has not ended at a time limit, `is_slow` is called, and the call goes on.
-    fn watched<T: Send, F: Future<Output = T> + Send>(
-        limit: Duration,
-        call: F,
-        is_slow: impl FnOnce() + Send,
-    ) -> impl Future<Output = T> + Send;
+    /// Whether the work of which the call is a part has exceeded its own deadline.
+    fn is_too_late() -> bool;
 
     fn join_map(
         store: &S,
         server: &str,
         map: &ShardMap,
-    ) -> impl Future<Output = Result<(), Error>> + Send;
+    ) -> impl Future<Output = Result<Option<ShardMap>, Error>> + Send;
 
     fn default_period(store: &S) -> Period;
 
@@ -63,22 +59,11 @@ impl<A: AsyncStore> Mode<A> for OnTasks {
         }
     }
 
-    async fn watched<T: Send, F: Future<Output = T> + Send>(
-        limit: Duration,
-        call: F,
-        is_slow: impl FnOnce() + Send,
-    ) -> T {
-        let mut call = pin!(call);
-        match <OnTasks as Mode<A>>::within(limit, &mut call).await {
-            Some(done) => done,
-            None => {
-                is_slow();
-                call.await
-            }
-        }
+    fn is_too_late() -> bool {
+        false
     }
 
-    async fn join_map(store: &A, server: &str, map: &ShardMap) -> Result<(), Error> {
+    async fn join_map(store: &A, server: &str, map: &ShardMap) -> Result<Option<ShardMap>, Error> {
         store.join_map(server, map).await
     }
 
@@ -103,7 +88,7 @@ impl<S: Store> Mode<S> for OnThreads {
         let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work = || {
             while let Some((place, call)) = next() {
-                let result = done_at_once(call);
+                let result = wait(call);
                 done.lock().unwrap_or_else(PoisonError::into_inner)[place] = Some(result);
             }
         };
@@ -126,23 +111,14 @@ impl<S: Store> Mode<S> for OnThreads {
 
     /// The store ends the call at the deadline of the thread.
     async fn within<T: Send, F: Future<Output = T> + Send>(limit: Duration, call: F) -> Option<T> {
-        Some(Deadline::within(limit).scope(|| done_at_once(call)))
+        Some(Deadline::within(limit).scope(|| wait(call)))
     }
 
-    async fn watched<T: Send, F: Future<Output = T> + Send>(
-        limit: Duration,
-        call: F,
-        is_slow: impl FnOnce() + Send,
-    ) -> T {
-        let begun = Instant::now();
-        let done = done_at_once(call);
-        if begun.elapsed() > limit {
-            is_slow();
-        }
-        done
+    fn is_too_late() -> bool {
+        Deadline::current().is_some_and(|deadline| deadline.has_passed())
     }
 
-    async fn join_map(store: &S, server: &str, map: &ShardMap) -> Result<(), Error> {
+    async fn join_map(store: &S, server: &str, map: &ShardMap) -> Result<Option<ShardMap>, Error> {
         store.join_map(server, map)
     }
 
@@ -155,12 +131,25 @@ impl<S: Store> Mode<S> for OnThreads {
     }
 }
 
-/// Returns the output of a future that makes only blocking calls.
-pub(super) fn done_at_once<T>(call: impl Future<Output = T>) -> T {
-    let mut context = Context::from_waker(Waker::noop());
-    match pin!(call).poll(&mut context) {
-        Poll::Ready(done) => done,
-        Poll::Pending => unreachable!("a blocking call is done when it returns"),
+/// Executes a future on this thread.
+pub(super) fn wait<T>(call: impl Future<Output = T>) -> T {
+    let waker = Waker::from(Arc::new(ThisThread(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut call = pin!(call);
+    loop {
+        match call.as_mut().poll(&mut context) {
+            Poll::Ready(done) => return done,
+            // It waits for a check that another thread makes.
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+struct ThisThread(Thread);
+
+impl Wake for ThisThread {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 
@@ -172,7 +161,7 @@ mod tests {
     type Threads = OnThreads;
 
     fn all<T: Send>(calls: Vec<impl Future<Output = T> + Send>) -> Vec<T> {
-        done_at_once(<Threads as Mode<MemoryStore>>::all(calls))
+        wait(<Threads as Mode<MemoryStore>>::all(calls))
     }
 
     #[test]

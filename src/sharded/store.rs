@@ -4,9 +4,10 @@ use std::{future::ready, num::NonZeroUsize, sync::Arc};
 
 use super::{
     Sharded,
-    answers::IfAbsent,
+    clear::{cleared, existing, exists},
+    create::is_absent,
     every::all_or_error,
-    mode::{OnThreads, done_at_once},
+    mode::{OnThreads, wait},
 };
 use crate::{
     Error, Key, OwnedSession, Period, Pruned, Session, SessionFields, ShardMap, Store,
@@ -15,93 +16,73 @@ use crate::{
 
 impl<S: Store> Store for Sharded<S> {
     fn generate_with(&self, fields: SessionFields<'_>) -> Result<Key, Error> {
-        done_at_once(
-            self.create::<OnThreads, _>(|store| async move { store.generate_with(fields) }),
-        )
+        wait(self.create::<OnThreads, _>(|store| async move { store.generate_with(fields) }))
     }
 
     fn clear(&self, key: &Key) -> Result<(), Error> {
-        done_at_once(
-            self.on::<OnThreads, _, _>(key, IfAbsent::Is(|| ()), |store| async move {
+        wait(
+            self.clear_at::<OnThreads, _>(key, |store, looks_up| async move {
+                if looks_up {
+                    exists(store.get(key))?;
+                }
                 store.clear(key)
             }),
         )
     }
 
     fn get(&self, key: &Key) -> Result<Session, Error> {
-        done_at_once(
-            self.on::<OnThreads, _, _>(key, IfAbsent::Fails, |store| async move { store.get(key) }),
-        )
+        wait(self.on::<OnThreads, _, _>(key, |store| async move { store.get(key) }))
     }
 
     fn renew(&self, key: &Key, expiry: Option<Period>) -> Result<Session, Error> {
-        done_at_once(
-            self.on::<OnThreads, _, _>(key, IfAbsent::Fails, |store| async move {
-                store.renew(key, expiry)
-            }),
-        )
+        wait(self.on::<OnThreads, _, _>(key, |store| async move { store.renew(key, expiry) }))
     }
 
     fn set(&self, key: &Key, value: &str, expiry: Option<Period>) -> Result<(), Error> {
-        done_at_once(
-            self.on::<OnThreads, _, _>(key, IfAbsent::Fails, |store| async move {
-                store.set(key, value, expiry)
-            }),
-        )
+        wait(self.on::<OnThreads, _, _>(key, |store| async move { store.set(key, value, expiry) }))
     }
 
     fn insert(&self, key: &Key, value: Option<&str>, expiry: Option<Period>) -> Result<(), Error> {
         let insert = |store: Arc<S>| async move { store.insert(key, value, expiry) };
         let find = |store: Arc<S>| async move { store.get(key).map(drop) };
-        done_at_once(self.insert_at::<OnThreads, _, _>(key, insert, find))
+        wait(self.insert_at::<OnThreads, _, _>(key, insert, find))
     }
 
     fn touch(&self, key: &Key, expiry: Option<Period>) -> Result<(), Error> {
-        done_at_once(
-            self.on::<OnThreads, _, _>(key, IfAbsent::Fails, |store| async move {
-                store.touch(key, expiry)
-            }),
-        )
+        wait(self.on::<OnThreads, _, _>(key, |store| async move { store.touch(key, expiry) }))
     }
 
     fn rotate_with(&self, key: &Key, changes: SessionFields<'_>) -> Result<Key, Error> {
-        done_at_once(
-            self.on::<OnThreads, _, _>(key, IfAbsent::Fails, |store| async move {
-                store.rotate_with(key, changes)
-            }),
+        wait(
+            self.on::<OnThreads, _, _>(key, |store| async move { store.rotate_with(key, changes) }),
         )
     }
 
     fn rotate_to(&self, key: &Key, new: &Key, changes: SessionFields<'_>) -> Result<(), Error> {
         self.check_same_server(key, new)?;
-        let find = |store: Arc<S>| async move { store.get(new).map(drop) };
-        let route = self.layout().route(new);
-        done_at_once(self.check_free_at_origin::<OnThreads, _>(&route, find))?;
-        done_at_once(
-            self.on::<OnThreads, _, _>(key, IfAbsent::Fails, |store| async move {
-                store.rotate_to(key, new, changes)
-            }),
-        )
+        if self.layout().has_origin() {
+            let find = |store: Arc<S>| async move { store.get(new) };
+            is_absent(exists(wait(self.on::<OnThreads, _, _>(new, find))))?;
+        }
+        wait(self.on::<OnThreads, _, _>(
+            key,
+            |store| async move { store.rotate_to(key, new, changes) },
+        ))
     }
 
     fn set_owner(&self, key: &Key, owner: Option<&str>) -> Result<(), Error> {
-        done_at_once(
-            self.on::<OnThreads, _, _>(key, IfAbsent::Fails, |store| async move {
-                store.set_owner(key, owner)
-            }),
-        )
+        wait(self.on::<OnThreads, _, _>(key, |store| async move { store.set_owner(key, owner) }))
     }
 
     fn owned(&self, owner: &str) -> Result<Vec<OwnedSession>, Error> {
-        let answers = done_at_once(
-            self.on_every::<OnThreads, _, _>(|store| async move { store.owned(owner) }),
-        );
+        let answers =
+            wait(self.on_every::<OnThreads, _, _>(|store| async move { store.owned(owner) }));
         Ok(newest_first(all_or_error(answers)?.into_iter().flatten()))
     }
 
     fn clear_owned(&self, owner: &str, except: Option<&Key>) -> Result<u64, Error> {
         let answers =
-            done_at_once(self.on_every::<OnThreads, _, _>(|store| async move {
+            wait(self.on_every::<OnThreads, _, _>(|store| async move {
                 store.clear_owned(owner, except)
             }));
         Ok(all_or_error(answers)?.into_iter().sum())
@@ -109,7 +90,7 @@ impl<S: Store> Store for Sharded<S> {
 
     fn clear_handle(&self, owner: &str, handle: &str) -> Result<bool, Error> {
         let answers =
-            done_at_once(self.on_every::<OnThreads, _, _>(|store| async move {
+            wait(self.on_every::<OnThreads, _, _>(|store| async move {
                 store.clear_handle(owner, handle)
             }));
         // Only one server can have it.
@@ -128,9 +109,7 @@ impl<S: Store> Store for Sharded<S> {
         expiry: Option<Period>,
         edit: &mut dyn FnMut(Option<&str>) -> Option<String>,
     ) -> Result<Session, Error> {
-        done_at_once(self.on::<OnThreads, _, _>(key, IfAbsent::Fails, |store| {
-            ready(store.update(key, expiry, edit))
-        }))
+        wait(self.on::<OnThreads, _, _>(key, |store| ready(store.update(key, expiry, edit))))
     }
 
     fn default_period(&self) -> Period {
@@ -148,7 +127,7 @@ impl<S: Store> Store for Sharded<S> {
     }
 
     /// Fails, because a server of a sharded store cannot be a sharded store.
-    fn join_map(&self, _: &str, _: &ShardMap) -> Result<(), Error> {
+    fn join_map(&self, _: &str, _: &ShardMap) -> Result<Option<ShardMap>, Error> {
         Err(Error::InvalidOption(
             "a sharded store cannot be a server of another one".to_owned(),
         ))
@@ -156,11 +135,11 @@ impl<S: Store> Store for Sharded<S> {
 
     fn prune_pass(&self, limit: u64) -> Pruned {
         let prune = |store: Arc<S>, limit| async move { store.prune_pass(limit) };
-        done_at_once(self.prune_every::<OnThreads, _>(limit, prune))
+        wait(self.prune_every::<OnThreads, _>(limit, prune))
     }
 
     fn generate_many(&self, calls: &[SessionFields<'_>]) -> Vec<Result<Key, Error>> {
-        done_at_once(
+        wait(
             self.create_many::<OnThreads, _, _>(calls, |store, calls| async move {
                 store.generate_many(&calls)
             }),
@@ -168,46 +147,46 @@ impl<S: Store> Store for Sharded<S> {
     }
 
     fn clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
-        done_at_once(self.on_many::<OnThreads, _, _, _>(
-            keys,
-            |key| key,
-            IfAbsent::Is(|| ()),
-            |store, calls| async move { store.clear_many(&calls) },
-        ))
+        wait(
+            self.clear_many_at::<OnThreads, _>(keys, |store, keys, looks_up| async move {
+                if !looks_up {
+                    return store.clear_many(&keys);
+                }
+                let found: Vec<_> = store.get_many(&keys).into_iter().map(exists).collect();
+                let existing = existing(&keys, &found);
+                cleared(found, store.clear_many(&existing))
+            }),
+        )
     }
 
     fn get_many(&self, keys: &[&Key]) -> Vec<Result<Session, Error>> {
-        done_at_once(self.on_many::<OnThreads, _, _, _>(
+        wait(self.on_many::<OnThreads, _, _, _>(
             keys,
             |key| key,
-            IfAbsent::Fails,
             |store, calls| async move { store.get_many(&calls) },
         ))
     }
 
     fn renew_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<Session, Error>> {
-        done_at_once(self.on_many::<OnThreads, _, _, _>(
+        wait(self.on_many::<OnThreads, _, _, _>(
             calls,
             |call| call.0,
-            IfAbsent::Fails,
             |store, calls| async move { store.renew_many(&calls) },
         ))
     }
 
     fn set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
-        done_at_once(self.on_many::<OnThreads, _, _, _>(
+        wait(self.on_many::<OnThreads, _, _, _>(
             calls,
             |call| call.0,
-            IfAbsent::Fails,
             |store, calls| async move { store.set_many(&calls) },
         ))
     }
 
     fn touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
-        done_at_once(self.on_many::<OnThreads, _, _, _>(
+        wait(self.on_many::<OnThreads, _, _, _>(
             calls,
             |call| call.0,
-            IfAbsent::Fails,
             |store, calls| async move { store.touch_many(&calls) },
         ))
     }
@@ -217,7 +196,7 @@ impl<S: Store> Store for Sharded<S> {
         calls: &[(&Key, Option<&str>, Option<Period>)],
     ) -> Vec<Result<(), Error>> {
         let insert = |store: Arc<S>, calls: Vec<_>| async move { store.insert_many(&calls) };
-        done_at_once(self.insert_many_at::<OnThreads, _, _, _>(
+        wait(self.insert_many_at::<OnThreads, _, _, _>(
             calls,
             |call| call.0,
             insert,
@@ -226,28 +205,30 @@ impl<S: Store> Store for Sharded<S> {
     }
 
     fn try_clear_many(&self, keys: &[&Key]) -> Vec<Result<(), Error>> {
-        done_at_once(self.on_many::<OnThreads, _, _, _>(
-            keys,
-            |key| key,
-            IfAbsent::Is(|| ()),
-            |store, calls| async move { store.try_clear_many(&calls) },
-        ))
+        wait(
+            self.clear_many_at::<OnThreads, _>(keys, |store, keys, looks_up| async move {
+                if !looks_up {
+                    return store.try_clear_many(&keys);
+                }
+                let found: Vec<_> = store.get_many(&keys).into_iter().map(exists).collect();
+                let existing = existing(&keys, &found);
+                cleared(found, store.try_clear_many(&existing))
+            }),
+        )
     }
 
     fn try_set_many(&self, calls: &[(&Key, &str, Option<Period>)]) -> Vec<Result<(), Error>> {
-        done_at_once(self.on_many::<OnThreads, _, _, _>(
+        wait(self.on_many::<OnThreads, _, _, _>(
             calls,
             |call| call.0,
-            IfAbsent::Fails,
             |store, calls| async move { store.try_set_many(&calls) },
         ))
     }
 
     fn try_touch_many(&self, calls: &[(&Key, Option<Period>)]) -> Vec<Result<(), Error>> {
-        done_at_once(self.on_many::<OnThreads, _, _, _>(
+        wait(self.on_many::<OnThreads, _, _, _>(
             calls,
             |call| call.0,
-            IfAbsent::Fails,
             |store, calls| async move { store.try_touch_many(&calls) },
         ))
     }
@@ -257,7 +238,7 @@ impl<S: Store> Store for Sharded<S> {
         calls: &[(&Key, Option<&str>, Option<Period>)],
     ) -> Vec<Result<(), Error>> {
         let insert = |store: Arc<S>, calls: Vec<_>| async move { store.try_insert_many(&calls) };
-        done_at_once(self.insert_many_at::<OnThreads, _, _, _>(
+        wait(self.insert_many_at::<OnThreads, _, _, _>(
             calls,
             |call| call.0,
             insert,

@@ -149,7 +149,7 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).new_key(moved)
     }
 
-    fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
+    fn join_map(&self, server: &str, map: &ShardMap) -> Result<Option<ShardMap>, Error> {
         (**self).join_map(server, map)
     }
 

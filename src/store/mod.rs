@@ -456,13 +456,13 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// From now on, [`new_key`](Store::new_key) returns keys in the slots of this server;
     /// [`ShardMap::generate_key`] makes such keys. A backend that other programs share keeps the map and the name of the
-    /// server, and refuses others.
+    /// server, and refuses others. Returns the older map that it has kept until now, if any.
     ///
     /// # Errors
     ///
     /// [`Error::ShardMap`] if the backend keeps another map or name, [`Error::InvalidOption`] if the map does not have the
     /// server, or an error of the backend.
-    fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error>;
+    fn join_map(&self, server: &str, map: &ShardMap) -> Result<Option<ShardMap>, Error>;
 
     /// Returns how many calls the store can execute at the same time. This is the default for the largest number of
     /// workers of an [`Offload`](crate::Offload).

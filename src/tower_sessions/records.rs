@@ -57,7 +57,10 @@ pub(super) async fn create<A: AsyncStore, I: Default + fmt::Display + FromStr>(
     loop {
         tries += 1;
         place(store, id)?;
-        match store.insert(&key(id)?, Some(&value), Some(period)).await {
+        match store
+            .insert_new(&key(id)?, Some(&value), Some(period))
+            .await
+        {
             // If the outcome is unknown, a session with an id that no visitor gets may exist.
             Err(Error::KeyExists | Error::Disconnected(_) | Error::NotOpen { .. })
                 if tries < MAX_IDS =>

@@ -175,7 +175,7 @@ impl Store for Echo {
         Key::generate()
     }
 
-    fn join_map(&self, _: &str, _: &ShardMap) -> Result<(), Error> {
+    fn join_map(&self, _: &str, _: &ShardMap) -> Result<Option<ShardMap>, Error> {
         unreachable!("the model has one server")
     }
 

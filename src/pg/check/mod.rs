@@ -46,6 +46,7 @@ impl PostgresStore {
     /// - hashed keys if [`hash_keys`](crate::PostgresStoreBuilder::hash_keys) is off, and other keys if it is on;
     /// - a `DEFERRABLE` unique constraint;
     /// - a database whose encoding is not UTF8;
+    /// - a table that belongs to a [`Sharded`](crate::Sharded) store, if this store is not one of its servers;
     /// - a publication whose tables have no suitable replica identity, so that the server refuses updates or
     ///   deletes;
     /// - missing privileges.
@@ -117,6 +118,12 @@ impl PostgresStore {
         }
         if is_plannable {
             problems.extend(publications::problems(connection, &self.names)?);
+        }
+        if let Some(server) = self.map_not_joined(connection)? {
+            problems.push(format!(
+                "it belongs to server {server} of several: use it in a `Sharded` store, because sessions that this store \
+                 creates would not be found there"
+            ));
         }
         Ok(problems)
     }

@@ -58,7 +58,7 @@ fn a_store_of_partitions_follows_the_model() {
     let schema = Schema::new();
     let store = schema.builder().partitions(3).from_pool(schema.pool(1));
     store.create_table().unwrap();
-    check(&store, Some(schema.client()), true);
+    check(&store, &mut [schema.client()], true);
 }
 
 #[test]

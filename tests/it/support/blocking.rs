@@ -180,7 +180,7 @@ impl<A: AsyncStore + Clone> Store for Blocking<A> {
         self.store.new_key(moved)
     }
 
-    fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
+    fn join_map(&self, server: &str, map: &ShardMap) -> Result<Option<ShardMap>, Error> {
         self.wait(self.store.join_map(server, map))
     }
 

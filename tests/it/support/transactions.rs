@@ -117,7 +117,7 @@ impl Store for InTransactions {
         self.0.new_key(moved)
     }
 
-    fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
+    fn join_map(&self, server: &str, map: &ShardMap) -> Result<Option<ShardMap>, Error> {
         self.0.join_map(server, map)
     }
 

@@ -118,7 +118,7 @@ impl<A: Around> Store for Wrapper<A> {
         self.0.inner().new_key(moved)
     }
 
-    fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
+    fn join_map(&self, server: &str, map: &ShardMap) -> Result<Option<ShardMap>, Error> {
         self.0.inner().join_map(server, map)
     }
 

@@ -110,7 +110,7 @@ impl AsyncStore for Direct {
         self.0.new_key(moved)
     }
 
-    async fn join_map(&self, server: &str, map: &ShardMap) -> Result<(), Error> {
+    async fn join_map(&self, server: &str, map: &ShardMap) -> Result<Option<ShardMap>, Error> {
         self.0.join_map(server, map)
     }
 
