@@ -39,6 +39,7 @@ mod round_trips;
 mod schema;
 mod search_path;
 mod secrets;
+mod sharded;
 mod shared_table;
 mod torture;
 #[cfg(any(feature = "tower-sessions", feature = "tower-sessions-0-14"))]

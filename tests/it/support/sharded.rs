@@ -31,7 +31,7 @@ impl Schemas {
     }
 
     /// Three stores with pools of this size, each with its table.
-    fn stores(&self, connections: u32) -> [PostgresStore; 3] {
+    pub(crate) fn stores(&self, connections: u32) -> [PostgresStore; 3] {
         self.0.each_ref().map(|schema| {
             let store = schema.builder().from_pool(schema.pool(connections));
             store.create_table().unwrap();
