@@ -10,6 +10,7 @@ mod devices;
 #[cfg(any(feature = "actix-session", feature = "tower-sessions"))]
 mod login_site;
 mod program;
+mod sharded;
 
 use std::{
     net::TcpStream,
