@@ -8,10 +8,11 @@
 //!    [`admin`], they prepare the sessions.
 //! 4. [`results`] writes tables and charts and compares the figures with the goals.
 //!
-//! [`renewals`] is a measurement of its own.
+//! [`renewals`] and [`costs`] are measurements of their own.
 
 mod admin;
 mod callers;
+mod costs;
 mod figures;
 mod meters;
 mod network;
@@ -43,6 +44,7 @@ fn main() -> Result<()> {
         Some(Command::Serve { peer, url }) => peer::serve(peer, url),
         Some(Command::Proxy { rtt, targets }) => proxy::serve(*rtt, targets),
         Some(Command::Renewals(options)) => renewals::run(options),
+        Some(Command::Costs(options)) => costs::run(options),
         Some(Command::Draw { dir }) => Results::read(dir)?.write(dir),
         None => run::run(options.plan()),
     }

@@ -13,8 +13,8 @@ use crate::admin::Admin;
 
 /// The processes of a server.
 pub(crate) enum Server {
-    /// A process with children, which have one thread each.
-    Postgres { postmaster: i32 },
+    /// Processes with children, which have one thread each. There are several if the sessions are on several servers.
+    Postgres { postmasters: Vec<i32> },
     /// A process with threads.
     Redis { pid: i32 },
 }
@@ -121,25 +121,28 @@ impl Meters {
     }
 
     fn processes(&self) -> Result<Vec<Process>> {
-        match self.server {
-            Server::Postgres { postmaster } => {
+        match &self.server {
+            Server::Postgres { postmasters } => {
+                let is_child = |parent| postmasters.contains(&parent);
                 let of_the_server =
-                    |process: &Process| process.stat().is_ok_and(|stat| stat.ppid == postmaster);
+                    |process: &Process| process.stat().is_ok_and(|stat| is_child(stat.ppid));
                 Ok(all_processes()?.flatten().filter(of_the_server).collect())
             }
-            Server::Redis { pid } => Ok(vec![Process::new(pid)?]),
+            Server::Redis { pid } => Ok(vec![Process::new(*pid)?]),
         }
     }
 
     fn server(&self, processes: &[Process]) -> Result<Used> {
         let mut sum = Used::default();
-        if let Server::Postgres { postmaster } = self.server {
-            let postmaster = Process::new(postmaster)?;
-            sum.add(used(&postmaster)?);
-            // The processor time of processes that have ended, which the postmaster has collected.
-            let stat = postmaster.stat()?;
-            let ended = (stat.cutime + stat.cstime) as f64 / procfs::ticks_per_second() as f64;
-            sum.cpu += Duration::from_secs_f64(ended);
+        if let Server::Postgres { postmasters } = &self.server {
+            for postmaster in postmasters {
+                let postmaster = Process::new(*postmaster)?;
+                sum.add(used(&postmaster)?);
+                // The processor time of processes that have ended, which the postmaster has collected.
+                let stat = postmaster.stat()?;
+                let ended = (stat.cutime + stat.cstime) as f64 / procfs::ticks_per_second() as f64;
+                sum.cpu += Duration::from_secs_f64(ended);
+            }
         }
         for process in processes {
             // The process may have ended.

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use throwaway_postgres::Server;
 
 use crate::{
+    admin::BETWEEN_URLS,
     peer::{REDIS, REDIS_ALWAYS},
     protocol::Way,
     proxy::Proxy,
@@ -14,8 +15,13 @@ use crate::{
 
 /// The server or database of a peer.
 pub(crate) enum Target {
+    /// On the first server.
     Database(String),
-    Redis { is_durable: bool },
+    /// On each server.
+    Databases(String),
+    Redis {
+        is_durable: bool,
+    },
 }
 
 impl Target {
@@ -34,25 +40,29 @@ impl Target {
 }
 
 pub(crate) struct Network {
-    /// The connection string of PostgreSQL, without database and port.
-    server_url: String,
+    /// The connection strings of the PostgreSQL servers. Database and port are replaced.
+    server_urls: Vec<String>,
     redis: Vec<(bool, Redis)>,
-    /// The ports of PostgreSQL and of the servers above, in this order.
+    /// The ports of these servers, in this order.
     ports: Vec<u16>,
     proxies: Vec<Proxy>,
 }
 
 impl Network {
     /// Starts the Redis servers, and a proxy for each length of a round trip that needs one.
-    pub(crate) fn start(postgres: &Server, redis: &[bool], rtts: &[Rtt]) -> Result<Network> {
+    pub(crate) fn start(postgres: &[Server], redis: &[bool], rtts: &[Rtt]) -> Result<Network> {
         let start = |&is_durable| Ok((is_durable, Redis::start(is_durable)?));
         let redis = redis.iter().map(start).collect::<Result<Vec<_>>>()?;
-        let mut ports = vec![tcp_port(postgres)?];
+        let ports = postgres.iter().map(tcp_port);
+        let mut ports = ports.collect::<Result<Vec<_>>>()?;
         ports.extend(redis.iter().map(|(_, redis)| redis.port));
+        let urls = postgres
+            .iter()
+            .map(|server| Some(server.tcp_url()?.to_owned()));
         let delayed = rtts.iter().filter(|rtt| !rtt.is_none());
         let proxies = delayed.map(|&rtt| Proxy::start(rtt, &ports));
         Ok(Network {
-            server_url: postgres.tcp_url().context("no TCP port")?.to_owned(),
+            server_urls: urls.collect::<Option<_>>().context("no TCP port")?,
             proxies: proxies.collect::<Result<_>>()?,
             redis,
             ports,
@@ -60,20 +70,24 @@ impl Network {
     }
 
     pub(crate) fn way(&self, target: &Target, rtt: Rtt) -> Result<Way> {
-        let place = match target {
-            Target::Database(_) => 0,
-            Target::Redis { is_durable } => {
-                let place = self.redis.iter().position(|(is, _)| is == is_durable);
-                place.context("Redis was not started")? + 1
-            }
-        };
         let proxy = self.proxies.iter().find(|proxy| proxy.rtt == rtt);
-        let port = proxy.map_or(self.ports[place], |proxy| proxy.port(place));
+        let port = |place: usize| proxy.map_or(self.ports[place], |proxy| proxy.port(place));
+        let servers = |count: usize, database: &str| {
+            let urls = self.server_urls[..count].iter().enumerate();
+            let urls = urls.map(|(place, url)| url_of(url, port(place), database));
+            urls.collect::<Vec<_>>().join(&BETWEEN_URLS.to_string())
+        };
         Ok(Way {
             rtt,
             url: match target {
-                Target::Database(database) => url_of(&self.server_url, port, database),
-                Target::Redis { .. } => format!("redis://127.0.0.1:{port}"),
+                Target::Database(database) => servers(1, database),
+                Target::Databases(database) => servers(self.server_urls.len(), database),
+                Target::Redis { is_durable } => {
+                    let place = self.redis.iter().position(|(is, _)| is == is_durable);
+                    let place = place.context("Redis was not started")?;
+                    let port = port(self.server_urls.len() + place);
+                    format!("redis://127.0.0.1:{port}")
+                }
             },
             proxy: proxy.map(Proxy::pid),
         })

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 pub(crate) use crate::points::{Kind, Point, Verb};
 use crate::{
     callers::WARM_UP,
-    peer,
+    costs, peer,
     points::{self, Lists},
     renewals,
     rtt::Rtt,
@@ -51,6 +51,9 @@ pub(crate) struct Options {
     /// Add a variant of session-postgres for each of these fixed numbers of workers.
     #[arg(long, value_delimiter = ',', default_values_t = DEFAULT_WORKERS)]
     workers: Vec<usize>,
+    /// Add sharded stores with one server and with three.
+    #[arg(long)]
+    sharded: bool,
     /// The directory for the results [default: benches/peers/results; for a part of the points or peers, its
     /// subdirectory `part`].
     #[arg(long)]
@@ -71,6 +74,8 @@ pub(crate) enum Command {
     Proxy { rtt: Rtt, targets: Vec<u16> },
     /// Measure what it costs to keep visitors logged in.
     Renewals(renewals::Options),
+    /// Measure what a statement and a call cost the program and the server.
+    Costs(costs::Options),
     /// Draw the tables and charts of a run again, from the results.json in this directory.
     Draw { dir: PathBuf },
 }
@@ -154,8 +159,9 @@ impl Options {
             }
             .points();
         }
-        let is_whole =
-            !self.quick && !has_lists && self.peers.is_none() && self.workers == DEFAULT_WORKERS;
+        let has_all_peers =
+            self.peers.is_none() && self.workers == DEFAULT_WORKERS && !self.sharded;
+        let is_whole = !self.quick && !has_lists && has_all_peers;
         let results = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/results"));
         let out = if is_whole {
             results
@@ -163,7 +169,7 @@ impl Options {
             results.join("part")
         };
         let seconds = self.seconds.unwrap_or(if self.quick { 0.1 } else { 0.3 });
-        let mut peers = peer::all(&self.workers);
+        let mut peers = peer::all(&self.workers, self.sharded);
         if let Some(parts) = &self.peers {
             peers.retain(|peer| parts.iter().any(|part| peer.contains(part)));
         } else if self.quick {

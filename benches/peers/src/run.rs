@@ -18,8 +18,8 @@ use crate::{
 };
 
 pub(crate) fn run(mut plan: Plan) -> Result<()> {
-    let server = start_server()?;
-    leave_out(&mut plan, &server);
+    let mut pg_servers = vec![start_server()?];
+    leave_out(&mut plan, &pg_servers[0]);
     ensure!(!plan.peers.is_empty(), "no peer has such a name");
     println!("This run takes about {}.", HumanDuration(plan.estimate()));
     let accuracies = check_proxies(&plan.rtts())?;
@@ -29,23 +29,36 @@ pub(crate) fn run(mut plan: Plan) -> Result<()> {
         .map(|peer| Target::redis_of(peer))
         .collect();
     let durable = servers.iter().flatten().map(Target::is_durable_redis);
-    let network = Network::start(&server, &durable.collect::<Vec<_>>(), &plan.rtts())?;
-    let mut admin = Client::connect(server.url(), NoTls)?;
+    if plan.peers.iter().any(|peer| peer == peer::SHARDED_3) {
+        pg_servers.extend([start_server()?, start_server()?]);
+    }
+    let server = &pg_servers[0];
+    let network = Network::start(&pg_servers, &durable.collect::<Vec<_>>(), &plan.rtts())?;
+    let admins = pg_servers.iter();
+    let admins = admins.map(|server| Client::connect(server.url(), NoTls));
+    let mut admins = admins.collect::<Result<Vec<_>, _>>()?;
     let mut peers = Vec::new();
     for (number, (name, target)) in plan.peers.iter().zip(servers).enumerate() {
         let target = match target {
             Some(target) => target,
             None => {
                 let database = format!("peer_{number}");
-                admin.batch_execute(&format!("CREATE DATABASE {database}"))?;
-                Target::Database(database)
+                let is_on_all = name == peer::SHARDED_3;
+                let count = if is_on_all { admins.len() } else { 1 };
+                for admin in &mut admins[..count] {
+                    admin.batch_execute(&format!("CREATE DATABASE {database}"))?;
+                }
+                match is_on_all {
+                    true => Target::Databases(database),
+                    false => Target::Database(database),
+                }
             }
         };
-        peers.push(Process::start(name.clone(), target, &network, &server)?);
+        peers.push(Process::start(name.clone(), target, &network, server)?);
     }
     let mut rounds = Rounds {
         plan: &plan,
-        admin,
+        admins,
         results: Results::new(&plan, Machine::read(server.version())?, accuracies),
         progress: progress_bar(&plan)?,
         peers,
@@ -105,7 +118,7 @@ fn check_proxies(rtts: &[Rtt]) -> Result<Vec<Accuracy>> {
 
 struct Rounds<'a> {
     plan: &'a Plan,
-    admin: Client,
+    admins: Vec<Client>,
     peers: Vec<Process>,
     results: Results,
     progress: ProgressBar,
@@ -129,7 +142,9 @@ impl Rounds<'_> {
     /// Does the server's periodic work before the points of a round trip: see [`start_server`]. Then connects the peers.
     fn prepare(&mut self, rtt: Rtt) -> Result<()> {
         self.progress.set_message("checkpoint, vacuum");
-        self.admin.batch_execute("CHECKPOINT")?;
+        for admin in &mut self.admins {
+            admin.batch_execute("CHECKPOINT")?;
+        }
         for peer in &mut self.peers {
             peer.send(&Request::Vacuum)?;
             peer.send(&Request::Touch)?;

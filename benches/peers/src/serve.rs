@@ -69,9 +69,9 @@ pub(crate) struct PeerHandler<P: Peer> {
     runtime: Runtime,
     admin: P::Admin,
     meters: Meters,
-    options: P::Options,
+    pub(crate) options: P::Options,
     /// `None` only while it is replaced.
-    peer: Option<Arc<P>>,
+    pub(crate) peer: Option<Arc<P>>,
     rtt: Rtt,
     table: Option<Table<P>>,
     /// The sessions for [`Verb::Delete`].

@@ -6,7 +6,7 @@ mod redis;
 use anyhow::Result;
 
 pub(crate) use self::{
-    postgres::{PgTable, Postgres},
+    postgres::{BETWEEN_URLS, PgTable, Postgres},
     redis::Redis,
 };
 use crate::meters::Server;

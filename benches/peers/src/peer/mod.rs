@@ -10,6 +10,7 @@ mod statements;
 mod tower_sessions;
 
 use anyhow::{Result, bail};
+use session_postgres::ShardMap;
 use tokio_postgres::{Config, config::Host};
 
 pub(crate) use self::names::*;
@@ -21,6 +22,8 @@ use crate::{
 
 /// The facade.
 pub(crate) type Ours = ours::Facade;
+
+pub(crate) use self::ours::Setting;
 
 /// tower-sessions-sqlx-store on a pool with its defaults.
 pub(crate) type TowerSessions = tower_sessions::TowerSessions<Sqlx<true>>;
@@ -75,11 +78,22 @@ pub(crate) trait Peer: Sized + Send + Sync + 'static {
     fn delete(&self, key: &Self::Key) -> impl Future<Output = Result<()>> + Send;
 }
 
+/// Returns the map of a sharded store with servers that are named by their numbers, from 0 on. All get as many slots.
+pub(crate) fn shard_map(servers: usize) -> Result<ShardMap> {
+    let mut map = ShardMap::new(1);
+    for server in 0..servers {
+        let begin = |server: usize| (server * 4096 / servers) as u16;
+        map = map.assign(&server.to_string(), begin(server)..=begin(server + 1) - 1)?;
+    }
+    Ok(map)
+}
+
 /// Runs the process of a peer.
 pub(crate) fn serve(peer: &str, url: &str) -> Result<()> {
     match peer {
         OURS => run::<Ours>(url, ours::Setting::Default),
-        ONE_BY_ONE => run::<Ours>(url, ours::Setting::OneByOne),
+        ONE_BY_ONE => run::<Ours>(url, ours::Setting::MaxBatch(1)),
+        SHARDED | SHARDED_3 => run::<ours::Facade<ours::Sharded>>(url, ours::Setting::Default),
         BLOCKING => run::<ours::Blocking>(url, ()),
         TOWER_SESSIONS => run::<TowerSessions>(url, ()),
         UNCHECKED => run::<tower_sessions::TowerSessions<Sqlx<false>>>(url, ()),

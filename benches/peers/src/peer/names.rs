@@ -3,6 +3,8 @@
 pub(crate) const OURS: &str = "session-postgres";
 pub(crate) const ONE_BY_ONE: &str = "session-postgres, max_batch(1)";
 pub(crate) const BLOCKING: &str = "session-postgres, blocking, threads";
+pub(crate) const SHARDED: &str = "session-postgres, Sharded, 1 server";
+pub(crate) const SHARDED_3: &str = "session-postgres, Sharded, 3 servers";
 pub(crate) const TOWER_SESSIONS: &str = "tower-sessions-sqlx-store";
 pub(crate) const UNCHECKED: &str = "tower-sessions-sqlx-store, no ping";
 pub(crate) const AXUM_SESSION: &str = "axum_session_sqlx";
@@ -29,8 +31,9 @@ pub(crate) const OTHERS: [&str; 8] = [
 
 const WORKERS: (&str, &str) = ("session-postgres, max_concurrency(", ")");
 
-/// Returns all peers in the order of the tables, with a variant of session-postgres for each number of workers.
-pub(crate) fn all(workers: &[usize]) -> Vec<String> {
+/// Returns all peers in the order of the tables, with a variant of session-postgres for each number of workers, and with the
+/// sharded stores if they are wanted.
+pub(crate) fn all(workers: &[usize], has_sharded: bool) -> Vec<String> {
     let mut names = vec![OURS.to_owned(), ONE_BY_ONE.to_owned()];
     let (before, after) = WORKERS;
     names.extend(
@@ -38,6 +41,9 @@ pub(crate) fn all(workers: &[usize]) -> Vec<String> {
             .iter()
             .map(|workers| format!("{before}{workers}{after}")),
     );
+    if has_sharded {
+        names.extend([SHARDED, SHARDED_3].map(str::to_owned));
+    }
     names.push(BLOCKING.to_owned());
     names.extend(OTHERS.map(str::to_owned));
     names

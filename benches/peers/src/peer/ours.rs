@@ -1,13 +1,14 @@
-//! session-postgres: the facade with its defaults, without batches and with a fixed number of workers, and the blocking store.
+//! session-postgres: the facade with its defaults, without batches and with a fixed number of workers, the sharded store, and
+//! the blocking store.
 
 use anyhow::Result;
 use session_postgres::{
     AsyncStore, Key, Offload, Period, PostgresStore, PostgresStoreBuilder, Store,
 };
 
-use super::{Peer, statements};
+use super::{Peer, shard_map, statements};
 use crate::{
-    admin::{PgTable, Postgres},
+    admin::{BETWEEN_URLS, PgTable, Postgres},
     plan::CONNECTIONS,
 };
 
@@ -19,16 +20,56 @@ fn options() -> PostgresStoreBuilder {
 pub(crate) enum Setting {
     #[default]
     Default,
-    OneByOne,
+    MaxBatch(usize),
     Workers(usize),
 }
 
-/// The facade with a setting.
-pub(crate) struct Facade(Offload<PostgresStore>);
+/// Stores of servers, each with a facade.
+pub(crate) type Sharded = session_postgres::Sharded<Offload<PostgresStore>>;
+
+/// The facade with a setting, or the sharded store.
+pub(crate) struct Facade<S = Offload<PostgresStore>>(S);
+
+/// Connects an async store.
+pub(crate) trait Open: AsyncStore + Sized {
+    fn open(url: &str, setting: &Setting) -> impl Future<Output = Result<Self>> + Send;
+}
+
+impl Open for Offload<PostgresStore> {
+    async fn open(url: &str, setting: &Setting) -> Result<Self> {
+        let facade = Offload::builder();
+        let facade = match *setting {
+            Setting::Default => facade,
+            Setting::MaxBatch(calls) => facade.max_batch(calls),
+            Setting::Workers(number) => facade.max_concurrency(number),
+        };
+        let facade = facade.connect(options(), url).await?;
+        facade.run(|store| store.create_table()).await??;
+        Ok(facade)
+    }
+}
+
+impl Open for Sharded {
+    async fn open(urls: &str, setting: &Setting) -> Result<Self> {
+        let urls: Vec<_> = urls.split(BETWEEN_URLS).collect();
+        let mut builder = Sharded::builder(shard_map(urls.len())?);
+        for (server, url) in urls.into_iter().enumerate() {
+            let facade = <Offload<PostgresStore> as Open>::open(url, setting).await?;
+            builder = builder.server(&server.to_string(), facade);
+        }
+        Ok(builder.build_async().await?)
+    }
+}
 
 impl Facade {
     pub(crate) fn set_period(&self, period: Period) {
         self.0.set_default_period(period);
+    }
+
+    /// Returns how many batches and calls there have been.
+    pub(crate) fn batches(&self) -> (u64, u64) {
+        let batches = self.0.stats().batches;
+        (batches.batches, batches.calls)
     }
 
     pub(crate) async fn touch(&self, key: &Key) -> Result<()> {
@@ -36,7 +77,7 @@ impl Facade {
     }
 }
 
-impl Peer for Facade {
+impl<S: Open> Peer for Facade<S> {
     type Key = Key;
     type Admin = Postgres;
     type Options = Setting;
@@ -44,15 +85,7 @@ impl Peer for Facade {
     const TABLE: PgTable = statements::TABLE;
 
     async fn open(url: &str, setting: &Setting) -> Result<Self> {
-        let facade = Offload::builder();
-        let facade = match *setting {
-            Setting::Default => facade,
-            Setting::OneByOne => facade.max_batch(1),
-            Setting::Workers(number) => facade.max_concurrency(number),
-        };
-        let facade = facade.connect(options(), url).await?;
-        facade.run(|store| store.create_table()).await??;
-        Ok(Facade(facade))
+        Ok(Facade(S::open(url, setting).await?))
     }
 
     fn new_key() -> Result<Key> {

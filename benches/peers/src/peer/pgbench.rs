@@ -57,7 +57,7 @@ impl Pgbench {
     pub(super) fn new(url: &str) -> Result<Pgbench> {
         let runtime = Runtime::new()?;
         let admin = runtime.block_on(Postgres::connect(url, &statements::TABLE))?;
-        let create = admin.client.batch_execute(statements::CREATE_TABLE);
+        let create = admin.clients[0].batch_execute(statements::CREATE_TABLE);
         runtime.block_on(create)?;
         let meters = runtime.block_on(Meters::new(&admin, UsageWho::RUSAGE_CHILDREN))?;
         let dir = env::temp_dir().join(format!("peers-{}", std::process::id()));
@@ -168,8 +168,7 @@ impl Handler for Pgbench {
         self.runtime.block_on(async {
             self.admin.clear().await?;
             let count = sessions as i32;
-            self.admin
-                .client
+            self.admin.clients[0]
                 .execute(FILL, &[&self.values[0], &count])
                 .await?;
             self.admin.vacuum().await
