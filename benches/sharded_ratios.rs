@@ -126,9 +126,8 @@ impl Ratios {
                     || self.threads(bench, &sharded, verb, callers),
                     || self.threads(bench, &store, verb, callers),
                 );
-                let name = format!(
-                    "{verb:?} per second, {callers} threads, Sharded / PostgresStore"
-                );
+                let name =
+                    format!("{verb:?} per second, {callers} threads, Sharded / PostgresStore");
                 ratio.print(&name, ">= 0.95");
                 let ratio = self.rates(
                     || self.tasks(bench, &sharded_facade, verb, callers),
@@ -207,9 +206,7 @@ impl Ratios {
                 },
             )
             .print(
-                &format!(
-                    "time of Store::get_many of 3 × {size}, on threads / one after the other"
-                ),
+                &format!("time of Store::get_many of 3 × {size}, on threads / one after the other"),
                 "",
             );
         }

@@ -2,7 +2,7 @@
 //!
 //! The time of a call falls with the size of its batch. So each verb is measured with several sizes, and the costs are those
 //! of the line that fits best: a batch of `n` calls takes the time of a statement and `n` times that of a call.
-//! `benches/scaling.rs` calculates with them.
+//! `benches/scaling` calculates with them.
 
 use std::time::Duration;
 
