@@ -110,16 +110,16 @@ impl<S> Layout<S> {
     /// Chooses a server for a new session at random, in proportion to the shares, but none of `tried`. A server
     /// that has failed lately is chosen only if there are no others.
     pub(super) fn choose(&self, tried: &[String]) -> Result<Option<Chosen<S>>, Error> {
-        let is_open =
-            |server: &&Arc<Server<S>>| server.share() > 0 && !tried.contains(&server.name);
-        let open: Vec<_> = self.servers.iter().filter(is_open).collect();
-        let is_good = |server: &&&Arc<Server<S>>| server.is_good();
-        let good: Vec<_> = open
-            .iter()
-            .copied()
-            .filter(|server| is_good(&server))
-            .collect();
-        let candidates = if good.is_empty() { open } else { good };
+        let open = self.servers.iter().filter_map(|server| {
+            let share = server.share();
+            let is_open = share > 0 && !tried.contains(&server.name);
+            is_open.then(|| (server, u64::from(share)))
+        });
+        let good = open.clone().filter(|(server, _)| server.is_good());
+        let mut candidates: Vec<_> = good.collect();
+        if candidates.is_empty() {
+            candidates = open.collect();
+        }
         Ok(pick(&candidates)?.map(|server| Chosen {
             server: server.clone(),
             has_others: candidates.len() > 1,
@@ -127,23 +127,19 @@ impl<S> Layout<S> {
     }
 }
 
-/// Picks a server at random, in proportion to the shares.
-fn pick<'a, S>(servers: &[&'a Arc<Server<S>>]) -> Result<Option<&'a Arc<Server<S>>>, Error> {
-    let shares: Vec<_> = servers
-        .iter()
-        .map(|server| u64::from(server.share()))
-        .collect();
-    let total: u64 = shares.iter().sum();
-    if servers.len() <= 1 || total == 0 {
-        return Ok(servers.first().copied());
+/// Picks a server at random, in proportion to the shares, which are not 0.
+fn pick<'a, S>(servers: &[(&'a Arc<Server<S>>, u64)]) -> Result<Option<&'a Arc<Server<S>>>, Error> {
+    if servers.len() <= 1 {
+        return Ok(servers.first().map(|(server, _)| *server));
     }
+    let total: u64 = servers.iter().map(|(_, share)| share).sum();
     let random = SysRng.try_next_u64();
     let mut place = random.map_err(|e| Error::Randomness(e.to_string()))? % total;
-    for (server, share) in servers.iter().zip(shares) {
-        if place < share {
+    for (server, share) in servers {
+        if place < *share {
             return Ok(Some(server));
         }
         place -= share;
     }
-    Ok(servers.last().copied())
+    Ok(servers.last().map(|(server, _)| *server))
 }
