@@ -22,7 +22,9 @@ const NAME: &str = "session_shard_map";
 const FIND: &str = "SELECT pg_catalog.format('%I.session_shard_map', nspname), sessions.relname::text, \
             maps.oid IS NOT NULL, \
             maps.relkind IS DISTINCT FROM 'r'::\"char\" OR NOT maps.relowner = ANY ( \
-                ARRAY[sessions.relowner, current_user::text::regrole::oid, nspowner] \
+                ARRAY[sessions.relowner, nspowner, ( \
+                    SELECT pg_roles.oid FROM pg_catalog.pg_roles WHERE rolname::text = current_user::text \
+                )] \
             ) \
      FROM pg_catalog.pg_class AS sessions \
      JOIN pg_catalog.pg_namespace ON pg_namespace.oid = sessions.relnamespace \

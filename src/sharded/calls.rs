@@ -83,8 +83,8 @@ impl<S: Send + Sync + 'static> Sharded<S> {
         key: &Key,
         find: impl FnMut(Arc<S>) -> F,
     ) -> Result<Arc<S>, Error> {
-        let route = self.layout().route(key);
-        match route.only() {
+        let layout = self.layout();
+        match layout.route(key).only() {
             Some(server) => server.ready::<M>().await,
             None => self.on::<M, _, _>(key, find).await,
         }
@@ -104,7 +104,7 @@ impl<S: Send + Sync + 'static> Sharded<S> {
         F: Future<Output = Vec<Result<T, Error>>> + Send,
     {
         let layout = self.layout();
-        let routes: Vec<Route<S>> = calls.iter().map(|call| layout.route(key(call))).collect();
+        let routes: Vec<Route<'_, S>> = calls.iter().map(|call| layout.route(key(call))).collect();
         let mut answers: Vec<_> = calls.iter().map(|_| Answers::default()).collect();
         let mut open: Vec<usize> = (0..calls.len()).collect();
         for turn in 0..2 {

@@ -141,7 +141,7 @@ impl<S: Send + Sync + 'static> Sharded<S> {
         let layout = self.layout();
         let route = layout.route(key);
         let server = self.open_server::<M>(&layout, &route).await?;
-        if let Some(origin) = &route.origin {
+        if let Some(origin) = route.origin {
             is_absent(find(origin.ready::<M>().await?).await)?;
         }
         let inserted = self.attempt::<M, _, _>(&server, false, insert).await;
@@ -199,7 +199,7 @@ impl<S: Send + Sync + 'static> Sharded<S> {
                 Err(e) => results[place] = Err(e),
             }
             if results[place].is_ok() {
-                to_find.extend(route.origin.map(|origin| (place, origin)));
+                to_find.extend(route.origin.map(|origin| (place, origin.clone())));
             }
         }
         let found = self.send_parts::<M, _, _, _>(Part::group(to_find), calls, &find);
@@ -220,9 +220,9 @@ impl<S: Send + Sync + 'static> Sharded<S> {
     async fn open_server<M: Mode<S>>(
         &self,
         layout: &Layout<S>,
-        route: &Route<S>,
+        route: &Route<'_, S>,
     ) -> Result<Arc<Server<S>>, Error> {
-        match &route.own {
+        match route.own {
             Some(server) if server.share() > 0 => Ok(server.clone()),
             Some(server) => Err(not_open(format!(
                 "server {} is closed for new sessions",

@@ -26,11 +26,11 @@ enum Place {
 }
 
 /// Where the session with a key can be.
-pub(super) struct Route<S> {
+pub(super) struct Route<'l, S> {
     /// The server of its slot.
-    pub(super) own: Option<Arc<Server<S>>>,
+    pub(super) own: Option<&'l Arc<Server<S>>>,
     /// The origin, if it is another server.
-    pub(super) origin: Option<Arc<Server<S>>>,
+    pub(super) origin: Option<&'l Arc<Server<S>>>,
     /// Whether the origin is asked first, because the other server has failed to create sessions lately.
     is_origin_first: bool,
     /// Whether its slot is assigned to no server and was not retired.
@@ -44,22 +44,22 @@ pub(super) struct Chosen<S> {
     pub(super) has_others: bool,
 }
 
-impl<S> Route<S> {
+impl<'l, S> Route<'l, S> {
     /// Returns the only server where the session can be, if there is just one.
-    pub(super) fn only(&self) -> Option<&Arc<Server<S>>> {
-        match (&self.own, &self.origin) {
+    pub(super) fn only(&self) -> Option<&'l Arc<Server<S>>> {
+        match (self.own, self.origin) {
             (Some(server), None) => Some(server),
             _ => None,
         }
     }
 
     /// Returns the servers in the order in which they are asked.
-    pub(super) fn servers(&self) -> impl Iterator<Item = &Arc<Server<S>>> {
+    pub(super) fn servers(&self) -> impl Iterator<Item = &'l Arc<Server<S>>> + use<'l, S> {
         let (first, second) = match self.is_origin_first {
-            true => (&self.origin, &self.own),
-            false => (&self.own, &self.origin),
+            true => (self.origin, self.own),
+            false => (self.own, self.origin),
         };
-        first.iter().chain(second)
+        first.into_iter().chain(second)
     }
 }
 
@@ -81,18 +81,18 @@ impl<S> Layout<S> {
         }
     }
 
-    pub(super) fn route(&self, key: &Key) -> Route<S> {
+    pub(super) fn route(&self, key: &Key) -> Route<'_, S> {
         let place = self.by_slot[usize::from(slot_of(key))];
         let own = match place {
             Place::Server(index) => Some(index),
             Place::Retired | Place::Unassigned => None,
         };
         let origin = self.origin.filter(|origin| own != Some(*origin));
-        let server = |index: usize| self.servers[index].clone();
+        let server = |index: usize| &self.servers[index];
         let (own, origin) = (own.map(server), origin.map(server));
         let is_bad = |server: &Arc<Server<S>>| !server.is_good();
         Route {
-            is_origin_first: origin.is_some() && own.as_ref().is_some_and(is_bad),
+            is_origin_first: origin.is_some() && own.is_some_and(is_bad),
             own,
             origin,
             is_unassigned: place == Place::Unassigned,

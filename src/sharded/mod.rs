@@ -217,7 +217,7 @@ impl<S> Sharded<S> {
         let layout = self.layout();
         let [old, new] = [key, new].map(|key| layout.route(key).own);
         match (old, new) {
-            (Some(old), Some(new)) if Arc::ptr_eq(&old, &new) => Ok(()),
+            (Some(old), Some(new)) if Arc::ptr_eq(old, new) => Ok(()),
             (None, None) => Ok(()),
             _ => Err(Error::OtherServer),
         }

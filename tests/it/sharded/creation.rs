@@ -78,7 +78,7 @@ fn the_slot_of_each_key_belongs_to_the_server_that_has_its_row() {
             );
             keys.extend(of_server);
         }
-        let facades = stores().map(|store| Offload::new(store));
+        let facades = stores().map(Offload::new);
         let facades =
             Blocking::connect(async || builder(MAP, facades).build_async().await.unwrap());
         keys.extend(keys_of_every_kind(&facades));
@@ -179,7 +179,7 @@ fn a_server_that_rejects_new_sessions_is_left_out_until_it_accepts_them_again() 
             .map(|server| (server.name, server.is_available))
             .collect()
     };
-    let stores: [(&dyn Store, &dyn Fn() -> Vec<(String, bool)>); 2] =
+    let stores: [(&dyn Store, &dyn Fn() -> _); 2] =
         [(&blocking, &blocking_servers), (&on_tasks, &facade_servers)];
     for (store, servers) in stores {
         let mut keys: Vec<_> = (0..20)

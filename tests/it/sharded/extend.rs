@@ -1,7 +1,5 @@
 //! A newer map while a program runs: more servers, and fewer.
 
-use std::time::{Duration, Instant};
-
 use session_postgres::{AsyncStore, Error, MemoryStore, Sharded, Store};
 use tokio::runtime::Runtime;
 
@@ -29,14 +27,8 @@ fn a_server_is_added_and_then_used_while_another_one_is_down() {
     servers.stop("b");
 
     let newer = Sharded::builder(map(NEW)).server("d", servers.store("d"));
-    let begun = Instant::now();
     blocking.extend(newer.share("d", 5)).unwrap();
     let is_on_d = |key| map(NEW).server_of(&key) == Some("d");
-    let keys = [(); 20].map(|()| blocking.generate(None, None).unwrap());
-    if begun.elapsed() < Duration::from_secs(3) {
-        // The other programs have not noticed the map yet.
-        assert!(!keys.into_iter().any(is_on_d));
-    }
     let newer = Sharded::builder(map(NEW)).server("d", servers.facade("d"));
     let extended = facades.extend_async(newer);
     runtime.block_on(extended).unwrap();
@@ -142,7 +134,7 @@ fn a_server_is_retired_and_its_slots_stay_unused() {
         key
     });
     store.set_share("b", 0).unwrap();
-    let newer = store.map().retire("b").with_version(2);
+    let newer = store.map().retire("b").unwrap().with_version(2);
     store.extend(Sharded::builder(newer).share("c", 2)).unwrap();
     let servers: Vec<_> = store.servers();
     let shares: Vec<_> = servers

@@ -105,13 +105,8 @@ impl Load<'_> {
         match verb {
             0 => *key = store.rotate(key).unwrap(),
             1 => {
-                *key = store
-                    .rotate_with(key, of_owner("crab"))
-                    .map(|new| {
-                        *value = "lobster".to_owned();
-                        new
-                    })
-                    .unwrap()
+                *key = store.rotate_with(key, of_owner("crab")).unwrap();
+                *value = "lobster".to_owned();
             }
             2 => {
                 let drawn = store.new_key(Some(key)).unwrap();

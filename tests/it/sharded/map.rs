@@ -96,9 +96,8 @@ fn a_newer_map_replaces_an_older_one_on_all_servers() {
     let Schemas(schemas) = Schemas::new();
     for text in [
         "version=1 a=0-9 b=10-19 c=20-29",
-        "version=2 a=0-9 b=10-19 c=20-29,40-49",
-        "version=7 a=0-9 b=10-19 c=20-29,40-49 origin=b",
-        "version=8 a=0-9 b=10-19 c=20-29,40-49 retired=50",
+        "version=2 a=0-9 b=10-19 c=20-29 retired=40-49",
+        "version=8 a=0-9 b=10-19 c=20-29 retired=40-50",
     ] {
         program(text, &schemas).unwrap();
         let expected = ["a", "b", "c"].map(|name| (name.to_owned(), text.to_owned()));
@@ -178,11 +177,9 @@ fn the_map_is_kept_without_the_privilege_to_create_tables() {
     });
     let start = || builder(text, roles.each_ref().map(Role::store)).build();
     let refused = start().unwrap_err();
-    assert!(
-        refused.to_string().contains("permission denied for schema"),
-        "{refused}"
-    );
-    println!("without CREATE: {refused}");
+    let advice =
+        "the role may not create the table session_shard_map: create it with sql/shard-map.sql";
+    assert!(refused.to_string().contains(advice), "{refused}");
     for (schema, role) in [a, b].into_iter().zip(&roles) {
         schema.run(SHARD_MAP);
         assert!(start().is_err());

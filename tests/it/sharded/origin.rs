@@ -5,10 +5,9 @@ use session_postgres::{Error, Key, MemoryStore, SessionFields, Sharded, Store};
 use super::{builder, key_in, map, store_on};
 use crate::support::verbs::of_owner;
 
-/// The origin has slots of its own.
-const WITH_SLOTS: &str = "version=1 a=0-9 b=10-19 origin=a";
-/// The origin has none.
-const WITHOUT: &str = "version=1 b=10-19 retired=30 origin=a";
+const TWO: &str = "version=1 a=0-9 b=10-19 origin=a";
+/// A slot with sessions of the origin is retired.
+const RETIRED: &str = "version=1 a=0-9 b=10-19 retired=30 origin=a";
 
 /// Slots of the origin, of the other server, and of none.
 const SLOTS: [u16; 4] = [0, 10, 30, 4_000];
@@ -21,12 +20,7 @@ fn migrating(text: &str) -> (Sharded<MemoryStore>, [Key; 4]) {
         origin.insert(&key, Some("lobster"), None).unwrap();
         key
     });
-    let servers = match text {
-        WITH_SLOTS => builder(text, [origin, MemoryStore::new()]),
-        _ => Sharded::builder(map(text))
-            .server("a", origin)
-            .server("b", MemoryStore::new()),
-    };
+    let servers = builder(text, [origin, MemoryStore::new()]);
     (servers.build().unwrap(), keys)
 }
 
@@ -46,7 +40,7 @@ fn rotated_in_every_way(store: &dyn Store, key: &Key) -> Key {
 
 #[test]
 fn sessions_from_before_the_map_are_found_in_every_slot_and_stay_on_the_origin() {
-    for text in [WITH_SLOTS, WITHOUT] {
+    for text in [TWO, RETIRED] {
         let (store, keys) = migrating(text);
         store.set_share("a", 0).unwrap();
         let origin = store_on(&store, "a");
@@ -79,7 +73,7 @@ fn sessions_from_before_the_map_are_found_in_every_slot_and_stay_on_the_origin()
 
 #[test]
 fn new_sessions_are_created_on_the_origin_only_if_it_is_open() {
-    for text in [WITH_SLOTS, WITHOUT] {
+    for text in [TWO, RETIRED] {
         let (store, _) = migrating(text);
         let origin = store_on(&store, "a");
         let made: Vec<_> = (0..60)
@@ -103,7 +97,7 @@ fn new_sessions_are_created_on_the_origin_only_if_it_is_open() {
 /// tower-sessions creates sessions with keys that it draws.
 #[test]
 fn a_session_is_created_with_a_drawn_key_on_each_open_server() {
-    for text in [WITH_SLOTS, "version=1 a=5 origin=a"] {
+    for text in [TWO, "version=1 a=5 origin=a"] {
         let store = Sharded::builder(map(text)).server("a", MemoryStore::new());
         let store = match text.contains("b=") {
             true => store.server("b", MemoryStore::new()),
@@ -121,7 +115,7 @@ fn a_session_is_created_with_a_drawn_key_on_each_open_server() {
 
 #[test]
 fn a_key_that_the_origin_has_is_not_given_to_another_session() {
-    let (store, keys) = migrating(WITH_SLOTS);
+    let (store, keys) = migrating(TWO);
     let [_, in_b, ..] = &keys;
     let exists = store.insert(in_b, Some("crab"), None);
     assert!(matches!(exists, Err(Error::KeyExists)), "{exists:?}");
@@ -142,7 +136,7 @@ fn a_key_that_the_origin_has_is_not_given_to_another_session() {
 
 #[test]
 fn batches_find_sessions_on_both_servers() {
-    for text in [WITH_SLOTS, WITHOUT] {
+    for text in [TWO, RETIRED] {
         let (store, keys) = migrating(text);
         let new = key_in(12);
         store.insert(&new, Some("crab"), None).unwrap();
@@ -177,13 +171,13 @@ fn batches_find_sessions_on_both_servers() {
 
 #[test]
 fn an_origin_is_removed_when_it_has_no_session_in_the_slots_of_others() {
-    let (store, keys) = migrating(WITH_SLOTS);
+    let (store, keys) = migrating(TWO);
     let without = Sharded::builder(map("version=2 a=0-9 b=10-19"));
     store.extend(without).unwrap();
     let found = keys.each_ref().map(|key| store.get(key).is_ok());
     assert_eq!(found, [true, false, false, false]);
     // It cannot be another one.
     let other = Sharded::builder(map("version=2 a=0-9 b=10-19 origin=b"));
-    let (store, _) = migrating(WITH_SLOTS);
+    let (store, _) = migrating(TWO);
     assert!(matches!(store.extend(other), Err(Error::InvalidOption(_))));
 }

@@ -1,7 +1,5 @@
 //! Keys in slots that no server has.
 
-use std::time::{Duration, Instant};
-
 use session_postgres::{AsyncStore, Error, Key, MemoryStore, Method, Offload, Sharded, Store};
 use tokio::{runtime::Runtime, task::JoinSet};
 
@@ -105,7 +103,7 @@ fn a_key_of_a_server_that_another_program_has_added_is_not_reported_absent() {
 }
 
 #[test]
-fn calls_at_the_same_time_wait_for_a_new_check_when_the_last_one_is_old() {
+fn calls_at_the_same_time_wait_for_a_check_that_begins_after_them() {
     let Schemas(schemas) = Schemas::new();
     let runtime = Runtime::new().unwrap();
     let facades = async_program(&runtime, OLD, &schemas[..2]).unwrap();
@@ -117,11 +115,8 @@ fn calls_at_the_same_time_wait_for_a_new_check_when_the_last_one_is_old() {
     ] {
         assert!(matches!(absent, Err(Error::NotFound)));
     }
-    let checked = Instant::now();
     let other = program(NEW, &schemas).unwrap();
     other.insert(&session, Some("lobster"), None).unwrap();
-    // The result of a check is used for a second.
-    std::thread::sleep(Duration::from_millis(1_050).saturating_sub(checked.elapsed()));
     let answers = runtime.block_on(async {
         let mut calls = JoinSet::new();
         for _ in 0..20 {
@@ -155,7 +150,6 @@ fn a_flood_of_keys_without_a_server_causes_few_checks() {
     let store = runtime
         .block_on(builder(OLD, facades).build_async())
         .unwrap();
-    let begun = Instant::now();
     runtime.block_on(async {
         let mut calls = JoinSet::new();
         for _ in 0..5_000 {
@@ -166,10 +160,9 @@ fn a_flood_of_keys_without_a_server_causes_few_checks() {
             assert!(matches!(call, Err(Error::NotFound)), "{call:?}");
         }
     });
-    // One at the start, and one a second.
-    let most = 2 + begun.elapsed().as_secs();
+    // Calls that wait share a check.
     let asked = asked(&store);
-    assert!(asked.iter().all(|count| *count <= most), "{asked:?}");
+    assert!(asked.iter().all(|count| *count <= 1_000), "{asked:?}");
     // Other calls cause none.
     let before = asked;
     runtime.block_on(async {
