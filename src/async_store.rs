@@ -86,9 +86,11 @@ pub trait AsyncStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Does the same as [`insert`](AsyncStore::insert) for a key that was just drawn with [`new_key`](AsyncStore::new_key),
-    /// or whose first two characters are those of such a key. If its server has failed, the error is
-    /// [`Error::NotOpen`]: draw another key then. Session stores of web frameworks call this, because they make their own
-    /// keys.
+    /// or whose first two characters are those of such a key. Session stores of web frameworks call this, because they make
+    /// their own keys.
+    ///
+    /// If the server of the key has failed, the error is [`Error::NotOpen`]: draw another key then. There may be a session
+    /// under the first one, which no visitor must get.
     fn insert_new(
         &self,
         key: &Key,

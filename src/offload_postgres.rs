@@ -125,6 +125,37 @@ impl Offload<PostgresStore> {
         flatten(self.run(|store| store.transaction(work)).await)
     }
 
+    /// Returns the number of sessions, without expired ones. This is [`PostgresStore::count`] inside [`run`](Self::run), with
+    /// one `Result`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PostgresStore::count`] and [`run`](Self::run).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`run`](Self::run).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use session_postgres::{AsyncStore, Offload};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = throwaway_postgres::Server::start()?;
+    /// # let database_url = server.url();
+    /// let store = Offload::connect(database_url).await?;
+    /// store.run(|store| store.create_table()).await??;
+    /// store.generate(None, None).await?;
+    /// assert_eq!(store.count().await?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn count(&self) -> Result<u64, Error> {
+        flatten(self.run(PostgresStore::count).await)
+    }
+
     /// Returns the counters of the store. This is [`PostgresStore::stats`], and does not wait for a worker.
     ///
     /// # Examples

@@ -14,7 +14,7 @@ use crate::{ConnectError, InvalidKey, Period};
 /// The reason why a call failed.
 ///
 /// A call that failed had no effect and will have none. The exceptions are [`Disconnected`](Error::Disconnected),
-/// [`StillRunning`](Error::StillRunning), and possibly [`Other`](Error::Other).
+/// [`StillRunning`](Error::StillRunning), [`Partial`](Error::Partial), and possibly [`Other`](Error::Other).
 ///
 /// The text, the `Debug` output and the sources of an error contain no key, no value and no password. The only
 /// exception is the text that one of your own triggers raises.
@@ -66,7 +66,7 @@ pub enum Error {
         period: Period,
     },
 
-    /// An option of a store or connection is invalid. No store was built.
+    /// An option of a store or connection is invalid. No store was built or changed.
     #[error("invalid option: {0}")]
     InvalidOption(String),
 
@@ -191,7 +191,8 @@ pub enum Error {
     #[error(transparent)]
     Database(#[from] DatabaseError),
 
-    /// A [`Sharded`](crate::Sharded) store cannot create this session now. The call had no effect.
+    /// A [`Sharded`](crate::Sharded) store cannot create this session now. The call had no effect, except possibly an
+    /// [`insert_new`](crate::AsyncStore::insert_new).
     ///
     /// - [`insert`](crate::Store::insert): the caller has chosen the key and thereby the server, which is closed for new
     ///   sessions, or there is none. [`Store::new_key`](crate::Store::new_key) returns a key on a server that is open.

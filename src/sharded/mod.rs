@@ -56,7 +56,9 @@ use crate::{
 ///
 /// - **New sessions** are created on the others. A creation that fails, or that has no answer within the
 ///   [`attempt_timeout`](ShardedBuilder::attempt_timeout), is tried on another server. For some seconds, the server is then
-///   left out. The first attempt may have created a session, but no program knows its key.
+///   left out. The first attempt may have created a session, but no program knows its key. In blocking code, a store ends
+///   an attempt in time only on TCP connections that it has opened; see
+///   [`timeout`](crate::PostgresStoreBuilder::timeout).
 /// - **Calls for a session** fail with the error of its server.
 /// - **Calls for an owner** ask all servers. If some fail, so does the call, with [`Error::Partial`], which names them. To
 ///   use the sessions of the others anyway, ask the stores in [`servers`](Sharded::servers).
@@ -67,14 +69,14 @@ use crate::{
 /// call is sent to it before it has accepted the map of the program.
 ///
 /// A key whose slot is assigned to no server has no session, so calls for it return [`Error::NotFound`]. But another program
-/// may have added a server. So the servers are asked before that whether they keep a newer map, at most about once a second.
-/// If one does, the call fails with [`Error::ShardMap`], so that the visitor is not logged out. If half of the servers or
+/// may have added a server. So the servers are asked before that whether they keep a newer map. Calls that wait share the
+/// answer. If one does, the call fails with [`Error::ShardMap`], so that the visitor is not logged out. If half of the servers or
 /// more do not answer, it fails with the error of one of them.
 ///
 /// # Batches
 ///
 /// A batch is split by server, and the servers execute their parts at the same time. In blocking code that takes a thread
-/// for each further server of a batch.
+/// for each further server of a batch. A batch ends when the slowest server has answered, and so does a call for an owner.
 ///
 /// # Examples
 ///

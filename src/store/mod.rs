@@ -29,7 +29,8 @@ use crate::{Error, Key, OwnedSession, Period, Pruned, Session, SessionFields, Sh
 ///   session expire at once. A call fails with [`Error::PeriodOutOfRange`] if the period is shorter than
 ///   [`MIN_PERIOD`](crate::MIN_PERIOD) or longer than [`MAX_PERIOD`](crate::MAX_PERIOD).
 /// - **A call that returns an error changes nothing**, now or later. The exceptions are [`Error::Disconnected`]
-///   and [`Error::StillRunning`]: the call may have had its effect, or may still have it.
+///   and [`Error::StillRunning`]: the call may have had its effect, or may still have it. [`Error::Partial`] of several
+///   servers says on which ones the call had its effect.
 /// - **Concurrent calls**, from any number of threads, have the same results as if they were made one after another
 ///   in some order. For calls that concern all sessions of an owner, this is true of each session.
 ///
@@ -273,7 +274,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes all sessions of an owner, except for the one with the key `except`. Returns how many it has removed.
     ///
-    /// This logs a user out everywhere, or everywhere else. All of the sessions are removed, or none if the call fails.
+    /// This logs a user out everywhere, or everywhere else. All of the sessions are removed, or none if the call fails. With
+    /// several servers, that is true of each; see [`Error::Partial`].
     ///
     /// A session that another call creates for the owner at the same time may remain. To exclude that, make both calls
     /// in transactions that lock the same row, for example the row of the user; see the guide on
