@@ -21,10 +21,10 @@ const NAME: &str = "session_shard_map";
 /// functions would be executed with the privileges of the store's role.
 const FIND: &str = "SELECT pg_catalog.format('%I.session_shard_map', nspname), sessions.relname::text, \
             maps.oid IS NOT NULL, \
-            maps.relkind IS DISTINCT FROM 'r'::\"char\" OR NOT maps.relowner = ANY ( \
-                ARRAY[sessions.relowner, nspowner, ( \
-                    SELECT pg_roles.oid FROM pg_catalog.pg_roles WHERE rolname::text = current_user::text \
-                )] \
+            maps.relkind IS DISTINCT FROM 'r'::\"char\" OR NOT EXISTS ( \
+                SELECT FROM pg_catalog.pg_roles WHERE pg_roles.oid = maps.relowner AND ( \
+                    rolsuper OR rolname::text = current_user::text OR pg_roles.oid = sessions.relowner OR pg_roles.oid = nspowner \
+                ) \
             ) \
      FROM pg_catalog.pg_class AS sessions \
      JOIN pg_catalog.pg_namespace ON pg_namespace.oid = sessions.relnamespace \
@@ -43,30 +43,26 @@ impl PostgresStore {
     /// server keep the map otherwise. Returns the older map that it has kept until now.
     pub(super) fn keep_map(&self, server: &str, map: &ShardMap) -> Result<Option<ShardMap>, Error> {
         self.with_connection(|connection| {
-            let table = MapTable::find(connection)?;
-            if table.is_foreign {
-                return Err(refused(
-                    server,
-                    format!(
-                        "{} is not a table of its owner, but must be one",
-                        table.name
-                    ),
-                )
-                .into());
-            }
-            let kept = table.read(connection)?;
+            let kept = MapTable::find(connection)?
+                .checked(server)?
+                .read(connection)?;
             if !must_be_replaced(kept.as_ref(), server, map)? {
                 return Ok(None);
             }
             connection.begin()?;
             connection.execute(create_table::LOCK)?;
             // Another program may have created or changed it in the meantime.
-            let mut table = MapTable::find(connection)?;
-            table.create(connection, server)?;
-            let kept = table.read(connection)?;
-            if must_be_replaced(kept.as_ref(), server, map)? {
-                table.write(connection, server, map)?;
+            let mut table = MapTable::find(connection)?.checked(server)?;
+            if !table.exists {
+                table.create(connection, server)?;
+                table = MapTable::find(connection)?.checked(server)?;
             }
+            let kept = table.read(connection)?;
+            if !must_be_replaced(kept.as_ref(), server, map)? {
+                connection.commit()?;
+                return Ok(None);
+            }
+            table.write(connection, server, map)?;
             connection.commit()?;
             Ok(kept.and_then(|kept| kept.map.parse().ok()))
         })
@@ -138,15 +134,7 @@ impl MapTable {
         Ok(kept.transpose()?)
     }
 
-    fn create(
-        &mut self,
-        connection: &mut Connection<'_>,
-        server: &str,
-    ) -> Result<(), StatementError> {
-        if self.exists {
-            return Ok(());
-        }
-        self.exists = true;
+    fn create(&self, connection: &mut Connection<'_>, server: &str) -> Result<(), StatementError> {
         match connection.execute(&CREATE.replace(NAME, &self.name)) {
             Err(StatementError::Driver(e))
                 if e.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) =>
@@ -155,6 +143,21 @@ impl MapTable {
                 Err(refused(server, why.to_owned()).into())
             }
             done => done,
+        }
+    }
+
+    /// Fails if another user may have made the table.
+    fn checked(self, server: &str) -> Result<MapTable, Error> {
+        match self.is_foreign {
+            true => Err(refused(
+                server,
+                format!(
+                    "{} is not a table of a superuser, of this role, or of the owner of the sessions table or the schema, \
+                     so another user may have made it",
+                    self.name
+                ),
+            )),
+            false => Ok(self),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Whether new sessions are created on a server.
 //!
-//! A server that has failed to create a session is left out for a while. Then one creation tries it again.
+//! A server that has failed is left out for a while. Then one creation tries it again. Only a session that was created ends
+//! this. If the map has an origin, the failures of all calls count, so that the other server is asked first.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

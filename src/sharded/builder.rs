@@ -59,7 +59,8 @@ impl<S> ShardedBuilder<S> {
         self
     }
 
-    /// Sets how long the creation of a session waits for a server before another one is tried.
+    /// Sets how long the creation of a session waits for a server before another one is tried, and how long a call with a key
+    /// in an unassigned slot waits for an answer of the servers about the map.
     ///
     /// Defaults to 1 second.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
@@ -117,7 +118,6 @@ impl<S> ShardedBuilder<S> {
         layout.set_default_period::<M>(M::default_period(&layout.servers[0].store));
         let answers = layout.join::<M>(START_TIMEOUT).await;
         check_start(&answers)?;
-        drop(answers);
         Ok(Sharded {
             shared: Arc::new(Shared {
                 layout: RwLock::new(Arc::new(layout)),
@@ -164,8 +164,8 @@ impl<S: Store> ShardedBuilder<S> {
     ///
     /// [`Error::InvalidOption`] if the servers of the map are not those that have a store, [`Error::ShardMap`] if a server
     /// keeps another map or has another name, and other errors of a server that answers. The error of a server that does
-    /// not answer only if no server answers, or if the map is newer than the one that the servers keep, and not more than
-    /// half of the servers of that one answer.
+    /// not answer only if no server answers, or if the servers have kept an older map until now, and not more than half of the
+    /// servers of that one answer. The others keep the new map then.
     pub fn build(self) -> Result<Sharded<S>, Error> {
         wait(self.start::<OnThreads>())
     }

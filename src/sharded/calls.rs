@@ -5,6 +5,9 @@ use std::{future::Future, iter, sync::Arc};
 use super::{Sharded, answers::Answers, layout::Route, mode::Mode, server::Server};
 use crate::{Error, Key};
 
+/// The error of a call if the store of a server returns too few results for a batch.
+pub(super) const NO_RESULT: &str = "the store has returned no result for a call";
+
 /// The calls of a batch that one server gets.
 pub(super) struct Part<S> {
     pub(super) server: Arc<Server<S>>,
@@ -35,10 +38,7 @@ impl<S> Part<S> {
         results: Result<Vec<Result<T, Error>>, Error>,
     ) -> Vec<(usize, Result<T, Error>)> {
         let (results, rest) = match results {
-            Ok(results) => (
-                results,
-                Error::other("the store has returned no result for a call"),
-            ),
+            Ok(results) => (results, Error::other(NO_RESULT)),
             Err(e) => (Vec::new(), e),
         };
         let results = results
@@ -63,9 +63,8 @@ impl<S: Send + Sync + 'static> Sharded<S> {
                 Ok(store) => send(store).await,
                 Err(e) => Err(e),
             };
-            if let (Err(e), None) = (&answer, route.only()) {
-                // The next call asks the other server first.
-                server.note_fault(e);
+            if let Err(e) = &answer {
+                route.note_fault(server, e);
             }
             if !answers.add(answer) {
                 break;
@@ -112,6 +111,10 @@ impl<S: Send + Sync + 'static> Sharded<S> {
             let parts = Part::group(open.drain(..).filter_map(next));
             let answered = self.send_parts::<M, _, _, _>(parts, calls, &send).await;
             for (place, answer) in answered {
+                let route = &routes[place];
+                if let (Err(e), Some(server)) = (&answer, route.servers().nth(turn)) {
+                    route.note_fault(server, e);
+                }
                 if answers[place].add(answer) {
                     open.push(place);
                 }

@@ -3,7 +3,7 @@
 
 use std::{future::Future, sync::Arc};
 
-use super::{Sharded, mode::Mode};
+use super::{Sharded, calls::NO_RESULT, mode::Mode};
 use crate::{Error, Key, Session};
 
 impl<S: Send + Sync + 'static> Sharded<S> {
@@ -56,6 +56,10 @@ pub(super) fn existing<'k>(keys: &[&'k Key], found: &[Result<(), Error>]) -> Vec
     exist.map(|(key, _)| *key).collect()
 }
 
+fn no_result() -> Result<(), Error> {
+    Err(Error::other(NO_RESULT))
+}
+
 /// The results for all keys, from those for the sessions that exist.
 pub(super) fn cleared(
     found: Vec<Result<(), Error>>,
@@ -64,6 +68,6 @@ pub(super) fn cleared(
     let mut cleared = cleared.into_iter();
     let found = found.into_iter();
     found
-        .map(|found| found.and_then(|()| cleared.next().unwrap_or(Ok(()))))
+        .map(|found| found.and_then(|()| cleared.next().unwrap_or_else(no_result)))
         .collect()
 }

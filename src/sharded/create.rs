@@ -7,7 +7,7 @@ use super::{
     answers::is_effect_unknown,
     availability::is_fault_of_server,
     calls::Part,
-    layout::{Chosen, Layout, Route},
+    layout::{Chosen, Route},
     mode::Mode,
     server::Server,
 };
@@ -25,10 +25,9 @@ impl<S: Send + Sync + 'static> Sharded<S> {
             let Some(chosen) = layout.choose(&failed.servers)? else {
                 return Err(failed.end());
             };
-            let attempt = self
+            let result = self
                 .attempt::<M, _, _>(&chosen.server, chosen.has_others, &send)
                 .await;
-            let result = attempt.unwrap_or_else(Err);
             chosen.server.note(&result);
             match result {
                 Err(e) if is_fault_of_server(&e) && !M::is_too_late() => {
@@ -53,33 +52,29 @@ impl<S: Send + Sync + 'static> Sharded<S> {
     {
         let layout = self.layout();
         let mut results: Vec<Option<Result<Key, Error>>> = calls.iter().map(|_| None).collect();
+        let mut failed: Vec<Failed> = calls.iter().map(|_| Failed::default()).collect();
         let mut open: Vec<usize> = (0..calls.len()).collect();
-        let mut failed = Failed::default();
         while !open.is_empty() {
             let mut chosen = Vec::new();
             let mut have_others = false;
             for place in open.drain(..) {
-                match layout.choose(&failed.servers) {
+                match layout.choose(&failed[place].servers) {
                     Ok(Some(Chosen { server, has_others })) => {
                         have_others |= has_others;
                         chosen.push((place, server));
                     }
-                    Ok(None) => results[place] = Some(Err(failed.clone().end())),
+                    Ok(None) => results[place] = Some(Err(failed[place].end())),
                     Err(e) => results[place] = Some(Err(e)),
                 }
             }
             let (parts, send) = (Part::group(chosen), &send);
             let attempts = parts.iter().map(|part| async move {
                 let own: Vec<_> = part.places.iter().map(|place| calls[*place]).collect();
-                let send = |store| send(store, own.clone());
-                let send = |store| async { Ok(send(store).await) };
+                let send = |store| async { Ok(send(store, own).await) };
                 let results = self
                     .attempt::<M, _, _>(&part.server, have_others, send)
                     .await;
-                (
-                    part.server.clone(),
-                    part.results(results.unwrap_or_else(Err)),
-                )
+                (part.server.clone(), part.results(results))
             });
             for (server, created) in M::all(attempts.collect()).await {
                 let errors = created
@@ -94,10 +89,10 @@ impl<S: Send + Sync + 'static> Sharded<S> {
                 for (place, result) in created {
                     match result {
                         Err(e) if is_fault_of_server(&e) && !M::is_too_late() => {
-                            failed.add(&server, e);
+                            failed[place].add(&server, e);
                             open.push(place);
                         }
-                        Err(e) => results[place] = Some(Err(failed.clone().end_with(e))),
+                        Err(e) => results[place] = Some(Err(failed[place].end_with(e))),
                         created => results[place] = Some(created),
                     }
                 }
@@ -113,16 +108,18 @@ impl<S: Send + Sync + 'static> Sharded<S> {
         server: &Server<S>,
         has_others: bool,
         send: impl FnOnce(Arc<S>) -> F + Send,
-    ) -> Result<Result<T, Error>, Error> {
+    ) -> Result<T, Error> {
         let begun = Instant::now();
         server.try_one();
         let attempt = async { send(server.ready::<M>().await?).await };
         if !has_others {
-            return Ok(attempt.await);
+            return attempt.await;
         }
         let done = M::within(self.attempt_timeout(), attempt).await;
-        done.ok_or_else(|| Error::StillRunning {
-            waited: begun.elapsed(),
+        done.unwrap_or_else(|| {
+            Err(Error::StillRunning {
+                waited: begun.elapsed(),
+            })
         })
     }
 
@@ -140,12 +137,17 @@ impl<S: Send + Sync + 'static> Sharded<S> {
     {
         let layout = self.layout();
         let route = layout.route(key);
-        let server = self.open_server::<M>(&layout, &route).await?;
+        let server = match open_server(&route) {
+            Err(e) if route.is_unassigned => {
+                self.check_newest::<M>(&layout).await?;
+                return Err(e);
+            }
+            server => server?,
+        };
         if let Some(origin) = route.origin {
             is_absent(find(origin.ready::<M>().await?).await)?;
         }
         let inserted = self.attempt::<M, _, _>(&server, false, insert).await;
-        let inserted = inserted.unwrap_or_else(Err);
         server.note(&inserted);
         inserted
     }
@@ -161,10 +163,9 @@ impl<S: Send + Sync + 'static> Sharded<S> {
         F: Future<Output = Result<(), Error>> + Send,
     {
         let layout = self.layout();
-        let server = self.open_server::<M>(&layout, &layout.route(key)).await?;
+        let server = open_server(&layout.route(key))?;
         let has_others = layout.choose(std::slice::from_ref(&server.name))?.is_some();
         let inserted = self.attempt::<M, _, _>(&server, has_others, insert).await;
-        let inserted = inserted.unwrap_or_else(Err);
         server.note(&inserted);
         match inserted {
             Err(e) if has_others && is_fault_of_server(&e) => {
@@ -190,16 +191,25 @@ impl<S: Send + Sync + 'static> Sharded<S> {
     {
         let layout = self.layout();
         let mut results: Vec<Result<(), Error>> = calls.iter().map(|_| Ok(())).collect();
-        let mut to_find = Vec::new();
-        let mut to_insert = Vec::new();
+        let (mut to_find, mut to_insert, mut unassigned) = (Vec::new(), Vec::new(), Vec::new());
         for (place, call) in calls.iter().enumerate() {
             let route = layout.route(key(call));
-            match self.open_server::<M>(&layout, &route).await {
+            match open_server(&route) {
                 Ok(server) => to_insert.push((place, server)),
                 Err(e) => results[place] = Err(e),
             }
+            if route.is_unassigned {
+                unassigned.push(place);
+            }
             if results[place].is_ok() {
                 to_find.extend(route.origin.map(|origin| (place, origin.clone())));
+            }
+        }
+        if !unassigned.is_empty() {
+            if let Err(e) = self.check_newest::<M>(&layout).await {
+                for place in unassigned {
+                    results[place] = Err(e.clone());
+                }
             }
         }
         let found = self.send_parts::<M, _, _, _>(Part::group(to_find), calls, &find);
@@ -215,30 +225,25 @@ impl<S: Send + Sync + 'static> Sharded<S> {
         }
         results
     }
+}
 
-    /// Returns the server on which a session with a given key can be created.
-    async fn open_server<M: Mode<S>>(
-        &self,
-        layout: &Layout<S>,
-        route: &Route<'_, S>,
-    ) -> Result<Arc<Server<S>>, Error> {
-        match route.own {
-            Some(server) if server.share() > 0 => Ok(server.clone()),
-            Some(server) => Err(not_open(format!(
-                "server {} is closed for new sessions",
-                server.name
-            ))),
-            None if route.is_unassigned => {
-                self.check_newest::<M>(layout).await?;
-                Err(not_open("its slot is assigned to no server".to_owned()))
-            }
-            None => Err(not_open("its slot is retired".to_owned())),
+/// Returns the server on which a session with a given key can be created.
+fn open_server<S>(route: &Route<'_, S>) -> Result<Arc<Server<S>>, Error> {
+    match route.own {
+        Some(server) if server.share() > 0 => Ok(server.clone()),
+        Some(server) => Err(not_open(format!(
+            "server {} is closed for new sessions",
+            server.name
+        ))),
+        None if route.is_unassigned => {
+            Err(not_open("its slot is assigned to no server".to_owned()))
         }
+        None => Err(not_open("its slot is retired".to_owned())),
     }
 }
 
 /// The servers that have failed to create a session.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Failed {
     servers: Vec<String>,
     error: Option<Error>,
@@ -249,17 +254,18 @@ impl Failed {
         if !self.servers.contains(&server.name) {
             self.servers.push(server.name.clone());
         }
-        self.error = Some(self.clone().end_with(error));
+        self.error = Some(self.end_with(error));
     }
 
     /// The error of the call, if that of the last server is `error`. An earlier one is kept if its effect is unknown.
-    fn end_with(self, error: Error) -> Error {
-        self.error.filter(is_effect_unknown).unwrap_or(error)
+    fn end_with(&self, error: Error) -> Error {
+        let earlier = self.error.as_ref().filter(|e| is_effect_unknown(e));
+        earlier.cloned().unwrap_or(error)
     }
 
     /// The error of the call, if there is no other server.
-    fn end(self) -> Error {
-        self.error.unwrap_or_else(all_closed)
+    fn end(&self) -> Error {
+        self.error.clone().unwrap_or_else(all_closed)
     }
 }
 

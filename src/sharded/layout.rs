@@ -31,7 +31,7 @@ pub(super) struct Route<'l, S> {
     pub(super) own: Option<&'l Arc<Server<S>>>,
     /// The origin, if it is another server.
     pub(super) origin: Option<&'l Arc<Server<S>>>,
-    /// Whether the origin is asked first, because the other server has failed to create sessions lately.
+    /// Whether the origin is asked first, because the other server has failed lately.
     is_origin_first: bool,
     /// Whether its slot is assigned to no server and was not retired.
     pub(super) is_unassigned: bool,
@@ -50,6 +50,13 @@ impl<'l, S> Route<'l, S> {
         match (self.own, self.origin) {
             (Some(server), None) => Some(server),
             _ => None,
+        }
+    }
+
+    /// Notes the error of a server, so that the next call asks the other one first, if there are two.
+    pub(super) fn note_fault(&self, server: &Server<S>, error: &Error) {
+        if self.only().is_none() {
+            server.note_fault(error);
         }
     }
 

@@ -1,7 +1,10 @@
 //! Whether the map of this program is the newest.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -10,12 +13,15 @@ use tokio::sync::Mutex;
 use super::{Sharded, layout::Layout, mode::Mode, server::timed_out};
 use crate::{Error, ShardMap};
 
+/// How many times the limit of a check a call waits for its turn.
+const WAITS: u32 = 4;
+
 /// The checks of a layout, of which one is made at a time.
 #[derive(Default)]
 pub(super) struct Checks {
     begun: AtomicU64,
     /// The result of the last one, if it has ended.
-    last: Mutex<Option<Result<(), Error>>>,
+    last: Arc<Mutex<Option<Result<(), Error>>>>,
 }
 
 impl<S: Send + Sync + 'static> Sharded<S> {
@@ -24,8 +30,17 @@ impl<S: Send + Sync + 'static> Sharded<S> {
     /// Calls that wait for a check share the next one, so that a flood of keys that visitors made up causes few checks.
     pub(super) async fn check_newest<M: Mode<S>>(&self, layout: &Layout<S>) -> Result<(), Error> {
         let checks = &layout.checks;
+        let waiting = Instant::now();
         let begun = checks.begun.load(Ordering::SeqCst);
-        let mut last = checks.last.lock().await;
+        // A caller that is not polled must not keep others waiting. Without `unconstrained`, a blocking call within a task could
+        // wait for the task.
+        let lock = tokio::task::unconstrained(checks.last.clone().lock_owned());
+        let Some(mut last) = M::within(self.attempt_timeout() * WAITS, lock).await else {
+            return Err(timed_out(
+                waiting,
+                "other calls ask the servers about the map".to_owned(),
+            ));
+        };
         let is_newer = checks.begun.load(Ordering::SeqCst) > begun;
         match &*last {
             Some(result) if is_newer => result.clone(),
@@ -34,7 +49,8 @@ impl<S: Send + Sync + 'static> Sharded<S> {
                 checks.begun.fetch_add(1, Ordering::SeqCst);
                 let asked = layout.join::<M>(self.attempt_timeout()).await;
                 let result = more_than_half(asked.iter().map(|(_, answer)| answer));
-                *last = Some(result.clone());
+                // The deadline of this call is not that of the others.
+                *last = (!M::is_too_late()).then(|| result.clone());
                 result
             }
         }

@@ -216,6 +216,7 @@ fn the_time_in_the_queue_is_recorded_once_also_if_the_call_is_late() {
     ));
     drop(held);
     assert_eq!(times(), 2.0);
+    wait_until("the worker is free", || facade.stats().running == 0);
     // The only worker is busy.
     let runtime = tokio::runtime::Runtime::new().unwrap();
     // If the test fails, this is dropped before the runtime, which waits for the worker.

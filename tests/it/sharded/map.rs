@@ -5,7 +5,7 @@ use std::{sync::Barrier, thread};
 use session_postgres::{Error, PostgresStore, Sharded, Store};
 use tokio::runtime::Runtime;
 
-use super::{async_program, builder, map, program, refusal, store};
+use super::{async_program, builder, map, program, refusal, store, store_on};
 use crate::support::{
     database::Schema,
     role::Role,
@@ -214,4 +214,42 @@ fn two_sessions_tables_of_a_schema_have_maps_of_their_own() {
     other.generate(None, None).unwrap();
     program("version=1 a=0-9 b=10-19", [&a, &b]).unwrap();
     assert_eq!(kept(&[a])[0].1, map("version=1 a=0-9 b=10-19").to_string());
+}
+
+#[test]
+fn a_map_table_that_another_user_may_have_made_is_refused() {
+    let Schemas([a, ..]) = Schemas::new();
+    store(&a);
+    let expected = "another user may have made it";
+    let columns = "'session'::text AS session_table, 'a'::text AS server, ''::text AS map";
+    a.run(&format!(
+        "CREATE VIEW session_shard_map AS SELECT {columns}"
+    ));
+    let why = refusal(program("version=1 a=0-9", [&a]));
+    assert!(why.contains(expected), "{why}");
+    a.run("DROP VIEW session_shard_map");
+    a.run(SHARD_MAP);
+    let role = Role::new(&a);
+    role.grant("ALTER TABLE session_shard_map OWNER TO web");
+    let why = refusal(program("version=1 a=0-9", [&a]));
+    assert!(why.contains(expected), "{why}");
+    drop(role);
+    program("version=1 a=0-9", [&a]).unwrap();
+}
+
+#[test]
+fn a_store_that_is_not_one_of_the_servers_is_a_problem_of_its_table() {
+    let Schemas([a, ..]) = Schemas::new();
+    let sharded = program("version=1 a=0-4095", [&a]).unwrap();
+    match store(&a).check() {
+        Err(Error::UnfitTable { problems, .. }) => assert_eq!(
+            problems,
+            [
+                "it belongs to server a of several: use it in a `Sharded` store, because sessions that this store creates \
+                 would not be found there"
+            ]
+        ),
+        other => panic!("{other:?}"),
+    }
+    store_on(&sharded, "a").check().unwrap();
 }

@@ -1,9 +1,9 @@
 //! The server that had all sessions before there was a map.
 
-use session_postgres::{Error, Key, MemoryStore, SessionFields, Sharded, Store};
+use session_postgres::{Error, Key, MemoryStore, Method, SessionFields, Sharded, Store};
 
-use super::{builder, key_in, map, store_on};
-use crate::support::verbs::of_owner;
+use super::{builder, key_in, map, program, store as table_of, store_on};
+use crate::support::{sharded::Schemas, verbs::of_owner};
 
 const TWO: &str = "version=1 a=0-9 b=10-19 origin=a";
 /// A slot with sessions of the origin is retired.
@@ -180,4 +180,21 @@ fn an_origin_is_removed_when_it_has_no_session_in_the_slots_of_others() {
     let other = Sharded::builder(map("version=2 a=0-9 b=10-19 origin=b"));
     let (store, _) = migrating(TWO);
     assert!(matches!(store.extend(other), Err(Error::InvalidOption(_))));
+}
+
+#[test]
+fn a_session_of_the_origin_is_looked_up_there_first_after_the_other_server_has_failed() {
+    let Schemas([a, b, _]) = Schemas::new();
+    let key = key_in(10);
+    table_of(&a).insert(&key, Some("lobster"), None).unwrap();
+    let store = program(TWO, [&a, &b]).unwrap();
+    b.run("DROP TABLE session");
+    for _ in 0..3 {
+        assert_eq!(store.get(&key).unwrap().value, "lobster");
+    }
+    let asked = store_on(&store, "b").stats().calls.of(Method::Get);
+    assert_eq!(asked, 1);
+    // The session of a visitor can be removed, too.
+    store.clear(&key).unwrap();
+    assert!(!matches!(store.get(&key), Ok(_) | Err(Error::NotFound)));
 }
