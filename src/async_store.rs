@@ -85,9 +85,15 @@ pub trait AsyncStore: Send + Sync + 'static {
         expiry: Option<Period>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// Returns whether the key of a session says on which server it is, as in a [`Sharded`](crate::Sharded) store. If so,
+    /// session stores of web frameworks, which make their own keys, take the first two characters of a
+    /// [`new_key`](AsyncStore::new_key).
+    fn is_sharded(&self) -> bool {
+        false
+    }
+
     /// Does the same as [`insert`](AsyncStore::insert) for a key that was just drawn with [`new_key`](AsyncStore::new_key),
-    /// or whose first two characters are those of such a key. Session stores of web frameworks call this, because they make
-    /// their own keys.
+    /// or whose first two characters are those of such a key. Session stores of web frameworks call this.
     ///
     /// If the server of the key has failed, the error is [`Error::NotOpen`]: draw another key then. There may be a session
     /// under the first one, which no visitor must get.

@@ -59,6 +59,10 @@ impl<A: AsyncStore> AsyncStore for Sharded<A> {
         self.insert_at::<OnTasks, _, _>(key, insert, find).await
     }
 
+    fn is_sharded(&self) -> bool {
+        true
+    }
+
     async fn insert_new(
         &self,
         key: &Key,

@@ -42,7 +42,8 @@
 //! # Calls
 //!
 //! - **`create`** adds a session. If another session has the id of the record, or the connection breaks before the
-//!   server has answered, the record gets a new id. An existing session is never overwritten.
+//!   server has answered, the record gets a new id. An existing session is never overwritten. In a
+//!   [`Sharded`](crate::Sharded) store, each record gets an id on a server that is open.
 //! - **`save`** replaces the data and the expiry date of an existing session. If the session was deleted, moved to
 //!   another id by `cycle_id`, has expired or was never created, the error is
 //!   [`Backend`](session_store::Error::Backend) and nothing is created. The middleware answers 500 to such a request

@@ -45,7 +45,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// The default of `I` is a new random id. The store chooses its first characters; see [`AsyncStore::new_key`].
+/// The default of `I` is a new random id. With several servers, the store chooses its first two characters.
 pub(super) async fn create<A: AsyncStore, I: Default + fmt::Display + FromStr>(
     store: &A,
     id: &mut I,
@@ -56,7 +56,9 @@ pub(super) async fn create<A: AsyncStore, I: Default + fmt::Display + FromStr>(
     let mut tries = 0;
     loop {
         tries += 1;
-        place(store, id)?;
+        if store.is_sharded() {
+            place(store, id)?;
+        }
         match store
             .insert_new(&key(id)?, Some(&value), Some(period))
             .await
@@ -72,7 +74,7 @@ pub(super) async fn create<A: AsyncStore, I: Default + fmt::Display + FromStr>(
     }
 }
 
-/// Gives an id the slot of a new key, which is that of a server if there are several.
+/// Gives an id the slot of a new key, and with it a server that is open.
 fn place<A: AsyncStore, I: fmt::Display + FromStr>(store: &A, id: &mut I) -> Result<(), Error> {
     let (key, old) = (store.new_key(None)?, id.to_string());
     let new: String = key

@@ -1,26 +1,23 @@
 //! Rules that every backend must follow.
 //!
 //! A rule is a function that takes any store. The macro `rules!` makes it a test of every backend. After
-//! `owners and ages:` it leaves out the table that has no columns for these. The rules of a backend that takes long to
-//! create are one test for each file.
+//! `owners and ages:` it leaves out the table that has no columns for these. The rules of some backends are one test for
+//! each file, because it takes long to create a table for each rule.
 
 macro_rules! rules {
     (owners and ages: $($rule:ident)*) => {
         rules!(memory: $($rule)*);
         rules!(pooled: $($rule)*);
-        rules!(single_client: $($rule)*);
-        rules!(unprepared: $($rule)*);
-        rules!(hashed: $($rule)*);
-        rules!(partitioned: $($rule)*);
         rules!(other_names: $($rule)*);
-        rules!(wrapped: $($rule)*);
-        rules!(in_transactions: $($rule)*);
         rules!(offloaded_memory: $($rule)*);
         rules!(offloaded: $($rule)*);
-        rules!(offloaded_one_by_one: $($rule)*);
-        rules!(sharded: $($rule)*);
-    };
-    (sharded: $($rule:ident)*) => {
+        rules!(in one test: single_client: $($rule)*);
+        rules!(in one test: unprepared: $($rule)*);
+        rules!(in one test: hashed: $($rule)*);
+        rules!(in one test: partitioned: $($rule)*);
+        rules!(in one test: wrapped: $($rule)*);
+        rules!(in one test: in_transactions: $($rule)*);
+        rules!(in one test: offloaded_one_by_one: $($rule)*);
         rules!(in one test: sharded: $($rule)*);
         rules!(in one test: sharded_facades: $($rule)*);
     };
