@@ -135,6 +135,17 @@ fn a_key_that_the_origin_has_is_not_given_to_another_session() {
 }
 
 #[test]
+fn a_session_of_the_origin_is_removed_in_every_slot() {
+    let (store, keys) = migrating(TWO);
+    let origin = store_on(&store, "a");
+    for key in &keys {
+        store.clear(key).unwrap();
+        assert!(matches!(origin.get(key), Err(Error::NotFound)));
+        store.clear(key).unwrap();
+    }
+}
+
+#[test]
 fn batches_find_sessions_on_both_servers() {
     for text in [TWO, RETIRED] {
         let (store, keys) = migrating(text);
