@@ -32,7 +32,7 @@ const FIND: &str = "SELECT pg_catalog.format('%I.session_shard_map', nspname), s
          AND maps.relname::text = 'session_shard_map' \
      WHERE sessions.oid = $1::text::regclass::oid";
 
-/// What a server keeps.
+/// The row of the table of maps for one sessions table.
 struct Kept {
     server: String,
     map: String,

@@ -25,7 +25,7 @@ enum Place {
     Unassigned,
 }
 
-/// Where the session with a key can be.
+/// The servers that can have the session with a key.
 pub(super) struct Route<'l, S> {
     /// The server of its slot.
     pub(super) own: Option<&'l Arc<Server<S>>>,

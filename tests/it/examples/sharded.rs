@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, process::Output};
 
 use super::program::command;
 
-/// What the example prints about a step.
+/// The output of the example for a step.
 #[derive(Debug)]
 struct Step {
     servers: BTreeMap<String, Seen>,
@@ -12,7 +12,7 @@ struct Step {
     notes: Vec<String>,
 }
 
-/// What the visitors of a server saw.
+/// The line of a server in the output.
 #[derive(Debug)]
 struct Seen {
     visitors: u64,
